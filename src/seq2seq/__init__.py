@@ -1,0 +1,1 @@
+"""seq2seq: the encoder-decoder RNN on JAX."""

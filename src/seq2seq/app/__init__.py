@@ -1,0 +1,1 @@
+"""What a person meets: configuration, the command line and text models."""

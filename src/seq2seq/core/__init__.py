@@ -1,0 +1,1 @@
+"""The core: modules, the loop, the archive and the seams. Knows JAX and NumPy only."""

@@ -1,0 +1,219 @@
+"""Any tree of arrays, with a JSON header and named texts, in one `.npz` that NumPy alone can read.
+
+Members of the zip are plain `.npy` arrays: each leaf under its name, each text under `text/NAME` as UTF-8 bytes, and
+the header under `header` as UTF-8 JSON. No pickle is written or read. bfloat16 is stored as uint16 and a typed random
+key as its key data; the header holds what each was, its shape and its SHA-256. The header's own SHA-256 stands in
+`checksum`. A file is written under a temporary name, fsynced and renamed, so that a reader finds the old or the new.
+
+Example, without seq2seq:
+    numpy.load("model.npz")["encoder/w"]
+    json.loads(bytes(numpy.load("model.npz")["header"]))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.core.module import leaf_name, named_leaves
+from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError
+
+FORMAT = 1
+_TEXT, _HEADER, _CHECKSUM = "text/", "header", "checksum"
+_BFLOAT16 = np.dtype(jnp.bfloat16)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What is in a file: arrays by leaf name, named texts, and whatever JSON the writer put in `header`.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "tree.npz"
+        >>> write(path, Archive.of({"w": jnp.ones((2, 3))}, header={"kind": "example"}))
+        >>> found = read(path)
+        >>> found.header["kind"], found.arrays["w"].shape
+        ('example', (2, 3))
+        >>> found.into({"w": jnp.zeros((2, 3))})["w"].sum()
+        Array(6., dtype=float32)
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    header: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    texts: Mapping[str, str] = dataclass_field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tree: Any, header: Mapping[str, Any] | None = None, texts: Mapping[str, str] | None = None) -> Archive:
+        """The archive of any tree of arrays, random keys among them."""
+        return cls({name: _to_numpy(leaf) for name, leaf in named_leaves(tree).items()}, header or {}, texts or {})
+
+    def into(self, like: T) -> T:
+        """A tree of the structure of `like` (arrays, or shapes from `jax.eval_shape`) with these arrays as leaves.
+
+        Raises:
+            LeafError: a leaf is missing, extra, or has another shape or dtype; says which.
+        """
+        wanted = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
+        if missing := [name for name in wanted if name not in self.arrays]:
+            raise LeafError(f"leaf {missing[0]} is missing from the archive ({len(missing)} missing in all).")
+        if extra := [name for name in self.arrays if name not in wanted]:
+            raise LeafError(f"leaf {extra[0]} of the archive has no place here ({len(extra)} extra in all).")
+        leaves = [_from_numpy(name, self.arrays[name], leaf) for name, leaf in wanted.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def write(path: str | os.PathLike[str], archive: Archive) -> None:
+    """Write `archive` to `path`: all of it or nothing.
+
+    Raises:
+        ArchiveError: the file cannot be written.
+    """
+    path = Path(path)
+    members, leaves = {}, {}
+    for name, array in archive.arrays.items():
+        _check_name(name)
+        members[name] = array.view(np.uint16) if array.dtype == _BFLOAT16 else array
+        leaves[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": _digest(members[name])}
+    for name, text in archive.texts.items():
+        members[_TEXT + name] = np.frombuffer(text.encode(), np.uint8)
+    texts = {name: _digest(members[_TEXT + name]) for name in archive.texts}
+    header = {**archive.header, "format": FORMAT, "leaves": leaves, "texts": texts}
+    members[_HEADER] = np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), np.uint8)
+    members[_CHECKSUM] = np.frombuffer(_digest(members[_HEADER]).encode(), np.uint8)
+    atomic_write(path, lambda temporary: _write_members(temporary, members))
+
+
+def read(path: str | os.PathLike[str]) -> Archive:
+    """Read an archive and check every byte of it.
+
+    Raises:
+        ArchiveError: there is no such file, it is no archive of ours, or its format is newer than this version's.
+        CorruptArchiveError: its bytes are not those that were written; says which member.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            members = {name: file[name] for name in file.files}
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ArchiveError(f"{path}: {error.strerror}.") from None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorruptArchiveError(f"{path}: not a whole .npz archive ({error}).") from None
+    except AttributeError:
+        raise ArchiveError(f"{path}: a single array, not an .npz archive.") from None
+    header = _header(path, members)
+    leaves, texts = header.pop("leaves"), header.pop("texts")
+    stray = set(members) - {_HEADER, _CHECKSUM} - set(leaves) - {_TEXT + name for name in texts}
+    if stray:
+        raise CorruptArchiveError(f"{path}: member {min(stray)} is not in the header.")
+    arrays = {name: _leaf(path, name, members, wanted) for name, wanted in leaves.items()}
+    return Archive(arrays, header, {name: _text(path, name, members, digest) for name, digest in texts.items()})
+
+
+def atomic_write(path: Path, fill: Any) -> None:
+    """Let `fill(temporary)` write a file and put it at `path` in one step, safe against a crash at any instant.
+
+    Raises:
+        ArchiveError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            fill(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def _write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:
+    # Not np.savez: a member's name may be that of one of its arguments, and the same content gives the same bytes.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        for name, array in members.items():
+            with file.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+
+
+def _fsync_folder(folder: Path) -> None:
+    with suppress(OSError):  # Windows cannot open a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _header(path: object, members: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    if _HEADER not in members or _CHECKSUM not in members:
+        raise ArchiveError(f"{path}: an .npz, but not one that seq2seq wrote (it has no header).")
+    if _digest(members[_HEADER]).encode() != members[_CHECKSUM].tobytes():
+        raise CorruptArchiveError(f"{path}: the header does not match its checksum.")
+    header = json.loads(members[_HEADER].tobytes())
+    if header["format"] > FORMAT:
+        raise ArchiveError(
+            f"{path}: has format {header['format']}, this version reads up to {FORMAT}; upgrade seq2seq-jax."
+        )
+    return header
+
+
+def _leaf(path: object, name: str, members: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any]) -> NDArray[Any]:
+    if name not in members:
+        raise CorruptArchiveError(f"{path}: leaf {name} is missing.")
+    array = members[name]
+    if _digest(array) != wanted["sha256"] or list(array.shape) != wanted["shape"]:
+        raise CorruptArchiveError(f"{path}: leaf {name} does not match its checksum.")
+    return array.view(_BFLOAT16) if wanted["dtype"] == "bfloat16" else array
+
+
+def _text(path: object, name: str, members: Mapping[str, NDArray[Any]], digest: str) -> str:
+    member = members.get(_TEXT + name)
+    if member is None or _digest(member) != digest:
+        raise CorruptArchiveError(f"{path}: text {name} is missing or does not match its checksum.")
+    return member.tobytes().decode()
+
+
+def _digest(array: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _check_name(name: str) -> None:
+    if name in (_HEADER, _CHECKSUM, "") or name.startswith(_TEXT):
+        raise ArchiveError(f"a leaf cannot be named {name!r}: that name is the archive's own; rename the field.")
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_numpy(leaf: Any) -> NDArray[Any]:
+    if not hasattr(leaf, "dtype"):
+        return np.asarray(leaf)
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _from_numpy(name: str, array: NDArray[Any], like: Any) -> Any:
+    if hasattr(like, "dtype") and _is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(array))
+    wanted = (tuple(np.shape(like)), np.dtype(getattr(like, "dtype", None) or np.asarray(like).dtype))
+    if wanted != (array.shape, array.dtype):
+        raise LeafError(
+            f"leaf {name} is {array.dtype}{list(array.shape)} in the archive, wanted {wanted[1]}{list(wanted[0])}."
+        )
+    return jnp.asarray(array)

@@ -1,0 +1,1 @@
+"""Text to batches, in NumPy: no JAX is imported here."""

@@ -1,0 +1,100 @@
+"""Every error that seq2seq raises on purpose.
+
+```
+Seq2SeqError
+├── ConfigError            an option or a configuration value that cannot be used
+├── DataError              text that cannot be used; says file and line
+├── ModuleError            a @module class that is not well made
+├── ShapeError             arrays whose shapes do not fit
+├── ArchiveError           a file that cannot be read as an archive
+│   ├── CorruptArchiveError    the bytes are not those that were written
+│   ├── LeafError              a leaf is missing, extra or mis-shaped
+│   └── UnknownClassError      the file holds a class that was not handed in
+├── SearchError            a search that cannot give an answer
+└── TrainingError          training cannot go on
+    ├── NonFiniteLossError     the loss became NaN or infinite
+    └── ResumeError            the run in the folder is not the one asked for
+```
+
+A message says what, where, what was wanted and the likely cure, in one line.
+The command line prints that line and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class Seq2SeqError(Exception):
+    """The root: catch this to catch everything that seq2seq raises on purpose."""
+
+
+class ConfigError(Seq2SeqError, ValueError):
+    """An option or configuration value that cannot be used."""
+
+
+class DataError(Seq2SeqError, ValueError):
+    """Text that cannot be used. `path` and `line` (counted from 1) say where, if known.
+
+    Example:
+        >>> print(DataError("no TAB between source and target", "pairs.tsv", 3))
+        pairs.tsv:3: no TAB between source and target
+    """
+
+    def __init__(self, message: str, path: object = None, line: int | None = None):
+        self.path, self.line = path, line
+        where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(where + message)
+
+
+class ModuleError(Seq2SeqError, TypeError):
+    """A `@module` class, or a value put in one of its fields, that is not well made."""
+
+
+class ShapeError(Seq2SeqError, ValueError):
+    """Arrays whose shapes do not fit."""
+
+
+class ArchiveError(Seq2SeqError, ValueError):
+    """A file that cannot be read as an archive of ours."""
+
+
+class CorruptArchiveError(ArchiveError):
+    """The bytes are not those that were written."""
+
+
+class LeafError(ArchiveError):
+    """A leaf of a tree is missing, extra or mis-shaped in the archive."""
+
+
+class UnknownClassError(ArchiveError):
+    """The archive holds a class of the user's that was not handed to `load`."""
+
+
+class SearchError(Seq2SeqError, ValueError):
+    """A search that cannot give an answer."""
+
+
+class TrainingError(Seq2SeqError, RuntimeError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class ResumeError(TrainingError):
+    """The run in the folder is not the one asked for."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `word`: the nearest known ones, or all of them.
+
+    Example:
+        >>> did_you_mean("hiden", ["hidden", "layers"])
+        'did you mean hidden?'
+    """
+    known = sorted(known)
+    near = get_close_matches(word, known, n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(known)}."

@@ -1,0 +1,1 @@
+"""Pure maths: cells, layers, attention, recurrence and loss."""

@@ -1,0 +1,1 @@
+"""Search over any model with `start` and `step`: greedy, beam, sampling, scoring."""

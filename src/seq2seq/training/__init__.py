@@ -1,0 +1,1 @@
+"""Training: a pure update, a loop that yields events, checkpoints and listeners."""

@@ -1,0 +1,166 @@
+"""A tree of modules as JSON, and back: its classes, its static fields, and where its leaves are.
+
+With the leaves of the archive this is the whole model, and nothing of it is code. Classes of seq2seq are imported by
+name; a class of the user's is handed in, and matched by its name.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seq2seq.core.module import is_module, restore
+from seq2seq.errors import ArchiveError, LeafError, UnknownClassError
+
+_OURS = "seq2seq."
+_FUNCTIONS = ("jax.nn.", "seq2seq.nn.")
+
+
+def describe(tree: Any) -> Any:
+    """The JSON of a tree of modules, tuples, dicts, None and arrays.
+
+    Raises:
+        ArchiveError: a static value that JSON cannot hold.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> describe({"weights": (jnp.ones(3), None)})
+        {'dict': {'weights': {'tuple': ['leaf', None]}}}
+    """
+    if tree is None:
+        return None
+    if is_module(tree):
+        cls = type(tree)
+        return {
+            **_class_name(cls),
+            "static": {name: _static(cls, name, getattr(tree, name)) for name in cls.__module_statics__},
+            "fields": {name: describe(getattr(tree, name)) for name in cls.__module_leaves__},
+        }
+    if isinstance(tree, Mapping):
+        return {"dict": {name: describe(value) for name, value in tree.items()}}
+    if isinstance(tree, tuple | list):
+        return {"tuple": [describe(value) for value in tree]}
+    return "leaf"
+
+
+def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = (), name: str = "") -> Any:
+    """The tree that `describe` saw, with these arrays (by leaf name) as its leaves.
+
+    Raises:
+        UnknownClassError: the tree holds a class that is neither ours nor in `types`.
+        LeafError: an array is missing, or one has no place.
+    """
+    used: set[str] = set()
+
+    def build(node: Any, name: str) -> Any:
+        inside = f"{name}/" if name else ""
+        if node is None:
+            return None
+        if node == "leaf":
+            if name not in arrays:
+                raise LeafError(f"leaf {name} is missing from the archive.")
+            used.add(name)
+            return arrays[name]
+        if "tuple" in node:
+            return tuple(build(child, f"{inside}{i}") for i, child in enumerate(node["tuple"]))
+        if "dict" in node:
+            return {key: build(child, inside + key) for key, child in node["dict"].items()}
+        cls: Any = _find(node, types)
+        values = {key: build(child, inside + key) for key, child in node["fields"].items()}
+        statics = {key: _unstatic(value) for key, value in node["static"].items()}
+        _check_fields(cls, {*values, *statics})
+        return restore(cls, values | statics)
+
+    tree = build(skeleton, name)
+    if extra := sorted(set(arrays) - used):
+        raise LeafError(f"leaf {extra[0]} of the archive has no place in the model ({len(extra)} extra in all).")
+    return tree
+
+
+def source_hash(cls: type) -> str:
+    """The first 12 digits of the SHA-256 of the class's source; `unknown` if there is none to read."""
+    try:
+        return hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()[:12]
+    except (OSError, TypeError):
+        return "unknown"
+
+
+def _class_name(cls: type) -> dict[str, str]:
+    name = f"{cls.__module__}.{cls.__name__}"
+    if name.startswith(_OURS) and _import(name) is cls:
+        return {"class": name}
+    return {"class": cls.__name__, "source": source_hash(cls)}
+
+
+def _find(node: Mapping[str, Any], types: Sequence[type]) -> type:
+    name: str = node["class"]
+    if name.startswith(_OURS):
+        found = _import(name)
+        if is_module(found):
+            return found
+        raise UnknownClassError(f"this version of seq2seq has no module {name}; upgrade seq2seq-jax.")
+    for cls in types:
+        if cls.__name__ == name:
+            return cls
+    raise UnknownClassError(
+        f"the model holds the class {name} (source {node['source']}), which is not part of seq2seq; hand it in: "
+        f"load(path, types=[{name}]) or --types FILE.py:{name}."
+    )
+
+
+def _import(name: str) -> Any:
+    home, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(home), attribute, None)
+    except ImportError:
+        return None
+
+
+def _check_fields(cls: Any, found: set[str]) -> None:
+    wanted = {*cls.__module_leaves__, *cls.__module_statics__}
+    if found != wanted:
+        odd = min(found ^ wanted)
+        where = "is in the archive but not in" if odd in found else "is not in the archive but in"
+        raise LeafError(
+            f"field {odd} {where} the class {cls.__name__}: the class was changed since the model was saved."
+        )
+
+
+def _static(cls: type, name: str, value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float() | str() if not isinstance(value, enum.Enum):
+            return value
+        case tuple():
+            return {"tuple": [_static(cls, name, item) for item in value]}
+        case Callable() if _import(function := _function_name(value)) is value:
+            return {"function": function}
+        case _:
+            raise ArchiveError(
+                f"{cls.__name__}.{name} = {value!r} cannot be saved: static values are None, bool, int, float, str, "
+                "tuples of these, or functions of jax.nn."
+            )
+
+
+def _function_name(value: Any) -> str:
+    """A name under which `value` can be imported from the modules that are allowed, else ''."""
+    name = getattr(value, "__name__", "")
+    for home in (*_FUNCTIONS, getattr(value, "__module__", "") + "."):
+        if home.startswith(_FUNCTIONS) and _import(home + name) is value:
+            return home + name
+    return ""
+
+
+def _unstatic(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if "tuple" in value:
+        return tuple(_unstatic(item) for item in value["tuple"])
+    name = value["function"]
+    found = _import(name) if name.startswith(_FUNCTIONS) else None
+    if found is None:
+        raise ArchiveError(f"the archive names the function {name}, which cannot be found.")
+    return found

@@ -1,0 +1,193 @@
+"""The decoder: a cell that reads the target, with what it sees of the source, and the readout that predicts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from seq2seq.core.module import module
+from seq2seq.core.seams import Cell, Key, State
+from seq2seq.models.encoder import Encoded
+from seq2seq.nn.attention import Attention, Prepared, attend, prepare
+from seq2seq.nn.layers import FF, Embedding, Maxout
+from seq2seq.nn.recurrent import output_width
+
+Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
+"""What enters the cell beside the embedding of the last token:
+
+- nothing: the source enters by the initial state alone (Sutskever et al. 2014), or by attention after the cell;
+- summary: the encoder's summary, at every step and in the readout (Cho et al. 2014);
+- context: what attention finds with the last output as query (Bahdanau et al. 2015);
+- attentional: the last readout vector, so that past choices are known (Luong et al. 2015, "input feeding").
+"""
+
+
+class DecoderMemory(NamedTuple):
+    """What never changes while decoding; every leaf is batch first."""
+
+    prepared: Prepared | None
+    summary: Array | None
+
+
+class DecoderState(NamedTuple):
+    """The state of the cell, and what the last step left for this one: (batch, width), or None."""
+
+    cell: State
+    fed: Array | None
+
+
+@module
+class Bridge:
+    """From the encoder's summary to the initial state of any cell: tanh(FF(summary)) for each floating leaf.
+
+    (Cho et al. 2014, section A.1: h'_0 = tanh(V c).) Other leaves keep their value in `initial_state`.
+
+    Example:
+        >>> from seq2seq.nn.cells import GRU
+        >>> cell = GRU.init(jax.random.key(0), 3, 5)
+        >>> Bridge.init(jax.random.key(1), 4, cell)(cell, jnp.ones((2, 4))).shape
+        (2, 5)
+    """
+
+    layers: tuple[FF | None, ...]
+
+    @classmethod
+    def init(cls, key: Key, summary_size: int, cell: Cell) -> Self:
+        """One layer for each floating leaf of the cell's state."""
+        leaves = jax.tree.leaves(jax.eval_shape(lambda: cell.initial_state(1)))
+        keys = jax.random.split(key, max(1, len(leaves)))
+        return cls(
+            layers=tuple(
+                FF.init(k, summary_size, leaf.size) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
+                for k, leaf in zip(keys, leaves, strict=False)
+            )
+        )
+
+    def __call__(self, cell: Cell, summary: Array) -> State:
+        """(batch, summary) -> the state."""
+        leaves, structure = jax.tree.flatten(cell.initial_state(summary.shape[0]))
+        return structure.unflatten(
+            leaf if layer is None else jnp.tanh(layer(summary)).reshape(leaf.shape).astype(leaf.dtype)
+            for layer, leaf in zip(self.layers, leaves, strict=True)
+        )
+
+
+@module
+class Readout:
+    """From what the decoder knows to logits: output(inner(features)).
+
+    inner is tanh(FF) (Luong et al. 2015, equation 5), `Maxout` (Cho et al. 2014, section A.1; Bahdanau et al. 2015,
+    section A.2.2) or nothing. The output is an `FF`, or the target embedding itself where `output` is None.
+
+    Example:
+        >>> readout = Readout(inner=None, output=FF.init(jax.random.key(0), 3, 10))
+        >>> readout.logits(readout.vector(jnp.ones((2, 3))), Embedding(table=jnp.ones((10, 3)))).shape
+        (2, 10)
+    """
+
+    inner: FF | Maxout | None
+    output: FF | None
+
+    def vector(self, features: Array) -> Array:
+        """(..., features) -> (..., readout)."""
+        if isinstance(self.inner, FF):
+            return jnp.tanh(self.inner(features))
+        return features if self.inner is None else self.inner(features)
+
+    def logits(self, vector: Array, embedding: Embedding) -> Array:
+        """(..., readout) -> (..., vocabulary)."""
+        return embedding.logits(vector) if self.output is None else self.output(vector)
+
+
+@module
+class Decoder:
+    """A recurrent decoder over any cell and any attention, or none; see `Feed` for how the source enters.
+
+    Shapes: token (batch,) ids; embedded (batch, embedding); logits (batch, vocabulary); weights (batch, source).
+    """
+
+    embedding: Embedding
+    cell: Cell
+    bridge: Bridge
+    attention: Attention | None
+    readout: Readout
+    feed: Feed
+    readout_token: bool
+    input_size: int
+    output_leaf: int | None
+
+    def start(self, encoded: Encoded, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
+        """The memory and the state before the first token."""
+        state = self.bridge(self.cell, encoded.summary)
+        prepared = None if self.attention is None else prepare(self.attention, encoded.annotations, lengths)
+        return DecoderMemory(prepared, self._summary(encoded)), DecoderState(state, self._first_fed(state, encoded))
+
+    def advance(
+        self, cell: Cell, memory: DecoderMemory, state: DecoderState, embedded: Array
+    ) -> tuple[DecoderState, tuple[Array, Array | None]]:
+        """Read an embedded token with `cell` (ours, or ours behind dropout): the readout vector and the weights."""
+        seen: list[Array] = []
+        weights = None
+        fed = state.fed
+        match self.feed:
+            case "context":
+                context, weights = self._attend(memory, fed)
+                x = jnp.concatenate([embedded, context], -1)
+                seen = [context]
+            case "summary":
+                x = jnp.concatenate([embedded, _given(memory.summary)], -1)
+                seen = [_given(memory.summary)]
+            case "attentional":
+                x = jnp.concatenate([embedded, _given(fed)], -1)
+            case "nothing":
+                x = embedded
+        after, output = cell.step(state.cell, x)
+        if self.attention is not None and self.feed != "context":
+            context, weights = self._attend(memory, output)
+            seen = [context]
+        vector = self.readout.vector(jnp.concatenate([output, *seen, *([embedded] if self.readout_token else [])], -1))
+        fed = {"context": output, "attentional": vector}.get(self.feed)
+        return DecoderState(after, fed), (vector, weights)
+
+    def logits(self, vector: Array) -> Array:
+        """(..., readout) -> (..., vocabulary)."""
+        return self.readout.logits(vector, self.embedding)
+
+    def _attend(self, memory: DecoderMemory, query: Array | None) -> tuple[Array, Array]:
+        return attend(_given(self.attention), _given(query), _given(memory.prepared))
+
+    def _summary(self, encoded: Encoded) -> Array | None:
+        return encoded.summary if self.feed == "summary" else None
+
+    def _first_fed(self, state: State, encoded: Encoded) -> Array | None:
+        if self.feed == "context" and self.output_leaf is not None:
+            return jax.tree.leaves(state)[self.output_leaf]
+        widths = {
+            "context": output_width(self.cell, self.input_size),
+            "attentional": self.input_size - self.embedding.table.shape[1],
+        }
+        if self.feed not in widths:
+            return None
+        return jnp.zeros((encoded.summary.shape[0], widths[self.feed]), encoded.summary.dtype)
+
+
+def output_leaf(cell: Cell, input_size: int) -> int | None:
+    """Which leaf of the new state `cell.step` returns as its output, if one.
+
+    In most cells the output is a part of the state (h in a GRU or LSTM, that of the last layer in a stack). Then the
+    initial state has an output too, and attention can ask with it before the first step, as Bahdanau et al. 2015 do.
+    """
+    x = jax.ShapeDtypeStruct((1, input_size), jnp.float32)
+    state = jax.eval_shape(lambda: cell.initial_state(1))
+    outputs = jax.make_jaxpr(cell.step)(state, x).jaxpr.outvars
+    return next((i for i, leaf in enumerate(outputs[:-1]) if leaf is outputs[-1]), None)
+
+
+def _given(value: Any) -> Any:
+    """`value`, which the decoder's static fields say is there."""
+    if value is None:
+        raise ValueError("the decoder's memory or state does not fit its configuration.")
+    return value

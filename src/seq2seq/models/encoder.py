@@ -1,0 +1,100 @@
+"""The encoder: source ids to annotations, one for each token, and a summary of the whole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from seq2seq.core.module import module
+from seq2seq.core.seams import Cell, Key
+from seq2seq.nn.layers import Embedding, dropout, split
+from seq2seq.nn.recurrent import Bidirectional, unroll
+
+
+class Encoded(NamedTuple):
+    """What the encoder says of its sources.
+
+    Attributes:
+        annotations: (source, batch, hidden), in source order, 0 on padding.
+        summary: (batch, hidden): the last output of each direction; 0 for a source without tokens.
+    """
+
+    annotations: Array
+    summary: Array
+
+
+@module
+class Encoder:
+    """Embedding and layers of recurrent cells, each layer in one direction or in both.
+
+    Shapes: source (source, batch) ids and lengths (batch,) -> annotations (source, batch, hidden) and summary
+    (batch, hidden). Both directions of a layer are hidden / 2 wide.
+
+    Example:
+        >>> from seq2seq.nn.cells import GRU
+        >>> encoder = Encoder.init(jax.random.key(0), 10, 4, (6, 6), GRU, both=True)
+        >>> encoded = encoder(jnp.ones((7, 2), int), jnp.array([7, 4]))
+        >>> encoded.annotations.shape, encoded.summary.shape
+        ((7, 2, 6), (2, 6))
+    """
+
+    embedding: Embedding
+    layers: tuple[Bidirectional | Cell, ...]
+    reverse: bool = False
+    residual: bool = False
+
+    @classmethod
+    def init(
+        cls,
+        key: Key,
+        vocabulary: int,
+        embedding: int,
+        sizes: tuple[int, ...],
+        cell: type[Cell],
+        both: bool = False,
+        reverse: bool = False,
+        residual: bool = False,
+    ) -> Self:
+        """One layer for each of `sizes`; in `both` directions, or in one (from the end if `reverse`)."""
+        key, ke = jax.random.split(key)
+        layers: list[Bidirectional | Cell] = []
+        width = embedding
+        for k, size in zip(jax.random.split(key, len(sizes)), sizes, strict=True):
+            if both:
+                layers.append(Bidirectional.init(k, width, size // 2, cell))
+            else:
+                layers.append(cell.init(k, width, size))
+            width = size
+        return cls(
+            embedding=Embedding.init(ke, vocabulary, embedding),
+            layers=tuple(layers),
+            reverse=reverse,
+            residual=residual,
+        )
+
+    def __call__(self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0) -> Encoded:
+        """Read the sources, with dropout at `rate` on what enters each layer and on the annotations."""
+        keys = split(key, len(self.layers) + 1)
+        xs = self.embedding(source)
+        summary = xs[0]
+        for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
+            ys, summary = self._layer(layer, dropout(k, rate, xs), lengths)
+            xs = xs + ys if self.residual and depth else ys
+        return Encoded(dropout(keys[0], rate, xs), summary)
+
+    def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[Array, Array]:
+        """The outputs of one layer and the last output of each of its directions."""
+        if isinstance(layer, Bidirectional):
+            _, ys = layer(xs, lengths)
+            half = ys.shape[-1] // 2
+            return ys, jnp.concatenate([_last(ys[..., :half], lengths), ys[0, :, half:]], -1)
+        _, ys = unroll(layer, xs, lengths, reverse=self.reverse)
+        return ys, ys[0] if self.reverse else _last(ys, lengths)
+
+
+def _last(ys: Array, lengths: Array) -> Array:
+    """The output at each row's last token, (batch, hidden)."""
+    return jnp.take_along_axis(ys, (lengths - 1).clip(0)[None, :, None], 0)[0]

@@ -1,0 +1,153 @@
+"""Layers without time: each works on the last axis and leaves the leading axes free."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from seq2seq.core.module import module
+from seq2seq.core.seams import Key
+from seq2seq.nn.cells import check_width
+from seq2seq.nn.initializers import glorot
+
+
+@module
+class FF:
+    """A feed-forward layer: y = x @ w + b, with x (..., input) and y (..., output).
+
+    Raises:
+        ShapeError: x is not of the width that the layer was made for.
+
+    Example:
+        >>> FF.init(jax.random.key(0), 3, 5)(jnp.ones((7, 2, 3))).shape
+        (7, 2, 5)
+    """
+
+    w: Array
+    b: Array
+
+    @classmethod
+    def init(cls, key: Key, input_size: int, output_size: int) -> Self:
+        """Glorot weights, zero bias."""
+        return cls(w=glorot(key, input_size, output_size), b=jnp.zeros(output_size))
+
+    def __call__(self, x: Array) -> Array:
+        """(..., input) -> (..., output)."""
+        check_width("FF", x, self.w)
+        return x @ self.w + self.b
+
+
+@module
+class Embedding:
+    """A vector for each id: y = table[ids], with ids of any shape and y (..., width).
+
+    Example:
+        >>> Embedding.init(jax.random.key(0), 10, 4)(jnp.array([[1, 2, 3]])).shape
+        (1, 3, 4)
+    """
+
+    table: Array
+
+    @classmethod
+    def init(cls, key: Key, vocabulary: int, width: int) -> Self:
+        """N(0, 1 / width), so that a vector has a norm of about 1."""
+        return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5)
+
+    def __call__(self, ids: Array) -> Array:
+        """(...) ids -> (..., width)."""
+        return self.table[ids]
+
+    def logits(self, x: Array) -> Array:
+        """The table as an output layer, x @ table.T: (..., width) -> (..., vocabulary) (Press and Wolf 2017)."""
+        return x @ self.table.T
+
+
+@module
+class Maxout:
+    """The largest of several pieces: y_i = max_j (x @ w + b)_ij (Goodfellow et al. 2013).
+
+    Shapes: w (input, units * pieces); x (..., input); y (..., units).
+
+    Example:
+        >>> Maxout.init(jax.random.key(0), 3, 5)(jnp.ones((2, 3))).shape
+        (2, 5)
+    """
+
+    w: Array
+    b: Array
+    pieces: int = 2
+
+    @classmethod
+    def init(cls, key: Key, input_size: int, units: int, pieces: int = 2) -> Self:
+        """Glorot weights, zero bias."""
+        return cls(w=glorot(key, input_size, units, blocks=pieces), b=jnp.zeros(units * pieces), pieces=pieces)
+
+    def __call__(self, x: Array) -> Array:
+        """(..., input) -> (..., units)."""
+        check_width("Maxout", x, self.w)
+        y = x @ self.w + self.b
+        return y.reshape(*y.shape[:-1], -1, self.pieces).max(-1)
+
+
+@module
+class LayerNorm:
+    """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, over the last axis (Ba et al. 2016).
+
+    Example:
+        >>> y = LayerNorm.init(4)(jnp.array([[1.0, 2.0, 3.0, 4.0]]))
+        >>> bool(jnp.allclose(y.mean(), 0, atol=1e-6))
+        True
+    """
+
+    scale: Array
+    shift: Array
+    epsilon: float = 1e-5
+
+    @classmethod
+    def init(cls, width: int) -> Self:
+        """Scale 1, shift 0."""
+        return cls(scale=jnp.ones(width), shift=jnp.zeros(width))
+
+    def __call__(self, x: Array) -> Array:
+        """(..., width) -> (..., width)."""
+        check_width("LayerNorm", x, self.scale)
+        centred = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return self.scale * centred * jax.lax.rsqrt(variance + self.epsilon) + self.shift
+
+
+def dropout(key: Key | None, rate: float, x: Array) -> Array:
+    """Zero each element with probability `rate` and scale the rest by 1 / (1 - rate) (Srivastava et al. 2014).
+
+    `key=None` is evaluation: x comes back as it is.
+
+    Example:
+        >>> bool((dropout(None, 0.5, jnp.ones(3)) == 1).all())
+        True
+    """
+    if key is None or rate == 0:
+        return x
+    return x * dropout_mask(key, rate, x.shape)
+
+
+def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:
+    """Zeros with probability `rate`, else 1 / (1 - rate): what dropout multiplies by.
+
+    Example:
+        >>> sorted(set(dropout_mask(jax.random.key(0), 0.5, (99,)).tolist()))
+        [0.0, 2.0]
+    """
+    return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
+
+
+def split(key: Key | None, count: int) -> list[Key | None]:
+    """`jax.random.split`, and as many times None for the None that stands for evaluation.
+
+    Example:
+        >>> split(None, 2)
+        [None, None]
+    """
+    return [None] * count if key is None else list(jax.random.split(key, count))

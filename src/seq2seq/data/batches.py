@@ -1,0 +1,202 @@
+"""Batches of few static shapes, in an order that is a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.data.buckets import Bucket, Shape, make_buckets
+from seq2seq.data.dataset import Dataset, Integers
+from seq2seq.data.tokenizer import BEGIN, END, PAD
+from seq2seq.errors import ConfigError
+
+Rows = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """One batch, time-major. A row that only fills the batch up has source length 0 and mask 0 everywhere.
+
+    Attributes:
+        source: (source, batch) int32, `END` last, then 0.
+        source_lengths: (batch,) int32, the end counted: an empty text has length 1.
+        target_in: (target, batch) int32, `BEGIN` first.
+        target_out: (target, batch) int32, `END` last: what `target_in` should predict.
+        target_mask: (target, batch) float32, 1 on tokens.
+    """
+
+    source: NDArray[np.int32]
+    source_lengths: NDArray[np.int32]
+    target_in: NDArray[np.int32]
+    target_out: NDArray[np.int32]
+    target_mask: NDArray[np.float32]
+
+    @property
+    def size(self) -> int:
+        """The number of rows, filling ones included."""
+        return self.source.shape[1]
+
+
+class Batches:
+    """The batches of a data set, epoch after epoch; there is no state but (seed, epoch, index).
+
+    A batch holds at most `tokens` time steps of source and target together, padding included (but at least one
+    pair). Every pair comes once an epoch. Pairs of one bucket meet in other company each epoch, and the batches of all
+    buckets are mixed.
+
+    Example:
+        >>> from seq2seq.data.tokenizer import Tokenizer
+        >>> letters = Tokenizer.train("character", ["ab"])
+        >>> batches = Batches(Dataset.build([("ab", "b")] * 5, letters, letters), tokens=10, seed=1)
+        >>> batches.shapes, batches.count, round(batches.padding_waste, 3)
+        ([Shape(source=3, target=2, batch=2)], 3, 0.167)
+    """
+
+    def __init__(self, dataset: Dataset, *, tokens: int, seed: int, max_shapes: int = 8):
+        if tokens < 1 or max_shapes < 1:
+            raise ConfigError(f"Batches: tokens is {tokens} and max_shapes {max_shapes}; both must be at least 1.")
+        if seed < 0:
+            raise ConfigError(f"Batches: the seed is {seed}; it must not be negative.")
+        self.dataset, self.tokens, self.seed = dataset, tokens, seed
+        self._buckets: list[Bucket] = make_buckets(dataset.lengths, tokens, max_shapes)
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """All the shapes that batches have: what will be compiled."""
+        return [bucket.shape for bucket in self._buckets]
+
+    @property
+    def count(self) -> int:
+        """The number of batches in every epoch."""
+        return sum(bucket.batches for bucket in self._buckets)
+
+    @cached_property
+    def padding_waste(self) -> float:
+        """The share of all time steps of an epoch, source and target, that only pad."""
+        steps = sum(
+            bucket.batches * shape.batch * (shape.source + shape.target)
+            for bucket in self._buckets
+            for shape in [bucket.shape]
+        )
+        return 1.0 - int(self.dataset.lengths.sum()) / steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on: what an uninterrupted epoch would have had left."""
+        rng = np.random.default_rng([self.seed, epoch])
+        plan = self._plan([rng.permutation(bucket.rows) for bucket in self._buckets])
+        for index in rng.permutation(len(plan))[start:]:
+            shape, rows = plan[index]
+            yield collate(self.dataset, rows, shape)
+
+    def once(self) -> Iterator[tuple[Rows, Batch]]:
+        """Every pair once, unshuffled, as (indices of the pairs in the data set, batch): to score and to evaluate.
+
+        Row n of the batch is pair `indices[n]`; the rows after the last index only fill it up.
+        """
+        for shape, rows in self._plan([bucket.rows for bucket in self._buckets]):
+            yield rows, collate(self.dataset, rows, shape)
+
+    def _plan(self, rows_of_buckets: Sequence[Rows]) -> list[tuple[Shape, Rows]]:
+        return [
+            (shape, rows[start : start + shape.batch])
+            for shape, rows in zip(self.shapes, rows_of_buckets, strict=True)
+            for start in range(0, len(rows), shape.batch)
+        ]
+
+
+def collate(dataset: Dataset, rows: Rows, shape: Shape) -> Batch:
+    """The pairs `rows` as one batch of a shape that holds them.
+
+    Example:
+        >>> from seq2seq.data.tokenizer import Tokenizer
+        >>> letters = Tokenizer.train("character", ["ab"])
+        >>> batch = collate(Dataset.build([("ab", "b")], letters, letters), np.array([0]), Shape(4, 3, 2))
+        >>> batch.source.T.tolist(), batch.source_lengths.tolist(), batch.target_in.T.tolist()
+        ([[4, 5, 3, 0], [0, 0, 0, 0]], [3, 0], [[2, 5, 0], [0, 0, 0]])
+    """
+    source, lengths = _ended(dataset.source, dataset.source_offsets, rows, (shape.batch, shape.source))
+    target, target_lengths = _ended(dataset.target, dataset.target_offsets, rows, (shape.batch, shape.target))
+    begun = np.concatenate([np.where(target_lengths > 0, BEGIN, PAD)[:, None], target[:, :-1]], axis=1)
+    begun[begun == END] = PAD  # what follows the end is padding
+    mask = np.arange(shape.target)[:, None] < target_lengths
+    return Batch(
+        _time_major(source),
+        lengths,
+        _time_major(begun),
+        _time_major(target),
+        mask.astype(np.float32),
+    )
+
+
+def _time_major(rows: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(rows.T, dtype=np.int32)
+
+
+def _ended(
+    flat: Integers, offsets: Integers, rows: Rows, shape: tuple[int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """((batch, time) ids with their `END`, (batch,) lengths) of the texts `rows`."""
+    ids = np.full(shape, PAD, np.int32)
+    lengths = np.zeros(shape[0], np.int32)
+    starts, ends = offsets[rows], offsets[rows + 1]
+    inner = (ends - starts)[:, None]
+    times = np.arange(shape[1])
+    held = times < inner  # (rows, time)
+    ids[: len(rows)][held] = flat[(starts[:, None] + times)[held]]
+    ids[: len(rows)][times == inner] = END
+    lengths[: len(rows)] = inner[:, 0] + 1
+    return ids, lengths
+
+
+class SourceBatch(NamedTuple):
+    """Sources to decode.
+
+    Attributes:
+        indices: (rows,) which inputs these are: row n is input `indices[n]`; rows after these only fill up.
+        source: (source, batch) int32, `END` last, then 0.
+        lengths: (batch,) int32, the end counted, and 0 for a row that only fills up.
+    """
+
+    indices: Rows
+    source: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+
+
+def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> Iterator[SourceBatch]:
+    """Sources (ids without begin and end) sorted by length into batches of few static shapes.
+
+    All batches have the same number of rows: `batch`, or for fewer sources the next power of two. The time steps are
+    rounded up to 8, 12, 16, 24, 32, 48, 64, ..., so that any input meets few shapes.
+
+    Example:
+        >>> answers = [""] * 3
+        >>> for indices, source, lengths in inference_batches([[5, 6], [7], []], batch=2):
+        ...     for row, index in enumerate(indices):
+        ...         answers[index] = str(source[: lengths[row], row])
+        >>> answers
+        ['[5 6 3]', '[7 3]', '[3]']
+    """
+    if batch < 1:
+        raise ConfigError(f"inference_batches: batch is {batch}; it must be at least 1.")
+    steps = np.array([len(ids) + 1 for ids in sources], np.int64)
+    order = np.argsort(steps, kind="stable")
+    size = min(batch, 1 << max(0, len(sources) - 1).bit_length())
+    for start in range(0, len(order), size):
+        indices = order[start : start + size]
+        source = np.full((_on_grid(int(steps[indices[-1]])), size), PAD, np.int32)
+        lengths = np.zeros(size, np.int32)
+        for row, index in enumerate(indices):
+            lengths[row] = steps[index]
+            source[: steps[index], row] = [*sources[index], END]
+        yield SourceBatch(indices, source, lengths)
+
+
+def _on_grid(steps: int) -> int:
+    """The next of 8, 12, 16, 24, 32, 48, ...: at most half again as long."""
+    grid = 8
+    while grid < steps:
+        grid = grid * 3 // 2 if grid & (grid - 1) == 0 else grid * 4 // 3
+    return grid

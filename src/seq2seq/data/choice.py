@@ -1,0 +1,95 @@
+"""Which kind of tokens a side of the pairs wants: the `auto` of --source-tokens and --target-tokens.
+
+Three questions, in this order. Do spaces part pieces of a small closed set (one half of the lines has next to none
+that the other half lacks)? Then these are the symbols. Does a line have few spaces? Then it is a word or a phrase,
+spelt. Else it is running text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seq2seq.data.tokenizer import Kind
+from seq2seq.errors import DataError
+
+_LINES_LOOKED_AT = 20_000
+_CLOSED_SET = 1000
+_PHRASE_WORDS = 5.0
+
+
+class Choice(NamedTuple):
+    """A kind of tokens, a vocabulary size that goes with it, and why: one clause of plain English."""
+
+    kind: Kind
+    vocabulary: int
+    why: str
+
+
+class _Look(NamedTuple):
+    """What the lines look like when cut at spaces."""
+
+    lines: int
+    words: float  # a line
+    word_length: float
+    types: int
+    new: float  # share of the pieces in every second line that the other lines do not have
+
+
+def choose_kind(texts: Sequence[str]) -> Choice:
+    """The kind of tokens for one side of the pairs.
+
+    Raises:
+        DataError: there is no text.
+
+    Example:
+        >>> choose_kind(["a b b a", "b a a", "a b", "b b a"] * 5).kind
+        'symbols'
+        >>> choose_kind(["hello", "goodbye", "good morning"]).kind
+        'character'
+    """
+    if not texts:
+        raise DataError("there is no text to choose tokens for.")
+    look = _look(_some(texts))
+    closed = look.types <= _CLOSED_SET and look.new <= 0.005
+    tiny_but_short = look.word_length <= 2.0 and look.types <= _CLOSED_SET and look.new <= 0.1
+    if look.words >= 1.5 and (closed or tiny_but_short):
+        return Choice("symbols", 8000, f"spaces part {look.types} kinds of symbols, a closed set")
+    if look.words < _PHRASE_WORDS:
+        what = "single words" if look.words < 1.05 else f"words or short phrases, {look.words:.1f} words each"
+        return Choice("character", 8000, f"the lines are {what}, so they are spelt")
+    size = bpe_vocabulary(look.words * len(texts))
+    return Choice(
+        "bpe", size, f"the lines are running text, {look.words:.0f} words each with {look.types:,} different ones"
+    )
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    """Lines drawn by chance, always the same: every n-th line would be fooled by text that comes in turns."""
+    rows = np.random.default_rng(0).permutation(len(texts))[:_LINES_LOOKED_AT]
+    return [texts[int(row)] for row in rows]
+
+
+def _look(texts: Sequence[str]) -> _Look:
+    cut = [text.split() for text in texts]
+    known = {piece for pieces in cut[::2] for piece in pieces}
+    others = [piece for pieces in cut[1::2] for piece in pieces]
+    types = known.union(others)
+    total = sum(map(len, cut))
+    letters = sum(len(piece) for pieces in cut for piece in pieces)
+    new = sum(piece not in known for piece in others) / len(others) if others else 1.0
+    return _Look(len(cut), total / len(cut), letters / max(1, total), len(types), new)
+
+
+def bpe_vocabulary(words: float) -> int:
+    """A vocabulary size for BPE on a corpus of so many words: 13.5 sqrt(words), from 400 up to 8,000, in hundreds.
+
+    Each piece should be seen often enough to be learnt; 350,000 words (29,000 captions) give 8,000.
+
+    Example:
+        >>> bpe_vocabulary(350_000), bpe_vocabulary(10_000)
+        (8000, 1400)
+    """
+    return int(min(8000, max(400, round(13.5 * words**0.5, -2))))

@@ -1,0 +1,190 @@
+"""Files -> pairs: what to read (`PairFiles`), and what came of it (`Corpus`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from typing import Literal
+
+from seq2seq.data.formats import PARSERS, LineFormat, Pair, guess_format
+from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
+from seq2seq.data.sentences import Unit, next_sentence_pairs
+from seq2seq.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Which files hold the pairs, and how they are written.
+
+    Attributes:
+        paths: files of pairs, or of plain text with `next_sentence`; read one after the other.
+        source: with `target`, two parallel files instead: line n of one belongs to line n of the other.
+        target: see `source`.
+        format: of `paths`; "auto" looks at the name and the first line of each file.
+        next_sentence: `paths` are plain text, and each unit of it is a source whose target is the next unit.
+        split: the unit of plain text: a line, a sentence or a clause; blank lines part documents.
+        skip_bad: leave bad lines out and count them, where otherwise the first one is an error.
+        max_line: the longest line taken, in characters.
+    """
+
+    paths: tuple[str, ...] = ()
+    source: str | None = None
+    target: str | None = None
+    format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan"] = "auto"
+    next_sentence: bool = False
+    split: Unit = "line"
+    skip_bad: bool = False
+    max_line: int = 20_000
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The pairs read, and all that the pre-flight report says of them.
+
+    Attributes:
+        pairs: in the order of the files.
+        skipped: reason -> number of bad lines left out.
+        notes: one line for each kind of thing mended or left out, with its first file:line.
+        format: "parallel", "next sentence" or a line format; what `source_of_line` must be told.
+        next_sentence: the pairs are neighbours in a text, so that holding out goes by document or block.
+    """
+
+    pairs: list[Pair]
+    skipped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    format: str = "tsv"
+
+    @property
+    def next_sentence(self) -> bool:
+        """Whether the pairs are neighbours in a text."""
+        return self.format == "next sentence"
+
+    @property
+    def kept(self) -> int:
+        """The number of pairs."""
+        return len(self.pairs)
+
+
+def read_pairs(files: PairFiles) -> Corpus:
+    """All the pairs of the files.
+
+    Raises:
+        DataError: a file cannot be read or holds no pair; a line is bad and `skip_bad` is not set.
+        ConfigError: the fields of `files` do not go together.
+    """
+    ledger = Ledger(files.skip_bad)
+    kind = corpus_format(files)
+    pairs = list(iterate_pairs(files, ledger))
+    if not pairs:
+        where = ", ".join(map(str, files.paths or (files.source, files.target)))
+        cure = (
+            "every line was left out as bad" if ledger.skipped else "next-sentence pairs need two lines in a document"
+        )
+        raise DataError(f"no pair in {where}: {cure}.")
+    return Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
+
+
+def iterate_pairs(files: PairFiles, ledger: Ledger) -> Iterator[Pair]:
+    """The pairs one by one, for a corpus larger than memory; `ledger` fills as they are read."""
+    corpus_format(files)
+    if files.source is not None and files.target is not None:
+        return _parallel_pairs(files.source, files.target, files.max_line, ledger)
+    if files.next_sentence:
+        each = (next_sentence_pairs(path, files.split, files.max_line, ledger) for path in files.paths)
+    else:
+        each = (_line_pairs(path, _format_of(path, files), files.max_line, ledger) for path in files.paths)
+    return chain.from_iterable(each)
+
+
+def corpus_format(files: PairFiles) -> str:
+    """How the files are written: "parallel", "next sentence" or a line format.
+
+    Raises:
+        ConfigError: the fields of `files` do not go together.
+        DataError: a first line that must be looked at cannot be read.
+    """
+    parallel = (files.source is not None) + (files.target is not None)
+    if parallel == 1:
+        raise ConfigError("two parallel files are wanted: give both --source FILE and --target FILE.")
+    if bool(parallel) == bool(files.paths):
+        raise ConfigError("give files of pairs, or --source FILE and --target FILE; one of the two, not both.")
+    if files.next_sentence and (parallel or files.format != "auto"):
+        raise ConfigError(
+            "--next-sentence reads plain text: give it files of text, and no --format, --source or --target."
+        )
+    if files.split != "line" and not files.next_sentence:
+        raise ConfigError(f"--split {files.split} cuts plain text: add --next-sentence.")
+    if files.max_line < 1:
+        raise ConfigError(f"max_line is {files.max_line} characters; it must be at least 1.")
+    if parallel:
+        return "parallel"
+    if files.next_sentence:
+        return "next sentence"
+    formats = {path: _format_of(path, files) for path in files.paths}
+    if len(set(formats.values())) > 1:
+        found = ", ".join(f"{path} is {name}" for path, name in formats.items())
+        raise ConfigError(f"all files of pairs must be written alike, but {found}; convert one, or set --format.")
+    return next(iter(formats.values()))
+
+
+def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
+    if files.format != "auto":
+        return files.format
+    unused = Ledger()  # the reading proper tells what is mended
+    lines = (text for _, text in read_lines(path, files.max_line, unused))
+    first = next((text for text in lines if isinstance(text, str) and text.strip()), "")
+    return guess_format(check_file(path), first)
+
+
+def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+    for number, text in read_lines(path, max_line, ledger):
+        try:
+            if isinstance(text, BadLineError):
+                raise text
+            if not text.strip():
+                raise BadLineError("empty line", "nothing but space; delete it")
+            trimmed = "\t".join(column.strip() for column in text.split("\t"))
+            pair = PARSERS[line_format](trimmed)
+            sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), pair[:2], strict=True)]
+        except BadLineError as error:
+            ledger.bad(error, path, number)
+            continue
+        if trimmed != text or tuple(sides) != pair[:2]:
+            ledger.note(_TRIMMED, path, number)
+        yield Pair(sides[0], sides[1], pair.document)
+
+
+def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+    both = [read_lines(path, max_line, ledger) for path in (source, target)]
+    for number, lines in enumerate(zip_longest(*both), 1):
+        if None in lines:
+            raise _unequal(source, target, number, first_ended=lines[0] is None)
+        sides: list[str] = []
+        for path, (_, text) in zip((source, target), lines, strict=True):
+            try:
+                sides.append(_side("this", text, max_line))
+            except BadLineError as error:
+                ledger.bad(error, path, number)
+                break  # one bad side leaves out the pair, and counts once
+            if sides[-1] != text:
+                ledger.note(_TRIMMED, path, number)
+        else:
+            yield Pair(sides[0], sides[1])
+
+
+_TRIMMED = "outer spaces left out"
+
+
+def _side(name: str, text: str | BadLineError, max_line: int) -> str:
+    if isinstance(text, BadLineError):
+        raise text
+    if not text.strip():
+        raise BadLineError("empty side", f"{name} side holds no text; write it, or delete the pair")
+    return check_text(text.strip(), max_line)
+
+
+def _unequal(source: AnyPath, target: AnyPath, number: int, first_ended: bool) -> DataError:
+    ended, goes_on = (source, target) if first_ended else (target, source)
+    cure = "parallel files need equally many lines; is one cut off, or an empty line missing?"
+    return DataError(f"{ended} has no line {number}: {cure}", goes_on, number)

@@ -1,0 +1,177 @@
+"""Lines of text from files, with everything wrong or mended in them told: file, line and cure.
+
+A line is UTF-8, ends with LF or CR LF, holds no NUL and is not over-long. What is wrong is an error, or skipped and
+counted where the user asked for that; what is mended (a byte-order mark, CR LF) is noted. Nothing happens silently.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from seq2seq.errors import DataError, did_you_mean
+
+AnyPath: TypeAlias = str | PathLike[str]
+
+
+class BadLineError(Exception):
+    """One line that cannot be used: `reason` names the kind of fault, `detail` what was found and the cure."""
+
+    def __init__(self, reason: str, detail: str):
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+@dataclass
+class Ledger:
+    """The book of what was wrong and what was mended while reading.
+
+    Example:
+        >>> ledger = Ledger(skip_bad=True)
+        >>> ledger.bad(BadLineError("no TAB", "write source TAB target"), "pairs.tsv", 3)
+        >>> dict(ledger.skipped), ledger.notes
+        ({'no TAB': 1}, ['skipped: no TAB (1 line, first pairs.tsv:3)'])
+    """
+
+    skip_bad: bool = False
+    skipped: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def bad(self, error: BadLineError, path: AnyPath, line: int) -> None:
+        """Count a bad line, or raise DataError where bad lines are not skipped."""
+        if not self.skip_bad:
+            raise DataError(f"{error} (--skip-bad leaves such lines out and counts them).", path, line) from None
+        self.skipped[error.reason] += 1
+        self.first.setdefault(error.reason, f"{path}:{line}")
+
+    def note(self, what: str, path: AnyPath, line: int) -> None:
+        """Count a line that was mended."""
+        self.mended[what] += 1
+        self.first.setdefault(what, f"{path}:{line}")
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each kind of thing mended or skipped, for the pre-flight report."""
+        named = [(what, what, count) for what, count in self.mended.items()]
+        named += [(f"skipped: {what}", what, count) for what, count in self.skipped.items()]
+        return [f"{say} ({n} line{'s' * (n > 1)}, first {self.first[what]})" for say, what, n in named]
+
+
+def check_file(path: AnyPath) -> Path:
+    """The path of a file that can be read; DataError, with the cure, where it cannot."""
+    path = Path(path)
+    if path.is_dir():
+        raise DataError("this is a folder; give a file in it.", path)
+    if not path.exists():
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, names) if 0 < len(names) <= 200 else "check the name."
+        raise DataError(f"no such file; {hint}", path)
+    if not path.is_file():
+        raise DataError("this is not a regular file; write the text to a file first.", path)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty; was it written to the end?", path)
+    return path
+
+
+def _raw_lines(stream: BinaryIO, max_line: int) -> Iterator[bytes]:
+    """The lines of a stream; of an over-long line no more than shows that it is one."""
+    limit = 4 * max_line + 4  # a character has at most 4 bytes, and the line may end with CR LF
+    while raw := stream.readline(limit):
+        yield raw
+        if len(raw) == limit and not raw.endswith(b"\n"):
+            _drop_rest_of_line(stream)
+
+
+def _drop_rest_of_line(stream: BinaryIO) -> None:
+    while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
+        pass
+
+
+def clean_line(raw: bytes, max_line: int) -> tuple[str, list[str]]:
+    """A raw line as text without its end, and what was mended in it.
+
+    Raises:
+        BadLineError: it is over-long, not UTF-8, or holds a NUL or a carriage return.
+
+    Example:
+        >>> clean_line(b"hello\\r\\n", 100)
+        ('hello', ['CR LF line end read as LF'])
+    """
+    mended: list[str] = []
+    raw = raw.removesuffix(b"\n")
+    if raw.endswith(b"\r"):
+        raw, mended = raw[:-1], ["CR LF line end read as LF"]
+    if len(raw) > 4 * max_line:
+        raise BadLineError("over-long line", _TOO_LONG.format(f"more than {max_line}", max_line))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line"
+        raise BadLineError("not UTF-8", f"{found}; convert the file with iconv -t UTF-8") from None
+    return check_text(text, max_line), mended
+
+
+def check_text(text: str, max_line: int) -> str:
+    """The text itself, where a line may hold it.
+
+    Raises:
+        BadLineError: it is over-long, or holds a NUL, a carriage return or half a surrogate pair.
+    """
+    if len(text) > max_line:
+        raise BadLineError("over-long line", _TOO_LONG.format(len(text), max_line))
+    if "\0" in text:
+        raise BadLineError("NUL character", f"at character {text.index(chr(0)) + 1}; is this a text file?")
+    if "\r" in text:
+        raise BadLineError("carriage return inside the line", "line ends of an old Mac? convert them to LF")
+    if _SURROGATE.search(text):
+        raise BadLineError("not UTF-8", "half a surrogate pair; was the text cut inside a character?")
+    return text
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TOO_LONG = "{} characters where at most {} are taken; are its line breaks missing?"
+
+
+def read_lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:
+    """Every line of a file with its number: its text, or what is wrong with it (the caller tells the ledger).
+
+    Raises:
+        DataError: the file cannot be read, is empty, or is UTF-16.
+    """
+    try:
+        with check_file(path).open("rb") as file:
+            yield from stream_lines(file, path, max_line, ledger)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}.", path) from None
+
+
+def stream_lines(
+    stream: BinaryIO, path: AnyPath, max_line: int, ledger: Ledger
+) -> Iterator[tuple[int, str | BadLineError]]:
+    """As `read_lines`, of an open stream such as `sys.stdin.buffer`; `path` is what messages call it."""
+    for number, raw in enumerate(_raw_lines(stream, max_line), 1):
+        if number == 1:
+            raw = _without_byte_order_mark(raw, path, ledger)
+        try:
+            text, mended = clean_line(raw, max_line)
+        except BadLineError as error:
+            yield number, error
+            continue
+        for what in mended:
+            ledger.note(what, path, number)
+        yield number, text
+
+
+def _without_byte_order_mark(raw: bytes, path: AnyPath, ledger: Ledger) -> bytes:
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError("this file is UTF-16; convert it with iconv -f UTF-16 -t UTF-8.", path, 1)
+    if raw.startswith(codecs.BOM_UTF8):
+        ledger.note("byte-order mark left out", path, 1)
+    return raw.removeprefix(codecs.BOM_UTF8)

@@ -1,0 +1,80 @@
+"""Plain text -> units (lines, sentences or clauses) that follow one another: pairs of next-sentence prediction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+from seq2seq.data.formats import Pair
+from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_text, read_lines
+
+Unit: TypeAlias = Literal["line", "sentence", "clause"]
+_QUOTES = "[\"'”’»)\\]」』]*"
+_ENDS = {
+    "sentence": re.compile(rf"[.!?]+{_QUOTES}(?=\s|$)|[。！？]+{_QUOTES}"),
+    "clause": re.compile(rf"[.!?,;:]+{_QUOTES}(?=\s|$)|[。！？，、；：]+{_QUOTES}"),
+}
+
+
+def split_text(text: str, unit: Literal["sentence", "clause"]) -> list[str]:
+    """The sentences or clauses of a text, each with its punctuation.
+
+    A sentence ends at . ! or ? before a space, a clause also at , ; and : (so that 1,000 stays whole).
+
+    Example:
+        >>> split_text("so abram departed, as the lord had spoken; and lot went.", "clause")
+        ['so abram departed,', 'as the lord had spoken;', 'and lot went.']
+    """
+    ends = [match.end() for match in _ENDS[unit].finditer(text)]
+    cut = [text[start:end].strip() for start, end in pairwise([0, *ends, len(text)])]
+    return [piece for piece in cut if piece]
+
+
+def next_pairs(units: Iterable[str], document: str = "") -> Iterator[Pair]:
+    """Each unit with the next one.
+
+    Example:
+        >>> list(next_pairs(["a", "b", "c"]))
+        [Pair(source='a', target='b', document=''), Pair(source='b', target='c', document='')]
+    """
+    return (Pair(source, target, document) for source, target in pairwise(units))
+
+
+def next_sentence_pairs(path: AnyPath, unit: Unit, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+    """The pairs of a text file; blank lines part its documents, and no pair reaches over one, or over a bad line."""
+    for document, first, lines in _blocks(path, max_line, ledger):
+        units = lines if unit == "line" else split_text(" ".join(lines), unit)
+        try:
+            for text in units:
+                check_text(text, max_line)
+        except BadLineError as error:
+            ledger.bad(error, path, first)
+            continue
+        yield from next_pairs(units, document)
+
+
+def _blocks(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[str, int, list[str]]]:
+    """(document, number of the first line, lines) of every run of good lines."""
+    document, first = "", 0
+    lines: list[str] = []
+    for number, text in read_lines(path, max_line, ledger):
+        if isinstance(text, BadLineError):
+            ledger.bad(text, path, number)
+            text, follows = "", document
+        else:
+            follows = ""
+        stripped = text.strip()
+        if stripped:
+            if stripped != text:
+                ledger.note("outer spaces left out", path, number)
+            first = first if lines else number
+            document = document or f"{path}:{number}"
+            lines.append(stripped)
+            continue
+        if lines:
+            yield document, first, lines
+        lines, document = [], follows
+    if lines:
+        yield document, first, lines

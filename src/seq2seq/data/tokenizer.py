@@ -1,0 +1,181 @@
+"""Text <-> ids, over Hugging Face `tokenizers`: words, characters, space-separated symbols, BPE, unigram.
+
+Ids 0 to 3 are `PAD`, `UNKNOWN`, `BEGIN` and `END` for every kind. Inside the tokenizer their names hold a space, which
+no piece of two characters or more does, so that no text, not even `<pad>`, can become one of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from seq2seq.errors import ConfigError, CorruptArchiveError, did_you_mean
+
+Kind: TypeAlias = Literal["word", "character", "symbols", "bpe", "unigram"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
+_SPECIAL = ["< pad >", "< unknown >", "< begin >", "< end >"]
+_SHOWN = ["<pad>", "<unknown>", "<begin>", "<end>"]
+_SMALLEST = len(_SPECIAL) + 256  # a byte each
+
+
+class Tokenizer:
+    """Text to ids and back. Made by `Tokenizer.train`, `Tokenizer.from_json`; see `Kind` for the kinds.
+
+    - character: any text of characters seen in training comes back exactly;
+    - word, symbols: both cut at single spaces; text of seen pieces comes back exactly;
+    - bpe, unigram: over bytes, so any text at all comes back exactly and nothing is unknown.
+
+    Example:
+        >>> letters = Tokenizer.train("character", ["a b", "ab"])
+        >>> letters.encode("ba"), letters.decode([5, 4, 3])
+        ([5, 4], 'ba')
+    """
+
+    def __init__(self, kind: Kind, inner: tokenizers.Tokenizer):
+        self.kind: Kind = kind
+        self._inner = inner
+        self._pieces = [piece for piece, _ in sorted(inner.get_vocab().items(), key=lambda item: item[1])]
+
+    @classmethod
+    def train(cls, kind: Kind, texts: Iterable[str], *, vocabulary: int = 8000, minimum_count: int = 1) -> Tokenizer:
+        """Learn at most `vocabulary` pieces (the four special ones counted), each seen at least `minimum_count` times.
+
+        The same texts give the same tokenizer, but for unigram.
+
+        Raises:
+            ConfigError: the kind is unknown, or the vocabulary too small for it.
+        """
+        if kind not in KINDS:
+            raise ConfigError(f"no kind of tokens is called {kind!r}; {did_you_mean(kind, KINDS)}")
+        smallest = _SMALLEST if kind in ("bpe", "unigram") else len(_SPECIAL) + 1
+        if vocabulary < smallest:
+            raise ConfigError(f"a {kind} vocabulary of {vocabulary} is too small: it needs at least {smallest}.")
+        make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
+        return cls(kind, make(kind, texts, vocabulary, minimum_count))
+
+    @property
+    def size(self) -> int:
+        """The number of ids, the four special ones included."""
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without begin and end."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """The ids of many texts, on all cores."""
+        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
+        kept = [index for index in _until_end(ids) if index not in (PAD, BEGIN)]
+        if self.kind in ("bpe", "unigram"):
+            return self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
+        return ("" if self.kind == "character" else " ").join(self.token(index) for index in kept)
+
+    def token(self, index: int) -> str:
+        """The piece of an id as people read it; a space that belongs to a piece shows as `▁`.
+
+        Raises:
+            IndexError: no such id.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"Tokenizer.token: no id {index} in a vocabulary of {self.size}.")
+        if index < len(_SPECIAL):
+            return _SHOWN[index]
+        piece = self._pieces[index]
+        if self.kind not in ("bpe", "unigram"):
+            return piece
+        text = decoders.ByteLevel().decode([piece])
+        return piece if "\ufffd" in text else text.replace(" ", "▁")
+
+    def tokens(self, text: str) -> list[str]:
+        """The pieces a text is cut into, as people read them."""
+        return [self.token(index) for index in self.encode(text)]
+
+    def unknown_rate(self, texts: Iterable[str]) -> float:
+        """The share of the pieces of the texts that this tokenizer does not know."""
+        counts = [(ids.count(UNKNOWN), len(ids)) for ids in self.encode_batch(texts)]
+        return sum(unknown for unknown, _ in counts) / max(1, sum(total for _, total in counts))
+
+    def to_json(self) -> str:
+        """All of it as one JSON text, for the model file."""
+        return json.dumps({"format": 1, "kind": self.kind, "tokenizer": json.loads(self._inner.to_str())})
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """The tokenizer that `to_json` wrote.
+
+        Raises:
+            CorruptArchiveError: the text is something else.
+        """
+        try:
+            fields = json.loads(text)
+            kind, inner = fields["kind"], fields["tokenizer"]
+            if fields["format"] != 1 or kind not in KINDS:
+                raise ValueError(f"format {fields['format']}, kind {kind}")
+            return cls(kind, _from_dictionary(inner))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
+
+
+def _until_end(ids: Iterable[int]) -> Iterator[int]:
+    for index in ids:
+        if index == END:
+            return
+        yield int(index)
+
+
+def _train_pieces(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_count: int) -> tokenizers.Tokenizer:
+    """The commonest pieces first, equal ones in the order of their characters: no chance anywhere."""
+    pieces: Callable[[str], Sequence[str]] = str if kind == "character" else _cut_at_spaces
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(pieces(text))
+    order = sorted(
+        (piece for piece, n in counts.items() if n >= minimum_count), key=lambda piece: (-counts[piece], piece)
+    )
+    known = _SPECIAL + order[: vocabulary - len(_SPECIAL)]
+    inner = tokenizers.Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(known)}, _SPECIAL[UNKNOWN]))
+    split = pre_tokenizers.Split("", "isolated") if kind == "character" else pre_tokenizers.CharDelimiterSplit(" ")
+    inner.pre_tokenizer = split  # pyright: ignore[reportAttributeAccessIssue]
+    return inner
+
+
+def _cut_at_spaces(text: str) -> list[str]:
+    return [piece for piece in text.split(" ") if piece]
+
+
+def _train_bytes(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_count: int) -> tokenizers.Tokenizer:
+    model, trainer = _byte_trainer(kind, vocabulary, minimum_count)
+    inner = tokenizers.Tokenizer(model)
+    # A space before the first word makes it the same piece as inside a sentence; decoding takes it off again.
+    inner.normalizer = normalizers.Prepend(" ")
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    inner.train_from_iterator(texts, trainer)
+    # Training also registers the special tokens to be looked for in raw text: user text must never become one.
+    return _from_dictionary(json.loads(inner.to_str()) | {"added_tokens": []})
+
+
+def _byte_trainer(kind: Kind, vocabulary: int, minimum_count: int) -> tuple[Any, Any]:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    common: dict[str, Any] = {"vocab_size": vocabulary, "special_tokens": _SPECIAL, "show_progress": False}
+    if kind == "bpe":
+        trainer = trainers.BpeTrainer(min_frequency=max(2, minimum_count), initial_alphabet=alphabet, **common)
+        return models.BPE(), trainer
+    return models.Unigram(), trainers.UnigramTrainer(initial_alphabet=alphabet, unk_token=_SPECIAL[UNKNOWN], **common)
+
+
+def _from_dictionary(fields: Any) -> tokenizers.Tokenizer:
+    text = json.dumps(fields)
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises the bare class
+        raise ValueError(str(error)) from None

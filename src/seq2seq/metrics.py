@@ -1,0 +1,184 @@
+"""How good outputs are, measured on strings: exact match, error rates, BLEU, chrF.
+
+An item is one source with all its references. It is right if its hypothesis equals any of them, and its token errors
+are counted against the closest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from rapidfuzz.distance import Levenshtein
+
+from seq2seq.errors import ConfigError, DataError, did_you_mean
+
+References: TypeAlias = Sequence[Sequence[str]]
+Split: TypeAlias = Callable[[str], Sequence[str]]
+
+
+class Metric(NamedTuple):
+    """A number that training can watch.
+
+    Attributes:
+        name: as `--metric` and `evaluate --json` call it.
+        better: whether a higher or a lower value is better.
+        meaning: one line for the help text.
+    """
+
+    name: str
+    better: Literal["higher", "lower"]
+    meaning: str
+
+    def improves(self, new: float, old: float | None) -> bool:
+        """Whether `new` is better than `old`; anything is better than None, and NaN is better than nothing.
+
+        Example:
+            >>> metric("bleu").improves(31.0, 30.0), metric("wer_percent").improves(31.0, 30.0)
+            (True, False)
+        """
+        if old is None:
+            return new == new
+        return new > old if self.better == "higher" else new < old
+
+
+METRICS: dict[str, Metric] = {
+    one.name: one
+    for one in (
+        Metric("loss_nats_per_token", "lower", "mean of -ln p(token), end tokens counted"),
+        Metric("perplexity", "lower", "exp of the loss in nats/token"),
+        Metric("exact_match_percent", "higher", "items whose output equals a reference"),
+        Metric("wer_percent", "lower", "items whose output equals no reference (wrong lines)"),
+        Metric("token_error_rate_percent", "lower", "edit distance to the closest reference, of its length"),
+        Metric("bleu", "higher", "corpus BLEU, 0 to 100"),
+        Metric("chrf", "higher", "corpus chrF2, 0 to 100"),
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in METRICS:
+        raise ConfigError(f"no metric is called {name!r}; {did_you_mean(name, METRICS)}")
+    return METRICS[name]
+
+
+def group(pairs: Iterable[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Pairs (source, target, ...) as items: the distinct sources in order, and the distinct references of each.
+
+    Example:
+        >>> group([("read", "R IY D"), ("a", "AH"), ("read", "R EH D")])
+        (['read', 'a'], [['R IY D', 'R EH D'], ['AH']])
+    """
+    items: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        items.setdefault(pair[0], {})[pair[1]] = None
+    return list(items), [list(targets) for targets in items.values()]
+
+
+def exact_match_percent(hypotheses: Sequence[str], references: References) -> float:
+    """The percentage of items whose hypothesis equals one of the references.
+
+    Example:
+        >>> exact_match_percent(["a", "b"], [["a"], ["c", "d"]])
+        50.0
+    """
+    _check(hypotheses, references)
+    right = sum(one in several for one, several in zip(hypotheses, references, strict=True))
+    return 100.0 * right / len(hypotheses)
+
+
+def wer_percent(hypotheses: Sequence[str], references: References) -> float:
+    """100 minus the exact match: the "word error rate" of pronunciation, where an item is a word."""
+    return 100.0 - exact_match_percent(hypotheses, references)
+
+
+def token_error_rate_percent(hypotheses: Sequence[str], references: References, split: Split = str.split) -> float:
+    """100 sum(edit distance to the closest reference) / sum(length of that reference), in tokens that `split` cuts.
+
+    With phonemes for tokens this is the PER, with `split=list` the character error rate. Of equally close references
+    the longest counts.
+
+    Example:
+        >>> token_error_rate_percent(["R IY T", "AH"], [["R EH D", "R IY D"], ["AH"]])
+        25.0
+    """
+    _check(hypotheses, references)
+    errors = total = 0
+    for one, several in zip(hypotheses, references, strict=True):
+        tokens = split(one)
+        cut = [split(reference) for reference in several]
+        distance, length = min((Levenshtein.distance(tokens, wanted), -len(wanted)) for wanted in cut)
+        errors, total = errors + distance, total - length
+    return 100.0 * errors / max(1, total)
+
+
+def bleu(hypotheses: Sequence[str], references: References, tokenize: Literal["none", "13a"] = "none") -> float:
+    """Corpus BLEU by sacrebleu, 0 to 100: over the tokens that spaces part ("none"), or over raw text ("13a").
+
+    Example:
+        >>> round(bleu(["a b c d"], [["a b c d", "e f"]]), 6)
+        100.0
+    """
+    from sacrebleu.metrics.bleu import BLEU  # slow to import, and few commands measure
+
+    _check(hypotheses, references)
+    return BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), _streams(references)).score
+
+
+def chrf(hypotheses: Sequence[str], references: References) -> float:
+    """Corpus chrF2 (characters up to 6-grams) by sacrebleu, 0 to 100.
+
+    Example:
+        >>> chrf(["abc"], [["abc"]])
+        100.0
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    _check(hypotheses, references)
+    return CHRF().corpus_score(list(hypotheses), _streams(references)).score
+
+
+def evaluate(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    split: Split = str.split,
+    bleu_tokenize: Literal["none", "13a"] = "none",
+) -> dict[str, float]:
+    """All the metrics of strings, by name.
+
+    Raises:
+        DataError: there is nothing to measure, or not one list of references for each hypothesis.
+
+    Example:
+        >>> list(evaluate(["a"], [["a"]]))
+        ['exact_match_percent', 'wer_percent', 'token_error_rate_percent', 'bleu', 'chrf']
+    """
+    return {
+        "exact_match_percent": exact_match_percent(hypotheses, references),
+        "wer_percent": wer_percent(hypotheses, references),
+        "token_error_rate_percent": token_error_rate_percent(hypotheses, references, split),
+        "bleu": bleu(hypotheses, references, bleu_tokenize),
+        "chrf": chrf(hypotheses, references),
+    }
+
+
+def _streams(references: References) -> list[list[str]]:
+    """The first reference of every item, the second of every item, and so on.
+
+    Where an item has fewer its last one is said again, which changes neither BLEU nor chrF.
+    """
+    most = max(map(len, references))
+    return [[several[min(rank, len(several) - 1)] for several in references] for rank in range(most)]
+
+
+def _check(hypotheses: Sequence[str], references: References) -> None:
+    if len(hypotheses) != len(references):
+        raise DataError(f"{len(hypotheses)} hypotheses for {len(references)} items; they must be as many.")
+    if not hypotheses or not all(references):
+        raise DataError("nothing to measure: every item needs a hypothesis and at least one reference.")

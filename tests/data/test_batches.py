@@ -1,0 +1,221 @@
+"""Data sets and batches: each pair once an epoch, few shapes, resume is the tail, padding is only padding."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.data import BEGIN, END, PAD, Batches, Dataset, Pair, Shape, Tokenizer, collate, inference_batches
+from seq2seq.data.buckets import _cut
+from seq2seq.errors import ConfigError, CorruptArchiveError, DataError
+
+LETTERS = Tokenizer.train("character", ["abcdefghij"])
+sides = st.text("abcdefghij", max_size=12)
+datasets = st.lists(st.tuples(sides, sides), min_size=1, max_size=80)
+budgets = st.integers(1, 200)
+
+
+def build(pairs) -> Dataset:
+    return Dataset.build(pairs, LETTERS, LETTERS)
+
+
+def rows_of(batch) -> list[tuple[str, str]]:
+    """The pairs in a batch, read as a model would; and everything that must hold for each row."""
+    found = []
+    for row in range(batch.size):
+        length, count = batch.source_lengths[row], int(batch.target_mask[:, row].sum())
+        source, target = batch.source[:, row].tolist(), batch.target_out[:, row].tolist()
+        if length == 0:
+            assert count == 0 and set(source) == set(target) == set(batch.target_in[:, row].tolist()) == {PAD}
+            continue
+        assert source[length - 1] == END and not any(source[length:])
+        assert target[count - 1] == END and not any(target[count:])
+        begun = [BEGIN, *target[: count - 1]]
+        assert batch.target_in[:, row].tolist() == begun + [PAD] * (len(target) - count)
+        assert batch.target_mask[:, row].tolist() == [1.0] * count + [0.0] * (len(target) - count)
+        found.append((LETTERS.decode(source), LETTERS.decode(target)))
+    return found
+
+
+@given(datasets, budgets, st.integers(0, 3), st.integers(0, 3), st.integers(1, 8))
+def test_every_epoch_has_each_pair_once_in_few_shapes(pairs, tokens, seed, epoch, max_shapes):
+    batches = Batches(build(pairs), tokens=tokens, seed=seed, max_shapes=max_shapes)
+    made = list(batches.epoch(epoch))
+    assert len(made) == batches.count
+    assert sorted(row for batch in made for row in rows_of(batch)) == sorted(pairs)
+    shapes = {(*batch.target_in.shape[:1], *batch.source.shape) for batch in made}
+    assert shapes == {(shape.target, shape.source, shape.batch) for shape in batches.shapes}
+    assert len(batches.shapes) <= max_shapes
+    for shape in batches.shapes:
+        assert shape.batch == 1 or shape.batch * (shape.source + shape.target) <= tokens
+    cells = sum(batch.source.size + batch.target_in.size for batch in made)
+    real = sum(batch.source_lengths.sum() + batch.target_mask.sum() for batch in made)
+    assert batches.padding_waste == pytest.approx(1 - real / cells)
+
+
+@given(datasets, budgets, st.integers(0, 2), st.data())
+def test_resume_is_the_tail(pairs, tokens, epoch, data):
+    dataset = build(pairs)
+    whole = list(Batches(dataset, tokens=tokens, seed=7).epoch(epoch))
+    start = data.draw(st.integers(0, len(whole)))
+    rest = list(Batches(dataset, tokens=tokens, seed=7).epoch(epoch, start))
+    assert len(rest) == len(whole) - start
+    for ours, theirs in zip(rest, whole[start:], strict=True):
+        assert all(np.array_equal(one, two) for one, two in zip(ours, theirs, strict=True))
+
+
+def test_the_order_is_of_the_seed_and_the_epoch():
+    dataset = build([("a" * (i % 9), "b" * (i % 7)) for i in range(200)])
+
+    def order(seed, epoch):
+        return [rows_of(batch) for batch in Batches(dataset, tokens=100, seed=seed).epoch(epoch)]
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0)
+
+
+def test_pairs_meet_other_pairs_every_epoch():
+    batches = Batches(build([(LETTERS.decode([4 + i // 10, 4 + i % 10]), "a") for i in range(100)]), tokens=50, seed=1)
+    first, second = ({frozenset(rows_of(batch)) for batch in batches.epoch(epoch)} for epoch in (0, 1))
+    assert len(first & second) < len(first) / 2
+
+
+def test_dtypes_and_layout():
+    batch = next(Batches(build([("ab", "c")]), tokens=50, seed=0).epoch(0))
+    assert [array.dtype.name for array in batch] == ["int32"] * 4 + ["float32"]
+    assert all(array.flags.c_contiguous for array in batch)
+    assert (batch.size, batch.source.shape, batch.target_out.shape) == (1, (3, 1), (2, 1))
+
+
+def test_shapes_follow_the_lengths():
+    rng = np.random.default_rng(0)
+    dataset = build([("a" * n, "b" * n) for n in rng.integers(1, 60, 3000)])
+    one, many = (Batches(dataset, tokens=1000, seed=1, max_shapes=n) for n in (1, 8))
+    assert len(one.shapes) == 1
+    assert many.padding_waste < 0.14 < 0.4 < one.padding_waste
+    assert all(shape.batch % 8 == 0 for shape in many.shapes)
+    assert [shape.source for shape in many.shapes] == sorted(shape.source for shape in many.shapes)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 4))
+def test_the_cuts_are_as_good_as_any(steps, most):
+    lengths = np.sort(np.array(steps))
+    _, corners = _cut(np.stack([lengths, lengths], axis=1), most)
+    tried = [
+        sum(len(part) * part[-1] for part in np.split(lengths, cuts) if len(part))
+        for count in range(most)
+        for cuts in combinations(range(1, len(lengths)), count)
+    ]
+    found = sum(corners[corners >= length].min() for length in lengths)
+    assert len(corners) <= most
+    assert found <= 1.03 * min(tried)
+
+
+def test_few_pairs_get_few_shapes():
+    assert len(Batches(build([("a" * n, "b") for n in range(60)]), tokens=4000, seed=1).shapes) == 1
+
+
+@given(datasets, budgets)
+@settings(max_examples=30)
+def test_once_says_which_pair_each_row_is(pairs, tokens):
+    met = []
+    for indices, batch in Batches(build(pairs), tokens=tokens, seed=1).once():
+        assert rows_of(batch) == [pairs[index] for index in indices]
+        met.extend(indices.tolist())
+    assert sorted(met) == list(range(len(pairs)))
+
+
+def test_more_padding_changes_nothing():
+    dataset, rows = build([("abc", "de"), ("", "a")]), np.array([1, 0])
+    small, large = collate(dataset, rows, Shape(4, 3, 2)), collate(dataset, rows, Shape(9, 8, 5))
+    assert rows_of(small) == rows_of(large) == [("", "a"), ("abc", "de")]
+
+
+def test_budgets_must_make_sense():
+    for tokens, seed, shapes in ((0, 1, 8), (9, 1, 0), (9, -1, 8)):
+        with pytest.raises(ConfigError):
+            Batches(build([("a", "b")]), tokens=tokens, seed=seed, max_shapes=shapes)
+
+
+# ---------------------------------------------------------------- data sets
+
+
+@given(datasets)
+@settings(max_examples=25)
+def test_a_data_set_on_disk_is_the_one_in_memory(tmp_path_factory, pairs):
+    folder = tmp_path_factory.mktemp("data")
+    memory = build(pairs)
+    disk = Dataset.build(iter(pairs), LETTERS, LETTERS, folder=folder / "built")
+    memory.save(folder / "saved")
+    for other in (disk, Dataset.load(folder / "built"), Dataset.load(folder / "saved")):
+        assert other.fingerprint == memory.fingerprint
+        assert [other[i] for i in range(len(other))] == [(LETTERS.encode(s), LETTERS.encode(t)) for s, t in pairs]
+        assert np.array_equal(other.lengths, [(len(s) + 1, len(t) + 1) for s, t in pairs])
+    if any(s for s, _ in pairs):  # NumPy gives an empty file as a plain array
+        assert isinstance(Dataset.load(folder / "saved").source, np.memmap)
+
+
+def test_many_chunks_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("seq2seq.data.dataset._CHUNK", 3)
+    pairs = [("ab" * i, "c") for i in range(10)]
+    assert Dataset.build(pairs, LETTERS, LETTERS, folder=tmp_path).fingerprint == build(pairs).fingerprint
+
+
+def test_fingerprints_tell_data_apart():
+    prints = {build(pairs).fingerprint for pairs in ([("a", "b")], [("b", "a")], [("ab", "")], [("", "ab")])}
+    assert len(prints) == 4
+
+
+def test_long_pairs_are_left_out_and_counted():
+    pairs = [Pair("abc", "a"), Pair("ab", "ab"), Pair("a", "abcd")]
+    dataset = Dataset.build(pairs, LETTERS, LETTERS, max_length=2)
+    assert (len(dataset), dataset.dropped) == (1, 2)
+    assert dataset[0] == (LETTERS.encode("ab"), LETTERS.encode("ab"))
+    with pytest.raises(DataError, match=r"all 3 pairs .* more than 0 tokens"):
+        Dataset.build(pairs, LETTERS, LETTERS, max_length=0)
+    with pytest.raises(DataError, match="no pair"):
+        build([])
+
+
+def test_damaged_files_are_told(tmp_path):
+    build([("ab", "c"), ("a", "b")]).save(tmp_path)
+    good = (tmp_path / "target.npy").read_bytes()
+    for content in (good[:-4], good[:20], b"", None):
+        (tmp_path / "target.npy").unlink()
+        if content is not None:
+            (tmp_path / "target.npy").write_bytes(content)
+        with pytest.raises(CorruptArchiveError, match=r"target\.npy"):
+            Dataset.load(tmp_path)
+        (tmp_path / "target.npy").write_bytes(good)
+    np.save(tmp_path / "target.npy", np.zeros(2))
+    with pytest.raises(CorruptArchiveError, match="float64"):
+        Dataset.load(tmp_path)
+
+
+# ---------------------------------------------------------------- inference
+
+
+@given(st.lists(st.lists(st.integers(4, 9), max_size=40), max_size=60), st.integers(1, 16))
+def test_inference_batches_restore_the_order(sources, batch):
+    answers: list[list[int] | None] = [None] * len(sources)
+    shapes = set()
+    for indices, source, lengths in inference_batches(sources, batch=batch):
+        shapes.add(source.shape)
+        assert not lengths[len(indices) :].any() and not source[:, len(indices) :].any()
+        for row, index in enumerate(indices):
+            answers[index] = source[: lengths[row], row].tolist()
+            assert not source[lengths[row] :, row].any()
+    assert answers == [[*ids, END] for ids in sources]
+    assert {steps for steps, _ in shapes} <= {8, 12, 16, 24, 32, 48}
+    assert len({rows for _, rows in shapes}) <= 1
+
+
+def test_few_sources_make_small_batches():
+    assert [len(lengths) for _, _, lengths in inference_batches([[5]] * 3)] == [4]
+    assert [len(lengths) for _, _, lengths in inference_batches([[5]])] == [1]
+    with pytest.raises(ConfigError):
+        list(inference_batches([[5]], batch=0))

@@ -1,0 +1,106 @@
+"""Holding out: nothing held out is ever seen in training."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.data import Corpus, Pair, PairFiles, hold_out, read_pairs
+from seq2seq.data.sentences import next_pairs
+from seq2seq.errors import DataError
+
+words = st.text("abc", min_size=1, max_size=3)
+seeds = st.integers(0, 5)
+
+
+def lines(pairs):
+    return {line for pair in pairs for line in pair[:2]}
+
+
+def sources(pairs):
+    return {pair.source for pair in pairs}
+
+
+def held(corpus, **options):
+    """The holdout, or None where there is too little to hold out (which must be said)."""
+    try:
+        return hold_out(corpus, **options)
+    except DataError as error:
+        assert "--dev" in str(error)
+        return None
+
+
+@given(st.lists(st.lists(words, min_size=2, max_size=12), min_size=1, max_size=8), seeds)
+def test_no_held_out_line_of_a_text_is_a_source_or_target_in_training(documents, seed):
+    pairs = [pair for i, document in enumerate(documents) for pair in next_pairs(document, f"d{i}")]
+    found = held(Corpus(pairs, format="next sentence"), seed=seed)
+    if found is not None:
+        assert found.train and found.dev
+        assert not lines(found.train) & lines(found.dev)
+        assert set(found.train) | set(found.dev) <= set(pairs)
+
+
+@given(st.lists(st.tuples(words, words), min_size=1, max_size=60), seeds)
+def test_all_pairs_of_a_source_are_on_one_side_and_none_is_lost(rows, seed):
+    corpus = Corpus([Pair(*row) for row in rows])
+    found = held(corpus, seed=seed)
+    if found is None:
+        assert len(sources(corpus.pairs)) == 1
+    else:
+        assert not sources(found.train) & sources(found.dev)
+        assert sorted(found.train + found.dev) == sorted(corpus.pairs)
+        assert len(sources(found.dev)) == max(1, len(sources(corpus.pairs)) // 10)
+
+
+def test_a_text_without_documents_gives_a_block_and_loses_only_its_edges(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("\n".join(f"line {i}" for i in range(101)))
+    corpus = read_pairs(PairFiles((str(path),), next_sentence=True))
+    train, dev, notes = hold_out(corpus, seed=3)
+    assert len(dev) == 10 and 88 <= len(train) <= 89
+    numbers = [int(pair.source.split()[1]) for pair in dev]
+    assert numbers == list(range(numbers[0], numbers[0] + 10))
+    assert notes == ["held out a block of neighbouring lines: 10 dev pairs"]
+
+
+def test_whole_documents_are_held_out():
+    pairs = [pair for d in range(20) for pair in next_pairs([f"{d} {i}" for i in range(11)], f"d{d}")]
+    train, dev, notes = hold_out(Corpus(pairs, format="next sentence"))
+    held_documents = {pair.document for pair in dev}
+    assert len(held_documents) == 2 and "2 whole documents" in notes[0]
+    assert not held_documents & {pair.document for pair in train}
+    assert len(train) + len(dev) == len(pairs)
+
+
+@given(seeds)
+def test_a_document_far_too_large_is_not_held_out(seed):
+    sizes = [1000] + [11] * 30
+    pairs = [pair for d, n in enumerate(sizes) for pair in next_pairs([f"{d} {i}" for i in range(n)], f"d{d}")]
+    dev = hold_out(Corpus(pairs, format="next sentence"), seed=seed).dev
+    assert "d0" not in {pair.document for pair in dev}
+    assert 120 <= len(dev) <= 260
+
+
+def test_documents_of_other_pairs_are_held_out_whole_however_large():
+    pairs = [Pair(f"s{d}{i}", "t", f"d{d}") for d in range(3) for i in range(5 + d)]
+    assert {pair.document for pair in hold_out(Corpus(pairs)).dev} == {"d0"}
+
+
+def test_named_documents_and_a_line_that_occurs_in_both():
+    pairs = [*next_pairs(["a", "b", "c", "amen"], "Mark"), *next_pairs(["d", "e", "amen"], "Luke")]
+    train, dev, notes = hold_out(Corpus(pairs, format="next sentence"), documents=["Luke"])
+    assert (len(train), dev) == (3, [Pair("d", "e", "Luke")])
+    assert "left out 1 dev pairs" in notes[1]
+    with pytest.raises(DataError, match="did you mean Luke"):
+        hold_out(Corpus(pairs), documents=["Lukas"])
+
+
+def test_the_seed_decides():
+    corpus = Corpus([Pair(str(i), "t") for i in range(100)])
+    assert hold_out(corpus, seed=1) == hold_out(corpus, seed=1)
+    assert hold_out(corpus, seed=1).dev != hold_out(corpus, seed=2).dev
+
+
+def test_at_most_a_thousand():
+    assert len(hold_out(Corpus([Pair(str(i), "t") for i in range(12_000)])).dev) == 1000

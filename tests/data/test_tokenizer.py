@@ -1,0 +1,131 @@
+"""Tokenizers: exact round trips, fixed ids, and no way for text to become a special token."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.data import BEGIN, END, KINDS, PAD, UNKNOWN, Tokenizer
+from seq2seq.errors import ConfigError, CorruptArchiveError
+
+TEXTS = [
+    "the house is on fire",
+    "e\u0301te\u0301 < pad > <pad>  two spaces",
+    "<unk> <s> </s> <begin> <end> <unknown> < end >",
+    "日本 の 가능성 ʔ ɓ aː w ˧˧",
+    "a\tb\nc ▁ Ġ",
+] * 3
+TOKENIZERS = {kind: Tokenizer.train(kind, TEXTS, vocabulary=400) for kind in KINDS}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+any_text = st.text(max_size=30)
+seen_characters = st.text(sorted(set("".join(TEXTS))), max_size=30)
+seen_pieces = st.lists(st.sampled_from(sorted({p for t in TEXTS for p in t.split(" ") if p})), max_size=8).map(" ".join)
+
+
+@given(any_text | seen_characters)
+def test_bytes_come_back_exactly(text):
+    for kind in ("bpe", "unigram"):
+        ids = TOKENIZERS[kind].encode(text)
+        assert TOKENIZERS[kind].decode(ids) == text
+        assert UNKNOWN not in ids
+
+
+@given(seen_characters)
+def test_seen_characters_come_back_exactly(text):
+    assert TOKENIZERS["character"].decode(TOKENIZERS["character"].encode(text)) == text
+    assert len(TOKENIZERS["character"].encode(text)) == len(text)
+
+
+@given(seen_pieces)
+def test_seen_words_and_symbols_come_back_exactly(text):
+    for kind in ("word", "symbols"):
+        assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode(text)) == text
+        assert TOKENIZERS[kind].tokens(text) == text.split(" ") * bool(text)
+
+
+@given(any_text | seen_characters | st.sampled_from(["< pad >", "< begin >", "< end >", "<pad>", "pad", "< unknown >"]))
+def test_no_text_becomes_a_special_token(text):
+    for tokenizer in TOKENIZERS.values():
+        assert not {PAD, BEGIN, END} & set(tokenizer.encode(text))
+
+
+@each_kind
+def test_special_names_seen_often_in_training_stay_text(kind):
+    texts = ["<pad> < pad > < end > <end>"] * 20
+    tokenizer = Tokenizer.train(kind, texts, vocabulary=300)
+    assert tokenizer.decode(tokenizer.encode(texts[0])) == texts[0]
+    assert min(tokenizer.encode(texts[0])) > END
+
+
+@each_kind
+def test_saved_and_loaded_is_the_same(kind):
+    tokenizer = TOKENIZERS[kind]
+    again = Tokenizer.from_json(tokenizer.to_json())
+    assert (again.kind, again.size, again.to_json()) == (kind, tokenizer.size, tokenizer.to_json())
+    assert again.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "unigram"])
+def test_training_is_deterministic(kind):
+    assert Tokenizer.train(kind, iter(TEXTS), vocabulary=400).to_json() == TOKENIZERS[kind].to_json()
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "symbols"])
+def test_the_order_of_the_texts_does_not_matter(kind):
+    assert Tokenizer.train(kind, TEXTS[::-1]).to_json() == Tokenizer.train(kind, TEXTS).to_json()
+
+
+@each_kind
+def test_ids_are_fixed_and_dense(kind):
+    tokenizer = TOKENIZERS[kind]
+    shown = [tokenizer.token(index) for index in range(tokenizer.size)]
+    assert shown[:4] == ["<pad>", "<unknown>", "<begin>", "<end>"]
+    assert {index for text in TEXTS for index in tokenizer.encode(text)} <= set(range(4, tokenizer.size))
+    with pytest.raises(IndexError, match="no id"):
+        tokenizer.token(tokenizer.size)
+
+
+@each_kind
+def test_decode_stops_at_the_end_and_leaves_out_pad_and_begin(kind):
+    tokenizer = TOKENIZERS[kind]
+    ids = tokenizer.encode("the house")
+    assert tokenizer.decode([BEGIN, PAD, *ids, END, *ids]) == "the house"
+    assert tokenizer.decode([]) == tokenizer.decode([END]) == ""
+
+
+@each_kind
+@given(ids=st.lists(st.integers(0, 60), max_size=12))
+@settings(max_examples=30)
+def test_any_ids_decode(kind, ids):
+    assert isinstance(TOKENIZERS[kind].decode([index % TOKENIZERS[kind].size for index in ids]), str)
+
+
+def test_unknown_pieces():
+    tokenizer = Tokenizer.train("symbols", ["a b b", "c"], vocabulary=6)
+    assert tokenizer.size == 6
+    assert tokenizer.encode("b a c") == [4, 5, UNKNOWN]
+    assert tokenizer.decode([4, UNKNOWN]) == "b <unknown>"
+    assert tokenizer.unknown_rate(["b a", "c c"]) == 0.5
+    assert Tokenizer.train("symbols", ["a b b"], minimum_count=2).tokens("a b") == ["<unknown>", "b"]
+
+
+def test_pieces_of_bpe_show_their_spaces():
+    tokenizer = Tokenizer.train("bpe", ["the house the house"] * 5, vocabulary=300)
+    assert tokenizer.tokens("the house") == ["▁the", "▁house"]
+
+
+def test_a_vocabulary_is_kept_within_its_size():
+    texts = [f"{i} {i * i}" for i in range(500)]
+    for kind in KINDS:
+        assert Tokenizer.train(kind, texts, vocabulary=280).size <= 280
+
+
+def test_errors():
+    with pytest.raises(ConfigError, match="did you mean symbols"):
+        Tokenizer.train("symbol", ["a"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="at least 260"):
+        Tokenizer.train("bpe", ["a"], vocabulary=100)
+    for text in ("", "{}", "[]", "3", '{"format": 1, "kind": "bpe", "tokenizer": {}}', '{"format": 9, "kind": "bpe"}'):
+        with pytest.raises(CorruptArchiveError, match="not a tokenizer"):
+            Tokenizer.from_json(text)

@@ -1,0 +1,75 @@
+"""Greedy search: at each step the likeliest token."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from seq2seq.core.seams import BEGIN, PAD, Searchable
+from seq2seq.search.hypotheses import Hypotheses
+from seq2seq.search.rollout import roll_out
+from seq2seq.search.stepping import ban, check_lengths, check_rows, room
+
+
+def greedy(
+    model: Searchable,
+    source: ArrayLike,
+    lengths: ArrayLike,
+    limit: ArrayLike,
+    max_length: int,
+    *,
+    banned: tuple[int, ...] = (PAD, BEGIN),
+    attention: bool = False,
+) -> Hypotheses:
+    """The likeliest token at each step, until END or the row's limit.
+
+    `y_t = argmax_y p(y | y_<t, x)`, the smallest id among equals: beam search of size 1. One hypothesis for each row
+    (nbest 1), whose score is its log-probability in nats.
+
+    Args:
+        model: anything with `start` and `step`.
+        source: (source, batch) ids, 0 on padding.
+        lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
+        limit: (batch,) the most target tokens of each row, END counted; at most `max_length`.
+        max_length: the target axis of the result; compiled once for each value.
+        banned: ids that are never generated; their probability is not given to the others.
+        attention: whether to keep the model's attention.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+        SearchError: a `max_length` below 1, or END banned.
+
+    Example:
+        >>> from seq2seq.core.seams import END, Prediction
+        >>> @jax.tree_util.register_static
+        ... class Spell:  # 4, then 5, then END, whatever the source
+        ...     def start(self, source, lengths):
+        ...         return (), jnp.zeros_like(lengths)
+        ...     def step(self, memory, state, token):
+        ...         return state + 1, Prediction(9.0 * jax.nn.one_hot(jnp.array([4, 5, END])[state], 6))
+        >>> greedy(Spell(), [[7]], [1], [10], max_length=5).tokens.tolist()
+        [[[4, 5, 3, 0, 0]]]
+    """
+    check_lengths("greedy", max_length, banned)
+    rows = check_rows("greedy", source, lengths=lengths, limit=limit)
+    return _greedy(model, *rows, max_length, banned, attention)
+
+
+@partial(jax.jit, static_argnames=("max_length", "banned", "attention"))
+def _greedy(
+    model: Searchable,
+    source: Array,
+    lengths: Array,
+    limit: Array,
+    max_length: int,
+    banned: tuple[int, ...],
+    attention: bool,
+) -> Hypotheses:
+    def likeliest(logits: Array, time: Array) -> Array:
+        return jnp.argmax(ban(logits, banned), axis=-1).astype(jnp.int32)
+
+    return roll_out(model, source, lengths, room(lengths, limit, max_length), likeliest, (max_length, 1, attention))

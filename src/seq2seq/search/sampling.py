@@ -1,0 +1,149 @@
+"""Sampling: hypotheses drawn from the model, or from a narrowed version of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
+from seq2seq.errors import SearchError
+from seq2seq.search.hypotheses import Hypotheses
+from seq2seq.search.rollout import roll_out
+from seq2seq.search.stepping import ban, check_lengths, check_rows, room
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How to draw. At each step, in this order: ban, divide by temperature, keep top-k, keep top-p, renormalise.
+
+    Attributes:
+        samples: hypotheses drawn for each row, independently; the first is the same however many are drawn.
+        temperature: the logits are divided by it: below 1 keener, above 1 flatter.
+        top_k: draw among the `top_k` likeliest tokens only; None for all.
+        top_p: draw among the fewest likeliest tokens whose probabilities reach `top_p` (nucleus sampling, Holtzman
+            et al. 2020) only; 1 for all.
+        max_length: the target axis of the result.
+        banned: ids that are never generated.
+        attention: whether to keep the model's attention.
+
+    Raises:
+        SearchError: a value that draws nothing.
+
+    Example:
+        >>> SampleOptions(temperature=0.0)
+        Traceback (most recent call last):
+        seq2seq.errors.SearchError: SampleOptions: temperature is 0.0, wanted above 0; use greedy for the limit at 0.
+    """
+
+    samples: int = 1
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    max_length: int = 100
+    banned: tuple[int, ...] = (PAD, BEGIN)
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        check_lengths("SampleOptions", self.max_length, self.banned)
+        if self.samples < 1:
+            raise SearchError(f"SampleOptions: samples is {self.samples}, wanted at least 1.")
+        if not self.temperature > 0:
+            wanted = "wanted above 0; use greedy for the limit at 0"
+            raise SearchError(f"SampleOptions: temperature is {self.temperature}, {wanted}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise SearchError(f"SampleOptions: top_k is {self.top_k}, wanted at least 1, or None for all.")
+        if not 0 < self.top_p <= 1:
+            raise SearchError(f"SampleOptions: top_p is {self.top_p}, wanted above 0 and at most 1.")
+
+
+def line_keys(seed: int, lines: ArrayLike) -> Key:
+    """The key of each line, (batch,): `fold_in(key(seed), line number)`, whatever the batch that it comes in.
+
+    Example:
+        >>> bool(line_keys(1, [5, 6])[1] == line_keys(1, [6])[0])
+        True
+    """
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(lines, jnp.uint32))
+
+
+def sample(
+    model: Searchable,
+    source: ArrayLike,
+    lengths: ArrayLike,
+    limit: ArrayLike,
+    keys: Key,
+    options: SampleOptions | None = None,
+) -> Hypotheses:
+    """Hypotheses drawn token by token: `y_t ~ p(y | y_<t, x)`, narrowed as the options say.
+
+    The noise of sample i at step t of a row comes from `fold_in(fold_in(its key, i), t)`: batch mates, padding and
+    the number of samples change nothing. Samples stand in the order drawn, so that each alone is a fair draw; their
+    score is their log-probability in nats under the model itself, not under what the options made of it.
+
+    Args:
+        model: anything with `start` and `step`.
+        source: (source, batch) ids, 0 on padding.
+        lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
+        limit: (batch,) the most target tokens of each row, END counted; at most `options.max_length`.
+        keys: (batch,) typed random keys, one for each row: `line_keys(seed, line numbers)`.
+        options: how to draw; compiled once for each value.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+
+    Example:
+        >>> from seq2seq.core.seams import END, Prediction
+        >>> @jax.tree_util.register_static
+        ... class Coin:  # 4 or END, evenly
+        ...     def start(self, source, lengths):
+        ...         return (), lengths
+        ...     def step(self, memory, state, token):
+        ...         return state, Prediction(jnp.log(jnp.array([0, 0, 0, 0.5, 0.5])) + 0 * state[:, None])
+        >>> drawn = sample(Coin(), [[7]], [1], [9], line_keys(1, [0]), SampleOptions(samples=1000, max_length=9))
+        >>> bool(abs(drawn.lengths.mean() - 2) < 0.2)  # a fair coin falls twice before the first END is through
+        True
+    """
+    source, lengths, limit, keys = check_rows("sample", source, lengths=lengths, limit=limit, keys=keys)
+    return _sample(model, source, lengths, limit, keys, options or SampleOptions())
+
+
+@partial(jax.jit, static_argnames="options")
+def _sample(
+    model: Searchable, source: Array, lengths: Array, limit: Array, keys: Key, options: SampleOptions
+) -> Hypotheses:
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    own = fold(keys, jnp.arange(options.samples))  # (batch, samples)
+
+    def draw(logits: Array, time: Array) -> Array:
+        kept, ids = narrow(logits, options)
+        at = jax.vmap(jax.vmap(lambda key, x: jax.random.categorical(jax.random.fold_in(key, time), x)))(own, kept)
+        return jnp.take_along_axis(ids, at[..., None], axis=-1)[..., 0].astype(jnp.int32)
+
+    shape = (options.max_length, options.samples, options.attention)
+    return roll_out(model, source, lengths, room(lengths, limit, options.max_length), draw, shape)
+
+
+def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:
+    """What to draw from, (..., kept) logits and their ids: without top-k and top-p all, unsorted; else likeliest first.
+
+    Example:
+        >>> logits, ids = narrow(jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2])), SampleOptions(top_p=0.5, banned=(0,)))
+        >>> ids[jnp.isfinite(logits)].tolist()  # 0.4 / 0.9 is below a half, 0.7 / 0.9 above
+        [1, 2]
+    """
+    logits = ban(logits, options.banned) / options.temperature
+    vocabulary = logits.shape[-1]
+    if options.top_k is None and options.top_p == 1:
+        return logits, jnp.broadcast_to(jnp.arange(vocabulary), logits.shape)
+    kept, ids = lax.top_k(logits, min(options.top_k or vocabulary, vocabulary))
+    if options.top_p < 1:
+        probabilities = jax.nn.softmax(kept, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        # The likeliest has nothing before it and so always stays.
+        kept = jnp.where(before < options.top_p, kept, -jnp.inf)
+    return kept, ids

@@ -1,0 +1,140 @@
+"""The one place where search touches a model: inputs checked, `start` spread over a beam, `step` mapped over it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.tree_util import keystr, tree_flatten_with_path
+from jax.typing import ArrayLike
+
+from seq2seq.core.seams import BEGIN, END, Memory, Prediction, Searchable, State
+from seq2seq.errors import SearchError, ShapeError
+
+BLOCK = 32
+"""Logits that share one maximum in `top_k`."""
+
+
+def check_rows(name: str, source: ArrayLike, **rows: ArrayLike) -> tuple[Array, ...]:
+    """`source` (source, batch) and then each of `rows` (batch,) as int32 arrays (keys stay keys).
+
+    Raises:
+        ShapeError: an array that does not fit, naming the search `name` that it was given to.
+    """
+    ids = jnp.asarray(source)
+    if ids.ndim != 2 or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ShapeError(f"{name}: source is {ids.dtype}{ids.shape}, wanted integer ids of shape (source, batch).")
+    found = {row: jnp.asarray(array) for row, array in rows.items()}
+    for row, array in found.items():
+        if array.shape != ids.shape[1:]:
+            hint = " (typed keys, as jax.random.key makes them)" if row == "keys" else ""
+            raise ShapeError(f"{name}: {row} has shape {array.shape}, wanted (batch,) = {ids.shape[1:]}{hint}.")
+    as_ids = (
+        a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a.astype(jnp.int32) for a in (ids, *found.values())
+    )
+    return tuple(as_ids)
+
+
+def check_lengths(name: str, max_length: int, banned: tuple[int, ...]) -> None:
+    """Refuse an output of no length and a search that may never end.
+
+    Raises:
+        SearchError: `max_length` is below 1, or END is banned.
+    """
+    if max_length < 1:
+        raise SearchError(f"{name}: max_length is {max_length}, wanted at least 1 (END counts).")
+    if END in banned:
+        raise SearchError(f"{name}: END ({END}) is banned, so that nothing could ever end; take it out of banned.")
+
+
+def room(lengths: Array, limit: Array, max_length: int) -> Array:
+    """Tokens that each row may have, (batch,): its limit, and 0 for a source of length 0, which only fills up."""
+    return jnp.where(lengths > 0, jnp.clip(limit, 0, max_length), 0)
+
+
+def begin(model: Searchable, source: Array, lengths: Array, width: int) -> tuple[Memory, State, Array, int | None]:
+    """Read the sources and spread the state over `width` places: every State leaf becomes (batch, width, ...).
+
+    Returns:
+        Memory (never copied per place), State, the BEGIN tokens (batch, width), and the width of the model's
+        attention or None if it gives none.
+
+    Raises:
+        ShapeError: `step` does not keep the shapes and dtypes of its state.
+    """
+    memory, state = model.start(source, lengths)
+    token = jnp.full(lengths.shape, BEGIN, jnp.int32)
+    after, prediction = jax.eval_shape(model.step, memory, state, token)
+    _check_state(type(model).__name__, state, after)
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width, *x.shape[1:])), (state, token))
+    attention = None if prediction.attention is None else prediction.attention.shape[-1]
+    return memory, *spread, attention
+
+
+def advance(model: Searchable, memory: Memory, state: State, token: Array) -> tuple[State, Prediction]:
+    """One step of every place, token (batch, beam): State leaves and Prediction come out (batch, beam, ...)."""
+    state, prediction = jax.vmap(model.step, in_axes=(None, 1, 1), out_axes=1)(memory, state, token)
+    return state, prediction._replace(logits=prediction.logits.astype(jnp.float32))
+
+
+def normaliser(logits: Array) -> Array:
+    """log sum exp over the vocabulary, (...,): what turns a logit into a natural log-probability.
+
+    Never below the largest logit, also in floating point; 0 where every token is impossible, so that none is NaN.
+
+    Example:
+        >>> float(normaliser(jnp.log(jnp.array([1.0, 3.0])))) == float(jnp.log(4.0))
+        True
+    """
+    total = jax.nn.logsumexp(logits, axis=-1)
+    return jnp.where(jnp.isneginf(total), 0.0, total)
+
+
+def ban(logits: Array, banned: tuple[int, ...]) -> Array:
+    """The logits with the `banned` ids made impossible.
+
+    Example:
+        >>> ban(jnp.array([1.0, 2.0, 3.0]), (0, 2)).tolist()
+        [-inf, 2.0, -inf]
+    """
+    ids = jnp.arange(logits.shape[-1])
+    return jnp.where(jnp.isin(ids, jnp.array(banned, jnp.int32)), -jnp.inf, logits)
+
+
+def top_k(logits: Array, k: int) -> tuple[Array, Array]:
+    """What `lax.top_k` gives, (..., k) values and int32 ids, the smallest id first among equals; sooner if wide.
+
+    The k largest lie in the k blocks with the largest maxima: fewer than k logits are better than each, hence fewer
+    than k blocks. Finding the maxima reads everything once; only those blocks are then sorted. (One pass of 64 x 5 x
+    12,000 logits took 1.6 instead of 4.2 ms on two cores.)
+
+    Example:
+        >>> values, ids = top_k(jnp.array([1.0, 3.0, 2.0, 3.0]), 3)
+        >>> values.tolist(), ids.tolist()
+        ([3.0, 3.0, 2.0], [1, 3, 2])
+    """
+    width = logits.shape[-1]
+    blocks = width // BLOCK
+    if blocks < 4 * k:
+        return lax.top_k(logits, k)
+    rest = jnp.arange(blocks * BLOCK, width, dtype=jnp.int32)
+    maxima = logits[..., : blocks * BLOCK].reshape(*logits.shape[:-1], blocks, BLOCK).max(axis=-1)
+    # In their old order, so that equals stay in the order of their ids.
+    best = jnp.sort(lax.top_k(maxima, k)[1], axis=-1)
+    ids = (best[..., None] * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32)).reshape(*best.shape[:-1], k * BLOCK)
+    ids = jnp.concatenate([ids, jnp.broadcast_to(rest, (*ids.shape[:-1], len(rest)))], axis=-1)
+    values, at = lax.top_k(jnp.take_along_axis(logits, ids, axis=-1), k)
+    return values, jnp.take_along_axis(ids, at, axis=-1)
+
+
+def _check_state(name: str, before: State, after: State) -> None:
+    """The loop carries the state: what comes out of `step` must fit where it went in."""
+    into, structure = tree_flatten_with_path(before)
+    if structure != jax.tree.structure(after):
+        raise ShapeError(f"{name}.step: state went in as {structure} and came out as {jax.tree.structure(after)}.")
+    for (path, x), y in zip(into, jax.tree.leaves(after), strict=True):
+        if x.shape != y.shape or x.dtype != y.dtype:
+            raise ShapeError(
+                f"{name}.step: state{keystr(path)} went in as {x.dtype}{x.shape} and came out as "
+                f"{y.dtype}{y.shape}; a step must keep the shapes and dtypes of its state."
+            )

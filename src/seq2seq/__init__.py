@@ -1,1 +1,109 @@
-"""seq2seq: the encoder-decoder RNN on JAX."""
+"""seq2seq: the encoder-decoder RNN on JAX.
+
+Write a cell or a model as a class with a `step`; `scan` it, train it, search it, keep it in one `.npz`.
+Everything public is in this list; `seq2seq.load` brings back what `seq2seq train` wrote.
+"""
+
+from __future__ import annotations
+
+from seq2seq.app.text_model import Decoding, Hypothesis, TextModel
+from seq2seq.core.archive import Archive
+from seq2seq.core.module import count, module, named_leaves, pretty
+from seq2seq.core.scan import scan
+from seq2seq.core.seams import (
+    BEGIN,
+    END,
+    PAD,
+    UNKNOWN,
+    BatchLike,
+    Cell,
+    Encodable,
+    Key,
+    Loss,
+    Memory,
+    Prediction,
+    Searchable,
+    State,
+    Trainable,
+)
+from seq2seq.data import Batch, Batches, Dataset, Pair, PairFiles, Tokenizer, hold_out, read_pairs
+from seq2seq.errors import Seq2SeqError
+from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.models.model import Model
+from seq2seq.nn.attention import Additive, Attention, Dot, General, attend, prepare
+from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
+from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
+from seq2seq.nn.loss import cross_entropy
+from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
+from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, sample, score
+from seq2seq.training import OptimizerConfig, TrainingConfig
+
+load = TextModel.load
+
+__all__ = [
+    "BEGIN",
+    "END",
+    "FF",
+    "GRU",
+    "LSTM",
+    "PAD",
+    "UNKNOWN",
+    "Additive",
+    "Archive",
+    "Attention",
+    "Batch",
+    "BatchLike",
+    "Batches",
+    "BeamOptions",
+    "Bidirectional",
+    "Cell",
+    "ChoGRU",
+    "Dataset",
+    "Decoding",
+    "Dot",
+    "Dropped",
+    "Elman",
+    "Embedding",
+    "Encodable",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
+    "General",
+    "Hypotheses",
+    "Hypothesis",
+    "Key",
+    "LayerNorm",
+    "Loss",
+    "Maxout",
+    "Memory",
+    "Model",
+    "OptimizerConfig",
+    "Pair",
+    "PairFiles",
+    "Prediction",
+    "SampleOptions",
+    "Searchable",
+    "Seq2SeqError",
+    "Stack",
+    "State",
+    "TextModel",
+    "Tokenizer",
+    "Trainable",
+    "TrainingConfig",
+    "attend",
+    "beam",
+    "count",
+    "cross_entropy",
+    "dropout",
+    "greedy",
+    "hold_out",
+    "load",
+    "module",
+    "named_leaves",
+    "prepare",
+    "pretty",
+    "read_pairs",
+    "sample",
+    "scan",
+    "score",
+    "unroll",
+]

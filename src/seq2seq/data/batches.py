@@ -55,7 +55,7 @@ class Batches:
         ([Shape(source=3, target=2, batch=2)], 3, 0.167)
     """
 
-    def __init__(self, dataset: Dataset, *, tokens: int, seed: int, max_shapes: int = 8):
+    def __init__(self, dataset: Dataset, *, tokens: int, seed: int, max_shapes: int = 5):
         if tokens < 1 or max_shapes < 1:
             raise ConfigError(f"Batches: tokens is {tokens} and max_shapes {max_shapes}; both must be at least 1.")
         if seed < 0:

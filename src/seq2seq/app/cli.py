@@ -1,0 +1,70 @@
+"""The command line: `seq2seq COMMAND`. Each command is imported only when it is called, so that help comes at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
+
+COMMANDS = {
+    "train": "train a model on pairs of text",
+    "generate": "generate an output for each line of input",
+    "score": "log p(target | source) of each pair",
+    "evaluate": "loss, errors, BLEU and chrF on pairs, and whether the model listens to the source",
+    "embed": "one vector for each line of input",
+    "inspect": "what is in a model file",
+    "demo": "train a small model on a corpus that comes along: kjv or g2p",
+}
+USAGE = """usage: seq2seq COMMAND [OPTIONS]
+
+Encoder-decoder recurrent networks on pairs of text, on JAX.
+
+{commands}
+
+seq2seq COMMAND --help tells the options of a command; --debug shows where an error comes from.
+Two commands to begin with:
+  seq2seq train pairs.tsv --out run --minutes 10
+  echo "some input" | seq2seq generate run"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0 if all went well, 2 for an error in input or options, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except Seq2SeqError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE.format(commands="\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())))
+        return 0
+    if words[0] == "--version":
+        from importlib import metadata
+
+        print(metadata.version("seq2seq-jax"))
+        return 0
+    if words[0] not in COMMANDS:
+        raise ConfigError(f"no command is called {words[0]}; {did_you_mean(words[0], COMMANDS)}")
+    command = importlib.import_module(f"seq2seq.app.commands.{words[0]}")
+    return command.main(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""`seq2seq evaluate MODEL PAIRS`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import tyro
+
+from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.options import PairOptions
+from seq2seq.app.text_model import Decoding, check_decoding
+from seq2seq.data import read_pairs
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Decoding, PairOptions, ModelOptions):
+    """How good a model is on pairs it has not seen.
+
+    Pairs with the same source are one item, right if any target matches; token errors count against the closest one.
+    The listening report compares the loss with that behind the sources of other pairs: what the source is worth.
+    """
+
+    pairs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files of pairs."""
+    bleu_tokenize: Literal["none", "13a"] = "none"
+    """The tokens that BLEU counts: those that spaces part, or those of raw text (13a)."""
+    json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """One JSON object."""
+
+
+_UNITS = {
+    "loss_nats_per_token": "loss, nats/token",
+    "perplexity": "perplexity",
+    "shuffled_loss_nats_per_token": "loss behind other sources, nats/token",
+    "listening_nats_per_token": "what the source is worth, nats/token",
+    "exact_match_percent": "exact match, % of items",
+    "wer_percent": "wrong lines (WER), % of items",
+    "token_error_rate_percent": "token errors, %",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate."""
+    options = parse(EvaluateOptions, "evaluate", arguments)
+    decoding = replace(options, nbest=1)
+    check_decoding(decoding)
+    text_model = options.load()
+    corpus = read_pairs(options.files(options.pairs))
+    evaluation = Evaluation(
+        text_model,
+        [(pair.source, pair.target) for pair in corpus.pairs],
+        decoding,
+        options.bleu_tokenize,
+        listening=len(corpus.pairs) > 1,
+    )
+    scores = {"items": evaluation.items, **evaluation(text_model.model)}
+    for note in corpus.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(scores))
+    else:
+        print(f"{'items':<40}{scores.pop('items'):>10,}")
+        for name, value in scores.items():
+            print(f"{_UNITS[name]:<40}{value:>10.4g}")
+    return 0

@@ -1,0 +1,53 @@
+"""`seq2seq score MODEL PAIRS`: one number for each pair."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import tyro
+
+from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.options import PairOptions
+from seq2seq.app.train import say
+from seq2seq.data import Ledger, Pair, iterate_pairs
+
+_PAIRS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class ScoreOptions(PairOptions, ModelOptions):
+    """log p(target | source) of each pair, one number a line: natural log, the end of the target counted."""
+
+    pairs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files of pairs."""
+    per_token: bool = False
+    """Write each target token and its log-probability: token TAB number, with an empty line between pairs."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score."""
+    options = parse(ScoreOptions, "score", arguments)
+    model = options.load()
+    ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
+    pairs = iterate_pairs(options.files(options.pairs), ledger)
+    for chunk in _chunks(pairs):
+        for tokens, scores in model.token_scores(chunk):
+            if options.per_token:
+                print("".join(f"{token}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
+            else:
+                print(f"{sum(scores):.9g}")
+        sys.stdout.flush()
+        count += len(chunk)
+    seconds = time.perf_counter() - began
+    skipped = sum(ledger.skipped.values())
+    say(f"{count:,} pairs scored, {skipped:,} skipped, {count / max(seconds, 1e-9):,.0f} pairs/s")
+    return 0
+
+
+def _chunks(pairs: Iterator[Pair]) -> Iterator[list[tuple[str, str]]]:
+    while chunk := [(pair.source, pair.target) for pair in islice(pairs, _PAIRS_AT_ONCE)]:
+        yield chunk

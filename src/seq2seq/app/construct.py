@@ -1,0 +1,75 @@
+"""From the options to a model: any class whose `init` takes a key and its vocabularies.
+
+A model's `vocabulary` (one for both sides) or `source_vocabulary` and `target_vocabulary` come from the tokenizers.
+The other typed arguments of `init` are the user's to choose: they are the `--model` options. A single argument that
+is a dataclass stands for its fields.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from typing import Any, get_type_hints
+
+from seq2seq.app.names import MODELS, named_class
+from seq2seq.core.seams import Key
+from seq2seq.errors import ConfigError
+
+_VOCABULARIES = ("vocabulary", "source_vocabulary", "target_vocabulary")
+
+
+def model_class(name: str) -> type:
+    """The model that `--model.type` names.
+
+    Raises:
+        ConfigError: there is none, or it can neither train by `loss` nor by `start` and `step`.
+    """
+    cls = named_class(name)
+    if cls not in MODELS.values() and not (hasattr(cls, "init") and (_can_search(cls) or hasattr(cls, "loss"))):
+        raise ConfigError(f"{name}: a model needs `init(key, ...)` and either `loss`, or `start` and `step`.")
+    return cls
+
+
+def options_of(cls: Any) -> type:
+    """A dataclass of the `--model` options of a model: the arguments of its `init` that are not given by the data."""
+    parameters = _chosen(cls)
+    hints = get_type_hints(cls.init)
+    if len(parameters) == 1 and is_dataclass(only := hints.get(next(iter(parameters)))):
+        return only  # pyright: ignore[reportReturnType]
+    made = []
+    for name, parameter in parameters.items():
+        if name not in hints:
+            raise ConfigError(f"{cls.__name__}.init: give the argument {name} a type, so that --model.{name} has one.")
+        default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+        made.append((name, hints[name]) if default is MISSING else (name, hints[name], field(default=default)))
+    return make_dataclass(f"{cls.__name__}Options", made, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
+
+
+def build_model(cls: Any, key: Key, vocabularies: Mapping[str, int], options: Any) -> Any:
+    """A fresh model of the class for these vocabularies ("source_vocabulary" and so on) and options."""
+    sizes = {name: vocabularies[name] for name in _parameters(cls) if name in _VOCABULARIES}
+    chosen = _chosen(cls)
+    if len(chosen) == 1 and is_dataclass(get_type_hints(cls.init).get(next(iter(chosen)))):
+        return cls.init(key, **sizes, **{next(iter(chosen)): options})
+    return cls.init(key, **sizes, **{f.name: getattr(options, f.name) for f in fields(options)})
+
+
+def shares_vocabulary(cls: Any) -> bool:
+    """Whether the model has one vocabulary for source and target."""
+    return "vocabulary" in _parameters(cls)
+
+
+def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    """The arguments of `init` after the key."""
+    if not hasattr(cls, "init"):
+        raise ConfigError(f"{cls.__name__} has no `init(key, ...)`.")
+    return dict(list(inspect.signature(cls.init).parameters.items())[1:])
+
+
+def _chosen(cls: Any) -> dict[str, inspect.Parameter]:
+    return {name: parameter for name, parameter in _parameters(cls).items() if name not in _VOCABULARIES}
+
+
+def _can_search(cls: type) -> bool:
+    return hasattr(cls, "start") and hasattr(cls, "step")

@@ -1,0 +1,96 @@
+"""How good a model is on pairs it has not seen: loss, errors, BLEU, and whether it listens to the source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from seq2seq import metrics
+from seq2seq.app.text_model import Decoding, TextModel
+from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
+from seq2seq.data import Batch, Batches
+from seq2seq.errors import DataError
+from seq2seq.models.model import Model
+
+_TOKENS = 4096
+GREEDY = Decoding(beam=1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The pairs to measure on, made ready once: call it with a model as often as you like.
+
+    Attributes:
+        text_model: whose tokenizers and settings are used.
+        pairs: (source, target); those with the same source are one item, right if any target matches.
+        decoding: how to generate; greedy by default.
+        bleu_tokenize: "none" if spaces part the tokens that BLEU counts, "13a" for raw text.
+        listening: whether to measure the loss with shuffled sources too.
+
+    Raises:
+        DataError: there are no pairs.
+    """
+
+    text_model: TextModel
+    pairs: Sequence[tuple[str, str]]
+    decoding: Decoding = GREEDY
+    bleu_tokenize: Literal["none", "13a"] = "none"
+    listening: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise DataError("there are no pairs to evaluate on.")
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        """The scores of a model, by name; those of outputs only if the model can generate."""
+        loss = _mean_loss(model, self._batches)
+        scores = {"loss_nats_per_token": loss, "perplexity": math.exp(min(loss, 700.0))}
+        if self.listening:
+            shuffled = _mean_loss(model, self._shuffled_batches)
+            scores |= {"shuffled_loss_nats_per_token": shuffled, "listening_nats_per_token": shuffled - loss}
+        if isinstance(model, Searchable):
+            sources, references = metrics.group(self.pairs)
+            outputs = self.text_model.with_model(model).generate(sources, self.decoding)
+            scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
+        return scores
+
+    @property
+    def items(self) -> int:
+        """Distinct sources."""
+        return len({pair[0] for pair in self.pairs})
+
+    def _split(self, text: str) -> Sequence[str]:
+        """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""
+        return list(text) if self.text_model.target_tokenizer.kind == "character" else text.split()
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        return self._as_batches(self.pairs)
+
+    @cached_property
+    def _shuffled_batches(self) -> list[Batch]:
+        """Each target behind the source of another pair: if the loss is the same, the source was not listened to."""
+        order = np.random.default_rng(0).permutation(len(self.pairs))
+        sources = {int(here): self.pairs[int(there)][0] for here, there in zip(order, np.roll(order, 1), strict=True)}
+        return self._as_batches([(sources[i], pair[1]) for i, pair in enumerate(self.pairs)])
+
+    def _as_batches(self, pairs: Sequence[tuple[str, str]]) -> list[Batch]:
+        data = self.text_model.dataset(pairs)
+        return [batch for _, batch in Batches(data, tokens=_TOKENS, seed=0).once()]
+
+
+def _mean_loss(model: Any, batches: Sequence[Batch]) -> float:
+    """Nats per token."""
+    losses = [_loss(model, batch) for batch in batches]
+    return sum(float(loss.sum) for loss in losses) / max(1.0, sum(float(loss.count) for loss in losses))
+
+
+@jax.jit
+def _loss(model: Any, batch: BatchLike) -> Loss:
+    return model.loss(batch, None) if isinstance(model, Trainable) else Model.loss(model, batch)

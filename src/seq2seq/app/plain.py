@@ -1,0 +1,120 @@
+"""Configuration dataclasses <-> plain values, as TOML holds them; unknown names and wrong types are one clear line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from seq2seq.app.names import class_name, named_class
+from seq2seq.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A configuration as nested dicts; what is None is left out, since TOML has no null.
+
+    Example:
+        >>> from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+        >>> to_plain(EncoderDecoderConfig())["cell"]
+        'lstm'
+    """
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | None = None) -> T:
+    """A configuration from nested dicts, over `default` or the class's own defaults. `where` begins each message.
+
+    Raises:
+        ConfigError: an unknown name, or a value of the wrong type.
+
+    Example:
+        >>> from seq2seq.training.optimizer import OptimizerConfig
+        >>> of_plain(OptimizerConfig, {"clip": 5, "freeze": ["encoder"]}, "my.toml").clip
+        5.0
+        >>> of_plain(OptimizerConfig, {"clipp": 5}, "my.toml")
+        Traceback (most recent call last):
+        seq2seq.errors.ConfigError: my.toml: no option is called clipp; did you mean clip?
+    """
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]  # pyright: ignore[reportArgumentType]
+    made: dict[str, Any] = {} if default is None else {name: getattr(default, name) for name in known}
+    for name, value in values.items():
+        field_name = name.replace("-", "_")
+        if field_name not in known:
+            raise ConfigError(f"{where}: no option is called {name}; {did_you_mean(field_name, known)}")
+        hint, before = hints[field_name], made.get(field_name)
+        if isinstance(hint, TypeVar):  # the model's own options: whatever class the default has
+            hint = type(before)
+        made[field_name] = _value(hint, value, f"{where}: {name}", before)
+    missing = [
+        f.name
+        for f in fields(cls)  # pyright: ignore[reportArgumentType]
+        if f.name not in made and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]} is missing.")
+    return cls(**made)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The values in a TOML file.
+
+    Raises:
+        ConfigError: there is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}.") from None
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Nested dicts as the text of a TOML file."""
+    return tomli_w.dumps(values)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_plain(value)
+    if isinstance(value, type):
+        return class_name(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
+    """`value`, checked against its annotation."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        inner = [arg for arg in args if arg is not NoneType]
+        return _value(inner[0], value, where, default)
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; wanted a table.")
+        return of_plain(hint, value, where, default)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} is {value!r}; {did_you_mean(str(value), map(str, args))}")
+        return value
+    if origin is type:
+        return named_class(str(value))
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(args[0], item, where, None) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _value(args[1], item, where, None) for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(hint, type) or type(value) is not hint:
+        raise ConfigError(f"{where} is {value!r}; wanted {getattr(hint, '__name__', hint)}.")
+    return value

@@ -1,0 +1,102 @@
+"""The report before the first update: what was read, what was chosen and why, and what it will cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seq2seq.core.cost import product_flops, residual_bytes, tree_bytes
+from seq2seq.core.module import count
+from seq2seq.data import Batches, Dataset, Tokenizer
+
+_PROBE = 1024
+_TIME_STEP = 2e-4
+
+
+def text_line(name: str, tokenizer: Tokenizer, why: str, lengths: Any) -> tuple[str, str]:
+    """What one side is cut into, why, and how long it is."""
+    middle, high = (int(x) for x in np.percentile(lengths, [50, 95]))
+    return name, (
+        f"{tokenizer.kind} tokens, {tokenizer.size:,} kinds ({why}); "
+        f"length {middle} (median), {high} (95 %), {int(lengths.max())} (longest)"
+    )
+
+
+def cost_lines(model: Any, batches: Batches) -> list[tuple[str, str]]:
+    """Parameters, memory, shapes and time. Traces the loss at the largest shape; computes nothing but one product."""
+    shapes = batches.shapes
+    batch = next(iter(batches.epoch(0)))
+    largest = max(shapes, key=lambda shape: shape.batch * (shape.source + shape.target))
+    spec = _shape_of(batch, largest)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def loss(model: Any, batch: Any, key: Any) -> Any:
+        return model.loss(batch, key).mean
+
+    forward = product_flops(loss, model, spec, key)
+    activations = residual_bytes(loss, model, spec, key)
+    parameters = tree_bytes(model)
+    memory = 4 * parameters + 2 * activations  # weights, gradient and two of Adam; a backward pass as large again
+    # Half of the peak is what a training step reaches; the rest of a time step costs whatever its size.
+    seconds = 3 * forward / _products_per_second() / 0.5 + _TIME_STEP * (largest.source + largest.target)
+    return [
+        ("model", f"{type(model).__name__}, {count(model):,} parameters ({_size(parameters)})"),
+        ("memory", f"about {_size(memory)}"),
+        ("batches", f"{batches.count:,} an epoch in {len(shapes)} shapes, {batches.padding_waste:.0%} padding"),
+        (
+            "time",
+            f"about {1000 * seconds:,.0f} ms an update, {_duration(seconds * batches.count)} an epoch; compiling first",
+        ),
+    ]
+
+
+def render(rows: Sequence[tuple[str, str]]) -> str:
+    """The lines of the report.
+
+    Example:
+        >>> print(render([("pairs", "3 kept"), ("time", "soon")]))
+        pairs    3 kept
+        time     soon
+    """
+    return "\n".join(f"{name:<9}{value}" for name, value in rows)
+
+
+def _shape_of(batch: Any, shape: Any) -> Any:
+    """A batch of `shape` without numbers."""
+    sizes = {"source": shape.source, "target_in": shape.target, "target_out": shape.target, "target_mask": shape.target}
+    specs = {
+        name: jax.ShapeDtypeStruct(
+            (sizes[name], shape.batch) if name in sizes else (shape.batch,), getattr(batch, name).dtype
+        )
+        for name in batch._fields
+    }
+    return type(batch)(**specs)
+
+
+def _products_per_second() -> float:
+    """This machine's floating-point operations a second, in a product of two square matrices."""
+    a = jnp.ones((_PROBE, _PROBE))
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    began = time.perf_counter()
+    product(a, a).block_until_ready()
+    return 2 * _PROBE**3 / (time.perf_counter() - began)
+
+
+def _size(byte_count: float) -> str:
+    return f"{byte_count / 2**30:.1f} GiB" if byte_count >= 2**30 else f"{max(1, byte_count / 2**20):.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def longest(dataset: Dataset) -> tuple[int, int]:
+    """The longest source and target, ends counted."""
+    source, target = dataset.lengths.max(axis=0)
+    return int(source), int(target)

@@ -1,0 +1,198 @@
+"""Everything between the options and the first update: read, hold out, tokenise, batch, build; and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from seq2seq.app.construct import build_model, model_class, shares_vocabulary
+from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.plain import to_plain
+from seq2seq.app.preflight import cost_lines, text_line
+from seq2seq.app.text_model import TextModel, TextSettings
+from seq2seq.app.user_code import classes_of
+from seq2seq.core.archive import atomic_write
+from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
+from seq2seq.errors import ArchiveError, ConfigError
+from seq2seq.training import Fingerprint, machine
+
+_PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
+_INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to begin.
+
+    Attributes:
+        text_model: the model, fresh or from a file, with its tokenizers.
+        batches: the training data.
+        evaluation: the dev data.
+        options: the options, `auto` resolved.
+        report: the lines of the pre-flight report.
+        fingerprint: what a resume compares.
+    """
+
+    text_model: TextModel
+    batches: Batches
+    evaluation: Evaluation
+    options: TrainOptions[Any]
+    report: list[tuple[str, str]]
+    fingerprint: Fingerprint
+
+
+class _Side(NamedTuple):
+    """The tokenizer of one side, and why it is of its kind."""
+
+    tokenizer: Tokenizer
+    why: str
+
+
+def prepare(options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | None = None) -> Job:
+    """Make a job of the options, and of `given` (train, dev) pairs in the place of files.
+
+    Raises:
+        DataError: the pairs cannot be read or used.
+        ConfigError: options that do not go together.
+        ArchiveError: the model to begin with cannot be read.
+    """
+    cls = model_class(options.model_type)
+    corpus, dev, report = _pairs(options, given)
+    began_with = _began_with(options)
+    source, target = _tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
+    data = Dataset.build(corpus.pairs, source.tokenizer, target.tokenizer, max_length=options.max_length)
+    if data.dropped:
+        report.append(("left out", f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens"))
+    report += [
+        text_line("source", source.tokenizer, source.why, data.lengths[:, 0]),
+        text_line("target", target.tokenizer, target.why, data.lengths[:, 1]),
+    ]
+    options = _resolved(options, corpus, data, target.tokenizer)
+    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed)
+    model = began_with.model if began_with else _fresh(cls, options, source.tokenizer, target.tokenizer)
+    longest = [int(steps) for steps in data.lengths.max(axis=0)]
+    settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
+    text_model = TextModel(model, source.tokenizer, target.tokenizer, settings, config=options.toml(private=False))
+    return Job(
+        text_model=text_model,
+        batches=batches,
+        evaluation=Evaluation(text_model, [pair[:2] for pair in dev]),
+        options=options,
+        report=report + cost_lines(model, batches),
+        fingerprint=_fingerprint(data, options),
+    )
+
+
+def _pairs(
+    options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | None
+) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
+    """The pairs to train on, the pairs to measure on, and what to say of them."""
+    if given is not None:
+        train, dev = given
+        return Corpus(train), dev, [("pairs", f"{len(train):,} to train on, {len(dev):,} held out")]
+    corpus = read_pairs(options.files(options.pairs))
+    dev_files = options.dev_files()
+    if dev_files is None:
+        held = hold_out(corpus, seed=options.seed)
+        train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
+    else:
+        found = read_pairs(dev_files)
+        train, dev, notes = corpus.pairs, found.pairs, [*corpus.notes, *found.notes, *_overlap(corpus.pairs, found)]
+    skipped = sum(corpus.skipped.values())
+    report = [("pairs", f"{len(train):,} to train on, {len(dev):,} to measure on, {skipped:,} skipped")]
+    return replace(corpus, pairs=train), dev, report + [("", note) for note in notes]
+
+
+def _overlap(train: Sequence[Pair], dev: Corpus) -> list[str]:
+    """A warning where dev sources also stand in the training data."""
+    known = {pair.source for pair in train}
+    shared = sum(pair.source in known for pair in dev.pairs)
+    return [f"warning: {shared:,} of the dev sources are also in the training data"] if shared else []
+
+
+def _began_with(options: TrainOptions[Any]) -> TextModel | None:
+    if options.from_model is None:
+        return None
+    return TextModel.load(options.from_model, classes_of(options.types))
+
+
+def _tokenizers(
+    options: TrainOptions[Any], pairs: Sequence[Pair], began_with: TextModel | None, shared: bool
+) -> tuple[_Side, _Side]:
+    """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
+    if began_with:
+        why = f"from {options.from_model}"
+        return _Side(began_with.source_tokenizer, why), _Side(began_with.target_tokenizer, why)
+    files = [Path(options.out) / f"{side}_tokenizer.json" for side in ("source", "target")]
+    if options.resume:
+        source, target = (_Side(Tokenizer.from_json(_read(file)), "as this run began") for file in files)
+        return source, target
+    if shared:
+        source = target = _train(options, "source", [text for pair in pairs for text in pair[:2]])
+    else:
+        source = _train(options, "source", [pair.source for pair in pairs])
+        target = _train(options, "target", [pair.target for pair in pairs])
+    for file, side in zip(files, (source, target), strict=True):
+        text = side.tokenizer.to_json()
+        atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
+    return source, target
+
+
+def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: list[str]) -> _Side:
+    auto: Choice = choose_kind(texts)
+    asked = options.kind(side)
+    kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
+    size = options.vocabulary or (auto.vocabulary if kind == auto.kind else 8000)
+    tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count)
+    return _Side(tokenizer, why)
+
+
+def _resolved(options: TrainOptions[Any], corpus: Corpus, data: Dataset, target: Tokenizer) -> TrainOptions[Any]:
+    """The options with every `auto` that the data decides filled in."""
+    metric = options.metric
+    if metric == "auto":
+        spelt = "bleu" if target.kind in ("bpe", "unigram", "word") else "wer_percent"
+        metric = "loss_nats_per_token" if corpus.next_sentence else spelt
+    mean = float(data.lengths.sum(axis=1).mean())
+    tokens = options.batch_tokens or min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
+    return replace(options, metric=metric, batch_tokens=tokens)
+
+
+def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> Any:
+    key = jax.random.fold_in(jax.random.key(options.seed), _INIT)
+    sizes = {"source_vocabulary": source.size, "target_vocabulary": target.size, "vocabulary": source.size}
+    return build_model(cls, key, sizes, options.model)
+
+
+def _fingerprint(data: Dataset, options: TrainOptions[Any]) -> Fingerprint:
+    model = {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
+    content = {"data": data.fingerprint, "model.type": options.model_type, **model}
+    return Fingerprint(content, machine() | {"threads": str(options.threads or "all")})
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ArchiveError(f"{file}: {error.strerror}; there is no run here to --resume.") from None
+
+
+def make_folder(options: TrainOptions[Any]) -> Path:
+    """The run's folder, made if it is not there.
+
+    Raises:
+        ConfigError: no folder was named, or it cannot be made.
+    """
+    if not options.out:
+        raise ConfigError("--out is missing: name the folder of the run.")
+    folder = Path(options.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
+    return folder

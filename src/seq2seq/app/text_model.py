@@ -1,0 +1,344 @@
+"""`TextModel`: text in, text out. A model with its tokenizers, in one file; what `seq2seq train` writes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.core import archive
+from seq2seq.core.archive import Archive
+from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Encodable, Searchable
+from seq2seq.core.skeleton import describe
+from seq2seq.data import Batches, Dataset, SourceBatch, Tokenizer, inference_batches, source_of_line
+from seq2seq.data.lines import BadLineError, check_text
+from seq2seq.errors import ArchiveError, DataError, ModuleError, SearchError
+from seq2seq.models.model import model_of
+from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample, score
+
+_TOKENS = 4096
+"""Time steps of source and target in a batch that is scored."""
+_BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
+_MAX_TEXT = 1_000_000
+"""The longest text taken, in characters."""
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """What a text model remembers of the text it was trained on.
+
+    Attributes:
+        format: how the lines were written; "sigmorphon" input is rewritten as in training.
+        source_longest: tokens of the longest training source, its end counted.
+        target_longest: tokens of the longest training target, its end counted.
+    """
+
+    format: str = "tsv"
+    source_longest: int = 50
+    target_longest: int = 50
+
+    def limit(self, lengths: NDArray[Any]) -> NDArray[np.int32]:
+        """The most tokens to generate for sources of these lengths: 10 more than ever seen, more for longer sources.
+
+        A function of the one source alone, so that batch mates change nothing.
+
+        Example:
+            >>> TextSettings(source_longest=10, target_longest=20).limit(np.array([0, 5, 10, 20])).tolist()
+            [0, 30, 30, 60]
+        """
+        times = np.maximum(1.0, lengths / self.source_longest)
+        return np.where(lengths > 0, np.ceil((self.target_longest + 10) * times), 0).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to generate."""
+
+    beam: int = 5
+    """Hypotheses kept at each step; 1 is greedy search."""
+    nbest: int = 1
+    """Outputs for each input."""
+    length_penalty: float = 1.0
+    """log p is divided by length to this power: 0 prefers short outputs, 1 compares nats per token."""
+    sample: bool = False
+    """Draw outputs by chance instead of searching for the likeliest."""
+    temperature: float = 1.0
+    """Sampling: below 1 keener on what is likely, above 1 more daring."""
+    top_k: int | None = None
+    """Sampling: draw among so many likeliest tokens only."""
+    top_p: float = 1.0
+    """Sampling: draw among the fewest likeliest tokens that have this probability together."""
+    seed: int = 1
+    """Sampling: the same seed draws the same outputs, line by line."""
+    batch: int = 64
+    """Inputs that are decoded together."""
+
+
+class Hypothesis(NamedTuple):
+    """One output.
+
+    Attributes:
+        text: the output.
+        score: what it was ranked by.
+        log_probability: log p(output | input), in nats, the end counted.
+        finished: false if it was cut off at the length limit.
+        tokens: its pieces, as people read them, the end included.
+        token_log_probabilities: of each piece, in nats.
+        attention: (tokens, source tokens) or None.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+    tokens: list[str]
+    token_log_probabilities: list[float]
+    attention: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model with the tokenizers and settings that make it speak text.
+
+    Example:
+        ```
+        model = seq2seq.load("run/model.npz")
+        model.generate(["so abram departed", "the house is on fire"])
+        model.score([("the house", "is on fire")])
+        ```
+    """
+
+    model: Any
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    settings: TextSettings = field(default_factory=TextSettings)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    config: str = ""
+
+    def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
+        """The best output for each text.
+
+        Raises:
+            ModuleError: the model has no `start` and `step`.
+            SearchError: an option that finds nothing.
+        """
+        return [several[0].text for several in self.hypotheses(texts, decoding)]
+
+    def hypotheses(
+        self, texts: Sequence[str], decoding: Decoding | None = None, *, first_line: int = 0, attention: bool = False
+    ) -> list[list[Hypothesis]]:
+        """The outputs for each text, best first (samples: in the order drawn); empty text has one empty output.
+
+        `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
+        """
+        decoding = decoding or Decoding()
+        model = self._searchable()
+        sources = self._sources(texts, first_line)
+        answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
+        kept = [line for line, source in enumerate(sources) if source]
+        ids = self.source_tokenizer.encode_batch(sources[line] for line in kept)
+        for batch in inference_batches(ids, batch=decoding.batch):
+            lines = np.zeros(len(batch.lengths), np.uint32)
+            lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
+            found = self._search(model, batch, decoding, lines, attention)
+            for row, index in enumerate(batch.indices):
+                answers[kept[index]] = list(self._read(found, row, int(batch.lengths[row])))
+        return answers
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """log p(target | source) of each pair, in nats, the end counted."""
+        return [sum(scores) for _, scores in self.token_scores(pairs)]
+
+    def token_scores(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[str], list[float]]]:
+        """The target tokens of each pair, the end included, and the log-probability of each, in nats."""
+        model = self._searchable()
+        if not pairs:
+            return []
+        data = self.dataset(pairs)
+        answers: list[tuple[list[str], list[float]]] = [([], [])] * len(pairs)
+        for indices, batch in Batches(data, tokens=_TOKENS, seed=0).once():
+            table = np.asarray(score(model, *batch)).T
+            for row, index in enumerate(indices):
+                ids = batch.target_out[: int(batch.target_mask[:, row].sum()), row]
+                tokens = [self.target_tokenizer.token(int(token)) for token in ids]
+                answers[index] = (tokens, table[row, : len(ids)].astype(float).tolist())
+        return answers
+
+    def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
+        """The encoder's vector of each text: (texts, hidden).
+
+        Raises:
+            ModuleError: the model has no `encode`.
+        """
+        if not isinstance(self.model, Encodable):
+            raise ModuleError(f"{type(self.model).__name__} has no `encode(source, lengths)`: it cannot embed.")
+        sources = self._sources(texts)
+        rows: dict[int, NDArray[np.float32]] = {}
+        for indices, source, lengths in inference_batches(self.source_tokenizer.encode_batch(sources), batch=batch):
+            vectors = np.asarray(_encode(self.model, source, lengths))
+            rows.update({int(index): vectors[row] for row, index in enumerate(indices)})
+        return np.stack([rows[line] for line in range(len(texts))]) if rows else np.zeros((0, 0), np.float32)
+
+    def dataset(self, pairs: Sequence[tuple[str, str]]) -> Dataset:
+        """The pairs as ids."""
+        return Dataset.build(pairs, self.source_tokenizer, self.target_tokenizer)
+
+    def with_model(self, model: Any) -> TextModel:
+        """The same around another model of the same vocabularies."""
+        return replace(self, model=model)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one `.npz`; all of it or nothing."""
+        header = {
+            "model": describe(self.model),
+            "text": asdict(self.settings),
+            "provenance": dict(self.provenance),
+        }
+        texts = {
+            "source_tokenizer": self.source_tokenizer.to_json(),
+            "target_tokenizer": self.target_tokenizer.to_json(),
+            "config": self.config,
+        }
+        archive.write(path, Archive.of(self.model, header, texts))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], types: Sequence[type] = ()) -> TextModel:
+        """The text model in a file, or in the `model.npz` of a run's folder.
+
+        Args:
+            path: `model.npz`, or a folder that holds one.
+            types: classes of yours that the model holds.
+
+        Raises:
+            ArchiveError: the file cannot be read, or holds a model without tokenizers.
+            UnknownClassError: it holds a class of yours that is not among `types`.
+        """
+        path = model_file(path)
+        found = archive.read(path)
+        if "text" not in found.header:
+            raise ArchiveError(f"{path}: a model without tokenizers; load it with the class's own load().")
+        return cls(
+            model=model_of(found, path, types),
+            source_tokenizer=Tokenizer.from_json(found.texts["source_tokenizer"]),
+            target_tokenizer=Tokenizer.from_json(found.texts["target_tokenizer"]),
+            settings=TextSettings(**found.header["text"]),
+            provenance=found.header["provenance"],
+            config=found.texts["config"],
+        )
+
+    def _sources(self, texts: Sequence[str], first_line: int = 0) -> list[str]:
+        """The texts as sources stood in training."""
+        sources = []
+        for line, text in enumerate(texts, first_line + 1):
+            try:
+                sources.append(source_of_line(check_text(text, _MAX_TEXT), self.settings.format) if text else "")
+            except BadLineError as error:
+                raise DataError(str(error), "input", line) from None
+        return sources
+
+    def _searchable(self) -> Searchable:
+        if not isinstance(self.model, Searchable):
+            name = type(self.model).__name__
+            raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")
+        return self.model
+
+    def _search(
+        self, model: Searchable, batch: SourceBatch, decoding: Decoding, lines: NDArray[Any], attention: bool
+    ) -> Hypotheses:
+        limit = self.settings.limit(batch.lengths)
+        rows = (model, batch.source, batch.lengths, limit)
+        longest = _rounded(int(limit.max()))
+        if decoding.sample:
+            options = SampleOptions(
+                samples=decoding.nbest,
+                temperature=decoding.temperature,
+                top_k=decoding.top_k,
+                top_p=decoding.top_p,
+                max_length=longest,
+                banned=_BANNED,
+                attention=attention,
+            )
+            found = sample(*rows, line_keys(decoding.seed, lines), options)
+        elif decoding.beam == 1 and decoding.nbest == 1:
+            found = greedy(*rows, longest, banned=_BANNED, attention=attention)
+        else:
+            found = beam(
+                *rows,
+                BeamOptions(
+                    size=decoding.beam,
+                    nbest=decoding.nbest,
+                    length_penalty=decoding.length_penalty,
+                    max_length=longest,
+                    banned=_BANNED,
+                    attention=attention,
+                ),
+            )
+        return jax.tree.map(np.asarray, found)
+
+    def _read(self, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
+        for place in range(found.tokens.shape[1]):
+            log_probability = float(found.log_probabilities[row, place])
+            if place and math.isinf(log_probability):
+                return  # fewer hypotheses than asked for
+            length = int(found.lengths[row, place])
+            ids = found.tokens[row, place, :length].tolist()
+            attention = None if found.attention is None else found.attention[row, place, :length, :source_length]
+            yield Hypothesis(
+                text=self.target_tokenizer.decode(ids),
+                score=float(found.scores[row, place]),
+                log_probability=log_probability,
+                finished=bool(found.finished[row, place]),
+                tokens=[self.target_tokenizer.token(index) for index in ids],
+                token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
+                attention=None if attention is None else np.asarray(attention),
+            )
+
+
+_EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """`path`, or the `model.npz` in it if it is a folder.
+
+    Raises:
+        ArchiveError: there is no such file.
+    """
+    path = Path(path)
+    file = path / "model.npz" if path.is_dir() else path
+    if not file.is_file():
+        raise ArchiveError(f"{file}: no such file; give a model.npz, or the folder of a run that has one.")
+    return file
+
+
+def check_decoding(decoding: Decoding) -> None:
+    """Refuse what cannot be searched for before any file is read.
+
+    Raises:
+        SearchError: an option that finds nothing.
+    """
+    if decoding.batch < 1:
+        raise SearchError(f"--batch is {decoding.batch}; wanted at least 1.")
+    if decoding.sample:
+        SampleOptions(
+            samples=decoding.nbest, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p
+        )
+    else:
+        BeamOptions(size=decoding.beam, nbest=decoding.nbest, length_penalty=decoding.length_penalty)
+
+
+@jax.jit
+def _encode(model: Encodable, source: jax.Array, lengths: jax.Array) -> jax.Array:
+    return model.encode(source, lengths)
+
+
+def _rounded(length: int) -> int:
+    """The next multiple of a power of two near an eighth of it, so that few lengths are compiled."""
+    step = 1 << max(3, length.bit_length() - 3)
+    return max(step, -(-length // step) * step)

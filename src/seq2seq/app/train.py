@@ -1,0 +1,91 @@
+"""`seq2seq train`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from seq2seq.app.construct import model_class
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.preflight import render
+from seq2seq.app.prepare import Job, make_folder, prepare
+from seq2seq.app.user_code import copy_code
+from seq2seq.core.archive import atomic_write
+from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
+
+
+def run(options: TrainOptions[Any]) -> int:
+    """Train as the options say; the exit status."""
+    folder = make_folder(options)
+    job = prepare(options)
+    say(render(job.report))
+    end = run_job(job, folder)
+    say(f"Wrote {folder / 'model.npz'}.")
+    if end.reason != "interrupted":
+        say(f"Next:  seq2seq generate {folder} INPUT    seq2seq evaluate {folder} PAIRS    seq2seq inspect {folder}")
+    return 130 if end.reason == "interrupted" else 0
+
+
+def run_job(job: Job, folder: Path) -> Stopped:
+    """Train, with a progress bar, a log and TensorBoard; the best model ends in `folder`/model.npz."""
+    options = job.options
+    _write(folder / "config.toml", options.toml())
+    copy_code([model_class(options.model_type), *_classes_in(options.model)], folder)
+
+    def save_best(model: Any, scores: Mapping[str, float]) -> None:
+        best = replace(job.text_model.with_model(model), provenance=_provenance(job, scores))
+        best.save(folder / "model.npz")
+
+    run = Run(
+        folder=folder,
+        evaluate=job.evaluation,
+        save_best=save_best,
+        training=TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)}),
+        optimizer=options.optimizer,
+        fingerprint=job.fingerprint,
+        resume=options.resume,
+    )
+    board = tensorboard(folder / "tensorboard")
+    listeners = [ProgressBar(), JsonLog(folder / "log.jsonl"), *([board] if board else [])]
+    return follow(train(job.text_model.model, job.batches, run), listeners)
+
+
+def use_threads(count: int | None) -> None:
+    """Let JAX and the tokenizers use so many threads; to be called before either computes anything."""
+    if count is not None:
+        os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def say(text: str) -> None:
+    """A line for people; standard output stays free for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _classes_in(options: Any) -> list[type]:
+    """The user's classes among the model's options."""
+    return [value for f in fields(options) if isinstance(value := getattr(options, f.name), type)]
+
+
+def _provenance(job: Job, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Where the model comes from; no names of people or machines."""
+    packages = ("seq2seq-jax", "jax", "jaxlib", "numpy", "optax", "tokenizers")
+    return {
+        "scores": dict(scores),
+        "training_pairs": len(job.batches.dataset),
+        "data_sha256": job.batches.dataset.fingerprint,
+        "seed": job.options.seed,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    atomic_write(path, lambda temporary: Path(temporary).write_text(text, "utf-8"))

@@ -1,0 +1,26 @@
+# Each target sets up what it needs: only Python >= 3.11 and make are wanted on a fresh machine.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check bench clean
+
+demo: .venv/ready            # train on the King James Bible for three minutes and talk to it
+	$(BIN)/seq2seq demo kjv
+
+test: .venv/ready            # the whole suite, doctests included
+	$(BIN)/python -m pytest
+
+check: .venv/ready           # style, types, floors
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/python -m pytest tests/test_floors.py
+
+bench: .venv/ready           # measurements; minutes
+	$(BIN)/python -m benchmarks
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv

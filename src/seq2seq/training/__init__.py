@@ -1,1 +1,35 @@
 """Training: a pure update, a loop that yields events, checkpoints and listeners."""
+
+from __future__ import annotations
+
+from seq2seq.training.checkpoint import Checkpoints, Fingerprint, machine
+from seq2seq.training.config import TrainingConfig
+from seq2seq.training.events import Evaluated, Event, Saved, Started, Stopped, Updated, Warned
+from seq2seq.training.listeners import JsonLog, Listener, ProgressBar, follow, tensorboard
+from seq2seq.training.loop import train
+from seq2seq.training.optimizer import OptimizerConfig
+from seq2seq.training.progress import Progress
+from seq2seq.training.run import Run
+
+__all__ = [
+    "Checkpoints",
+    "Evaluated",
+    "Event",
+    "Fingerprint",
+    "JsonLog",
+    "Listener",
+    "OptimizerConfig",
+    "Progress",
+    "ProgressBar",
+    "Run",
+    "Saved",
+    "Started",
+    "Stopped",
+    "TrainingConfig",
+    "Updated",
+    "Warned",
+    "follow",
+    "machine",
+    "tensorboard",
+    "train",
+]

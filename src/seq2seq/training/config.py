@@ -1,0 +1,92 @@
+"""What the user may choose about a run: when it ends, how it is judged, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from seq2seq.errors import ConfigError, did_you_mean
+
+_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "error")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """When a run ends, how it is judged and what is kept.
+
+    `updates`, `epochs` and `minutes` count from the beginning of the run, also after a resume, so that the same
+    command ends at the same place however often it was interrupted. The first limit that is reached ends the run;
+    with none, `patience` does.
+
+    Raises:
+        ConfigError: a value out of its range.
+
+    Example:
+        >>> TrainingConfig(metric="wer_percent").lowest, TrainingConfig(metric="bleu").lowest
+        (True, False)
+    """
+
+    updates: int | None = None
+    """Stop after this many updates."""
+    epochs: int | None = None
+    """Stop after this many passes over the training data."""
+    minutes: float | None = None
+    """Stop after this many minutes. Time only stops a run: everything else counts updates."""
+    evaluate_every: int | None = None
+    """Updates from one evaluation on the dev set to the next. None: once an epoch, but 200 at least, 1000 at most."""
+    metric: str = "loss"
+    """The dev score that says which model is best, and when to stop."""
+    best: Literal["auto", "lowest", "highest"] = "auto"
+    """Which value of the metric is best. auto: the lowest if its name says loss, perplexity, wer or error."""
+    patience: int | None = 10
+    """Stop after this many evaluations in a row that were not the best so far. None: never."""
+    average: int = 0
+    """Score also the mean of the models of the last so many evaluations, and keep it if it is best. 0: off."""
+    seed: int = 1
+    """The seed of parameters, dropout and the order of the data: the same seed gives the same run."""
+    log_every: int = 10
+    """Updates from one line of the log to the next."""
+    save_minutes: float = 3.0
+    """Minutes from one checkpoint to the next at most; there is one at each evaluation too."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("updates", 1), ("epochs", 1), ("minutes", 0), ("evaluate_every", 1), ("patience", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"training.{name} is {value}; wanted {least} or more.")
+        if self.average < 0 or self.average == 1:
+            raise ConfigError(f"training.average is {self.average}; wanted 0 (off), or 2 or more models to average.")
+        if self.log_every < 1 or self.save_minutes < 0:
+            raise ConfigError("training.log_every must be 1 or more and training.save_minutes 0 or more.")
+
+    @property
+    def lowest(self) -> bool:
+        """Whether the lowest value of the metric is best."""
+        if self.best == "auto":
+            return any(word in self.metric for word in _LOWER_IS_BETTER)
+        return self.best == "lowest"
+
+    def cadence(self, batches: int) -> int:
+        """Updates from one evaluation to the next, for an epoch of `batches` updates.
+
+        Example:
+            >>> [TrainingConfig().cadence(batches) for batches in (7, 300, 90_000)]
+            [200, 300, 1000]
+        """
+        return self.evaluate_every or min(max(batches, 200), 1000)
+
+    def last_update(self, batches: int) -> int | None:
+        """The update at which the run ends, if it ends at one."""
+        ends = [self.updates, self.epochs and self.epochs * batches]
+        return min((end for end in ends if end is not None), default=None)
+
+    def check_metric(self, names: Iterable[str]) -> None:
+        """See to it that the metric is one of the scores that there are.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        names = list(names)
+        if self.metric not in names:
+            raise ConfigError(f"--metric {self.metric}: there is no such score; {did_you_mean(self.metric, names)}")

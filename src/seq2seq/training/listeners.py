@@ -1,0 +1,212 @@
+"""Who hears of a run: a progress bar, a log of JSON lines, TensorBoard. A listener is any callable of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TextIO, TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from seq2seq.core.archive import atomic_write
+from seq2seq.errors import ArchiveError, TrainingError
+from seq2seq.training.events import Evaluated, Event, Started, Stopped, Updated, Warned, to_json
+
+Listener: TypeAlias = Callable[[Event], None]
+
+
+def follow(events: Generator[Event, None, None], listeners: Sequence[Listener]) -> Stopped:
+    """Let a run run: tell each event to each listener, close those that have a `close`, and give the last event.
+
+    Raises:
+        TrainingError: the events ended without a `Stopped`; and whatever `train` raises.
+
+    Example:
+        >>> from seq2seq.training.progress import Progress
+        >>> end = Stopped(update=1, reason="updates", progress=Progress(), path=Path("x"), model=None)
+        >>> follow((event for event in [end]), [lambda event: print(event.reason)]).update
+        updates
+        1
+    """
+    last = None
+    try:
+        with closing(events):
+            for last in events:
+                for tell in listeners:
+                    tell(last)
+    finally:
+        for listener in listeners:
+            getattr(listener, "close", lambda: None)()
+    if not isinstance(last, Stopped):
+        raise TrainingError("the run ended without saying why; its last event was not Stopped.")
+    return last
+
+
+class ProgressBar:
+    """A bar on a terminal with speed, time left, loss and dev score; elsewhere silent, but for a line per evaluation.
+
+    It writes to standard error, so that standard output stays free for results.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._limits: tuple[int | None, float | None] = (None, None)
+        self._notes = {"speed": "", "loss": "", "dev": ""}
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case Started():
+                self._start(event)
+            case Updated():
+                self._show(event, speed=f"{event.tokens_per_second:,.0f} tokens/s", loss=f"loss {event.loss:.3f}")
+            case Evaluated():
+                self._say(_evaluation_line(event, self._notes["loss"]))
+                self._show(event, dev=f"dev {event.metric} {event.scores[event.metric]:.4g}")
+            case Warned():
+                self._say(f"warning: {event.message}")
+            case Stopped():
+                self.close()
+                self._say(event.advice)
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, event: Started) -> None:
+        self._limits = (event.updates, event.minutes)
+        if event.resumed:
+            self._say(f"resumed at update {event.update:,}")
+        if not self._console.is_terminal:
+            return
+        shown = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(compact=True)]
+        self._bar = Progress(*shown, TextColumn("{task.fields[notes]}"), console=self._console, transient=True)
+        done = self._done(event.update, event.seconds)
+        self._task = self._bar.add_task("compiling", total=done if done is None else 1.0, notes="")
+        self._bar.update(self._task, completed=done)
+        self._bar.start()
+
+    def _show(self, event: Updated | Evaluated, **notes: str) -> None:
+        self._notes |= notes
+        if self._bar:
+            name = f"update {event.update:,}, epoch {event.epoch}"
+            done = self._done(event.update, event.seconds)
+            shown = "  ".join(note for note in self._notes.values() if note)
+            self._bar.update(self._task, description=name, completed=done, notes=shown)
+
+    def _done(self, update: int, seconds: float) -> float | None:
+        """The part of the run that is done, by the limit that is nearer."""
+        updates, minutes = self._limits
+        parts = [update / updates] if updates else []
+        parts += [seconds / (60 * minutes)] if minutes else []
+        return min(max(parts), 1.0) if parts else None
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class JsonLog:
+    """One JSON object per event, appended to a file and flushed line by line.
+
+    When a run goes on from a checkpoint, the lines after it are removed first: they tell of updates that are about
+    to be made again. So the log of a run that was killed is, but for its times, that of one that was not.
+
+    Raises:
+        ArchiveError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        try:
+            if isinstance(event, Started):
+                self._open(event)
+            if self._file:
+                self._file.write(json.dumps(to_json(event), ensure_ascii=False) + "\n")
+                self._file.flush()
+        except OSError as error:
+            raise ArchiveError(f"{self._path}: cannot be written ({error.strerror or error}).") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _open(self, event: Started) -> None:
+        self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = "".join(_lines_until(self._path, event)) if event.resumed and self._path.exists() else ""
+        atomic_write(self._path, lambda temporary: Path(temporary).write_text(kept, "utf-8"))
+        self._file = self._path.open("a", encoding="utf-8")
+
+
+def tensorboard(folder: Path) -> Listener | None:
+    """A listener that writes TensorBoard events to `folder`; None where tensorboardX is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return _TensorBoard(folder, SummaryWriter)
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, writer: Callable[..., Any]):
+        self._folder, self._make, self._writer = folder, writer, None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            purge = event.update + 1 if event.resumed else None  # hides what is about to be written again
+            self._writer = self._make(str(self._folder), purge_step=purge)
+        if self._writer:
+            for name, value in _scalars(event):
+                self._writer.add_scalar(name, value, event.update)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+def _scalars(event: Event) -> Iterable[tuple[str, float]]:
+    match event:
+        case Updated():
+            names = ("loss", "gradient_norm", "rate", "tokens_per_second")
+            return [(f"train/{name}", getattr(event, name)) for name in names]
+        case Evaluated():
+            kind = "average" if event.averaged else "dev"
+            return [(f"{kind}/{name}", value) for name, value in event.scores.items()]
+        case _:
+            return []
+
+
+def _evaluation_line(event: Evaluated, loss: str) -> str:
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in event.scores.items())
+    who = f"mean of {event.averaged} models" if event.averaged else loss
+    parts = [f"update {event.update:,}, epoch {event.epoch}", who, f"dev: {scores}", "best so far" * event.is_best]
+    return "  ".join(part for part in parts if part)
+
+
+def _lines_until(path: Path, start: Started) -> Iterator[str]:
+    """The lines of a log that stay true when its run goes on from `start`; a line cut by a crash is none."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            last = start.evaluated if found.get("event") == "evaluated" else start.update
+            if found.get("update", 0) <= last:
+                yield line

@@ -1,0 +1,291 @@
+"""The training loop: a generator of events around one pure update.
+
+Exactness. What an update does depends on the state, the progress and the batch alone, and a checkpoint holds the
+first two. The batch is a function of (seed, epoch, index), its key of (seed, update). The clock decides only when to
+save and when to stop. An evaluation that was given up is made first thing after the resume.
+
+Speed. An update is dispatched, then the report of the one before is read, then the next batch is made: device and
+host work at the same time, and a loss that is not finite is seen one update later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from seq2seq.core.module import named_leaves
+from seq2seq.core.seams import BatchLike
+from seq2seq.errors import ConfigError, NonFiniteLossError, ResumeError
+from seq2seq.training.checkpoint import Snapshot, on_host
+from seq2seq.training.clock import Clock
+from seq2seq.training.events import Evaluated, Event, Reason, Saved, Started, Stopped, Updated, Warned
+from seq2seq.training.interrupt import Interrupt
+from seq2seq.training.optimizer import build, schedule
+from seq2seq.training.progress import Progress
+from seq2seq.training.run import BatchSource, Run
+from seq2seq.training.state import Report, begin, fresh, make_update, mean
+
+
+def train(model: Any, batches: BatchSource, run: Run) -> Generator[Event, None, None]:
+    """Train `model`, which is left as it is, and tell what happens.
+
+    Ctrl-C or SIGTERM once: the update is finished (an evaluation is given up, and made again after a resume), a
+    checkpoint written, and the last event says how to go on. Twice: KeyboardInterrupt at once.
+
+    Raises:
+        ConfigError: an option that does not fit the model, the batches or the scores.
+        ResumeError: there is nothing to resume, or it is another run; or a run would be overwritten.
+        ArchiveError: a checkpoint cannot be written or read.
+        NonFiniteLossError: loss or gradient became NaN or infinite; the last checkpoint, which is finite, stays.
+
+    Example:
+        >>> import tempfile, pathlib, jax.numpy as jnp
+        >>> from seq2seq.core.module import module
+        >>> from seq2seq.core.seams import Loss
+        >>> from seq2seq.training.config import TrainingConfig
+        >>> @module
+        ... class Mean:
+        ...     value: jax.Array
+        ...     def loss(self, batch, key):
+        ...         return Loss(((batch - self.value) ** 2).sum(), jnp.array(batch.size))
+        >>> class Numbers:
+        ...     count = 1
+        ...     def epoch(self, epoch, start=0):
+        ...         return iter([np.array([1.0, 3.0])][start:])
+        >>> run = Run(folder=pathlib.Path(tempfile.mkdtemp()), training=TrainingConfig(updates=3, log_every=3))
+        >>> [type(event).__name__ for event in train(Mean(value=jnp.zeros(())), Numbers(), run)]
+        ['Started', 'Saved', 'Updated', 'Saved', 'Stopped']
+    """
+    return _Session(model, batches, run).events()
+
+
+class _Place(NamedTuple):
+    """Which update, made from which batch: all counted from 1."""
+
+    update: int
+    epoch: int
+    batch: int
+
+
+class _Session:
+    """A run while it runs. `state` is ahead of `progress`' losses by the one report that is `pending`."""
+
+    def __init__(self, model: Any, batches: BatchSource, run: Run):
+        if batches.count < 1:
+            raise ConfigError("there is no batch to train on: the training data is empty.")
+        self.run, self.config, self.batches = run, run.training, batches
+        self.last_update = self.config.last_update(batches.count)
+        self.every = self.config.cadence(batches.count)
+        optimizer = build(run.optimizer, model, self.last_update)
+        self.rate = schedule(run.optimizer, self.last_update)
+        self.update = make_update(optimizer, run.optimizer.freeze)
+        self.key = jax.random.key(self.config.seed)
+        self.fingerprint = run.full_fingerprint(batches.count)
+        self.state, self.recent, self.progress = begin(model, optimizer), (), Progress()
+        self.pending: tuple[_Place, Report] | None = None
+        self.loss_before = math.nan
+        self.saved: tuple[int, int] | None = None  # (update, evaluated) of the newest checkpoint
+        self.warnings = self._restore()
+        self.clock = Clock(self.progress.seconds, self.progress.tokens)
+        self.interrupt = Interrupt()
+
+    def events(self) -> Generator[Event, None, None]:
+        """The run."""
+        with self.interrupt:
+            yield from self._start()
+            source = self._source()
+            while True:
+                if self._is_due():
+                    yield from self._evaluate(regular=True)
+                    yield from self._save()
+                if reason := self._reason():
+                    break
+                yield from self._step(next(source))
+                if self.clock.seconds() - self.clock.saved > 60 * self.config.save_minutes:
+                    yield from self._save()
+            yield from self._finish(reason)
+
+    def _restore(self) -> list[str]:
+        """Take up the newest checkpoint, if the run is to be resumed; what the user should know of it."""
+        found = self.run.checkpoints
+        if not self.run.resume:
+            if paths := found.paths():
+                raise ResumeError(
+                    f"{self.run.folder}: holds a run already, saved at {paths[0].stem}; go on with it by --resume, "
+                    "or choose another --out."
+                )
+            return []
+        snapshot, warnings = found.load(self.state, self.fingerprint)
+        self.state, self.recent, self.progress = snapshot.state, snapshot.recent, snapshot.progress
+        self.saved = (self.progress.update, self.progress.evaluated)
+        return warnings
+
+    def _start(self) -> Iterator[Event]:
+        p = self.progress
+        yield Started(
+            update=p.update,
+            evaluated=p.evaluated,
+            resumed=self.run.resume,
+            epoch_updates=self.batches.count,
+            updates=self.last_update,
+            minutes=self.config.minutes,
+            seconds=p.seconds,
+        )
+        for message in self.warnings:
+            yield Warned(update=p.update, message=message)
+        yield from self._save()  # of a new run too: a folder that cannot be written is found before hours of work
+
+    def _source(self) -> Iterator[BatchLike]:
+        """The batches from where the run stands, without an end."""
+        epoch, index = self.progress.epoch, self.progress.index
+        while True:
+            yield from self.batches.epoch(epoch, index)
+            epoch, index = epoch + 1, 0
+
+    def _step(self, batch: BatchLike) -> Iterator[Event]:
+        before = self.progress
+        self.state, report = self.update(self.state, batch, self.key, before.rate_scale)
+        self.progress = before.advanced(self.batches.count)
+        behind, self.pending = self.pending, (_Place(before.update + 1, before.epoch + 1, before.index + 1), report)
+        if behind:
+            yield from self._read(*behind)
+
+    def _settle(self) -> Iterator[Event]:
+        """Read the report that is still out: afterwards state and progress are of the same update."""
+        behind, self.pending = self.pending, None
+        if behind:
+            yield from self._read(*behind)
+
+    def _read(self, place: _Place, report: Report) -> Iterator[Event]:
+        report = jax.device_get(report)  # all four at once
+        loss, tokens, norm = float(report.loss), int(report.count), float(report.gradient_norm)
+        if not report.finite:
+            self._refuse(place, f"the loss is {loss / max(tokens, 1):.4g} nats/token, the gradient's norm {norm:.4g}")
+        self.loss_before = loss / max(tokens, 1)
+        self.progress = p = self.progress.seen(loss, tokens)
+        if place.update % self.config.log_every:
+            return
+        self.progress = p.logged()
+        yield Updated(
+            update=place.update,
+            epoch=place.epoch,
+            loss=p.window(),
+            tokens=p.tokens,
+            seconds=self.clock.seconds(),
+            tokens_per_second=self.clock.lap(p.tokens),
+            gradient_norm=norm,
+            rate=float(self.rate(place.update)) * p.rate_scale,
+        )
+
+    def _evaluate(self, regular: bool) -> Iterator[Event]:
+        """Score the model and, if asked for, the mean of the last ones; what is best so far is saved."""
+        if self.run.evaluate is None:
+            return
+        yield from self._settle()
+        model = fresh(self.state.model)  # whoever keeps it may: the next update reuses the memory of the state's own
+        recent = (*self.recent, on_host(model))[-self.config.average :] if self.config.average else ()
+        candidates = [(0, model), (len(recent), mean(recent))] if len(recent) > 1 else [(0, model)]
+        began = self.clock.seconds()
+        try:
+            with self.clock.aside(), self.interrupt.at_once():
+                scored = [(averaged, candidate, self._scores(candidate)) for averaged, candidate in candidates]
+        except KeyboardInterrupt:
+            if not self.interrupt.asked:
+                raise
+            return
+        self.clock.evaluation = self.clock.seconds() - began
+        yield from [self._keep_if_best(*one) for one in scored]
+        if regular:
+            self.recent = recent
+            self.progress = self.progress.judged(self._best_of(scored), self.config.lowest, self.run.optimizer)
+        self.progress = replace(self.progress, evaluated=self.progress.update)
+
+    def _scores(self, model: Any) -> dict[str, float]:
+        found = self.run.evaluate(model) if self.run.evaluate else {}
+        self.config.check_metric(found)
+        return {name: float(score) for name, score in found.items()}
+
+    def _best_of(self, scored: list[tuple[int, Any, dict[str, float]]]) -> float:
+        values = [scores[self.config.metric] for _, _, scores in scored]
+        finite = [value for value in values if math.isfinite(value)]
+        return (min if self.config.lowest else max)(finite, default=math.nan)
+
+    def _keep_if_best(self, averaged: int, model: Any, scores: Mapping[str, float]) -> Evaluated:
+        score = scores[self.config.metric]
+        is_best = self.progress.is_best(score, self.config.lowest)
+        if is_best:
+            self.run.save_best(model, scores)
+            self.progress = self.progress.with_best(score)
+        p = self.progress
+        return Evaluated(
+            update=p.update,
+            epoch=p.epoch + (p.index > 0),
+            scores=scores,
+            metric=self.config.metric,
+            is_best=is_best,
+            averaged=averaged,
+            seconds=self.clock.seconds(),
+        )
+
+    def _save(self) -> Iterator[Event]:
+        yield from self._settle()
+        self.clock.saved = self.clock.seconds()
+        self.progress = p = replace(self.progress, seconds=self.clock.saved)
+        if (p.update, p.evaluated) == self.saved:
+            return
+        with self.clock.aside():
+            self._check_finite()
+            path = self.run.checkpoints.save(Snapshot(self.state, self.recent, p, self.fingerprint))
+        self.saved = (p.update, p.evaluated)
+        yield Saved(update=p.update, path=path)
+
+    def _finish(self, reason: Reason) -> Iterator[Event]:
+        yield from self._settle()
+        if reason != "interrupted" and self.progress.evaluated < self.progress.update:
+            yield from self._evaluate(regular=False)
+        if self.progress.best_update is None:
+            self._check_finite()
+            self.run.save_best(fresh(self.state.model), {})
+        yield from self._save()
+        p, path = self.progress, self.run.checkpoints.paths()[0]
+        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.model)
+
+    def _is_due(self) -> bool:
+        p = self.progress
+        due = p.update % self.every == 0 and p.evaluated < p.update
+        return due and self.run.evaluate is not None and not self.interrupt.asked
+
+    def _reason(self) -> Reason | None:
+        p, config = self.progress, self.config
+        if self.interrupt.asked:
+            return "interrupted"
+        if config.patience is not None and p.stale >= config.patience:
+            return "patience"
+        if config.updates is not None and p.update >= config.updates:
+            return "updates"
+        if config.epochs is not None and p.epoch >= config.epochs:
+            return "epochs"
+        # The last evaluation belongs to the time as well.
+        if config.minutes is not None and self.clock.seconds() + self.clock.evaluation >= 60 * config.minutes:
+            return "minutes"
+        return None
+
+    def _check_finite(self) -> None:
+        for name, leaf in named_leaves(self.state.model).items():
+            if not np.isfinite(np.asarray(leaf)).all():
+                p = self.progress
+                self._refuse(_Place(p.update, p.epoch + 1, p.index), f"the parameter {name} is not finite")
+
+    def _refuse(self, place: _Place, found: str) -> None:
+        optimizer, paths = self.run.optimizer, self.run.checkpoints.paths()
+        kept = f" The checkpoint {paths[0].name} is finite and stays." if paths else ""
+        raise NonFiniteLossError(
+            f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}: {found} (the update before "
+            f"had {self.loss_before:.4g} nats/token); lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
+            f"set --optimizer.clip (it is {optimizer.clip:g}).{kept}"
+        )

@@ -1,0 +1,114 @@
+"""Where a run stands: small numbers that go into every checkpoint as JSON, and the pure functions that move them on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from seq2seq.errors import ResumeError
+from seq2seq.training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Example:
+        >>> Progress(epoch=1, index=9).advanced(batches=10)
+        Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, evaluated=0, \
+best_score=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
+    """
+
+    update: int = 0
+    """Updates done."""
+    epoch: int = 0
+    """Whole epochs done."""
+    index: int = 0
+    """Batches of the present epoch done."""
+    tokens: int = 0
+    """Target tokens seen."""
+    seconds: float = 0.0
+    """Time trained, evaluations and all."""
+    window_loss: float = 0.0
+    """Nats since the last line of the log, so that the log of a resumed run goes on where it was."""
+    window_tokens: int = 0
+    """Target tokens since the last line of the log."""
+    evaluated: int = 0
+    """The update that was evaluated last."""
+    best_score: float | None = None
+    """The dev score of the best model, the one in model.npz."""
+    best_update: int | None = None
+    """The update of the best model."""
+    watched: float | None = None
+    """The best dev score of the regular evaluations: patience and plateau look at this. (The evaluation at the end of
+    a run of so many minutes is not regular: where it falls depends on the clock, and it must leave no trace.)"""
+    stale: int = 0
+    """Regular evaluations since `watched` improved."""
+    rate_scale: float = 1.0
+    """The factor that a plateau has put on the learning rate."""
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Progress:
+        """The progress in a checkpoint.
+
+        Raises:
+            ResumeError: it was written by a version whose progress is another.
+        """
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ResumeError(
+                f"the checkpoint was written by another version of seq2seq, whose progress differs ({error}); "
+                "go on with that version, or start a new run from the model."
+            ) from None
+
+    def json(self) -> dict[str, Any]:
+        """The fields, as JSON takes them."""
+        return asdict(self)
+
+    def advanced(self, batches: int) -> Progress:
+        """After one more update, of an epoch of `batches` batches."""
+        past = self.index + 1 >= batches
+        epoch, index = (self.epoch + 1, 0) if past else (self.epoch, self.index + 1)
+        return replace(self, update=self.update + 1, epoch=epoch, index=index)
+
+    def seen(self, loss: float, tokens: int) -> Progress:
+        """With the loss of one more update, in nats, and its tokens."""
+        return replace(
+            self,
+            tokens=self.tokens + tokens,
+            window_loss=self.window_loss + loss,
+            window_tokens=self.window_tokens + tokens,
+        )
+
+    def window(self) -> float:
+        """The loss since the last line of the log, in nats/token."""
+        return self.window_loss / max(self.window_tokens, 1)
+
+    def logged(self) -> Progress:
+        """With a new window."""
+        return replace(self, window_loss=0.0, window_tokens=0)
+
+    def is_best(self, score: float, lowest: bool) -> bool:
+        """Whether `score` is better than that of the best model so far. A NaN or an infinity never is."""
+        return _better(score, self.best_score, lowest)
+
+    def with_best(self, score: float) -> Progress:
+        """With this update's model as the best."""
+        return replace(self, best_score=score, best_update=self.update)
+
+    def judged(self, score: float, lowest: bool, config: OptimizerConfig) -> Progress:
+        """After a regular evaluation: patience counted, and the rate lowered if the schedule is a plateau's."""
+        if _better(score, self.watched, lowest):
+            return replace(self, watched=score, stale=0)
+        stale = self.stale + 1
+        lower = config.schedule == "plateau" and stale % config.plateau_patience == 0
+        return replace(self, stale=stale, rate_scale=config.lowered(self.rate_scale) if lower else self.rate_scale)
+
+
+def _better(score: float, than: float | None, lowest: bool) -> bool:
+    if not math.isfinite(score):
+        return False
+    return than is None or (score < than if lowest else score > than)

@@ -1,0 +1,138 @@
+"""One update, as one pure function of the state, the batch and the run's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.tree_util import KeyPath
+
+from seq2seq.core.seams import BatchLike, Key, Loss
+from seq2seq.errors import ModuleError
+from seq2seq.training.optimizer import is_under
+
+T = TypeVar("T")
+
+
+class TrainState(NamedTuple):
+    """Everything that an update reads and writes.
+
+    Attributes:
+        model: the model, a pytree with `loss`.
+        optimizer: the state of the optax optimiser.
+        update: () int32, the number of updates done.
+    """
+
+    model: Any
+    optimizer: optax.OptState
+    update: Array
+
+
+class Report(NamedTuple):
+    """What an update tells: scalars still on the device, so that asking for them is what waits.
+
+    Attributes:
+        loss: nats, summed over the batch.
+        count: target tokens in the batch.
+        gradient_norm: of the mean loss per token, over the parameters that are trained, before clipping.
+        finite: whether loss and gradient are.
+    """
+
+    loss: Array
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    gradient_norm: Array
+    finite: Array
+
+
+Update: TypeAlias = Callable[[TrainState, BatchLike, Key, float], tuple[TrainState, Report]]
+"""`update(state, batch, key, rate_scale) -> (state, report)`."""
+
+
+def begin(model: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first update. The model's arrays are copied, since an update reuses its state's memory."""
+    return fresh(TrainState(model, optimizer.init(model), jnp.zeros((), jnp.int32)))
+
+
+def fresh(tree: T) -> T:
+    """A copy of every array, under its own dtype: one compilation then serves a new and a resumed state alike."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)
+
+
+def make_update(optimizer: optax.GradientTransformation, freeze: tuple[str, ...] = ()) -> Update:
+    """The compiled `update`, once for each shape of batch.
+
+    The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
+    randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
+    of the state that goes in is reused (donated): it cannot be read afterwards.
+
+    Raises:
+        ModuleError: the model's `loss` does not return a `Loss`; when first called.
+
+    Example:
+        >>> from seq2seq.core.module import module
+        >>> @module
+        ... class Mean:
+        ...     value: Array
+        ...     def loss(self, batch, key):
+        ...         return Loss(((batch - self.value) ** 2).sum(), jnp.array(batch.size))
+        >>> optimizer = optax.sgd(0.5)
+        >>> update = make_update(optimizer)
+        >>> state = begin(Mean(value=jnp.zeros(())), optimizer)
+        >>> state, report = update(state, jnp.array([1.0, 3.0]), jax.random.key(0), 1.0)
+        >>> float(state.model.value), float(report.loss), int(state.update)
+        (2.0, 10.0, 1)
+    """
+
+    def update(state: TrainState, batch: BatchLike, key: Key, rate_scale: float) -> tuple[TrainState, Report]:
+        def objective(model: Any) -> tuple[Array, Loss]:
+            loss = _hold(model, freeze).loss(batch, jax.random.fold_in(key, state.update))
+            if not isinstance(loss, Loss):
+                kind = type(model).__name__
+                raise ModuleError(f"{kind}.loss returned {type(loss).__name__}; wanted Loss(sum, count).")
+            return loss.mean, loss
+
+        gradient, loss = jax.grad(objective, has_aux=True)(state.model)
+        with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is held to strict
+            updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
+        norm = optax.tree.norm(gradient)
+        report = Report(loss.sum, loss.count, norm, jnp.isfinite(loss.sum) & jnp.isfinite(norm))
+        return TrainState(_move(state.model, updates, freeze, rate_scale), optimizer_state, state.update + 1), report
+
+    return jax.jit(update, donate_argnums=0)
+
+
+def _hold(model: Any, freeze: tuple[str, ...]) -> Any:
+    """The model with no gradient into frozen fields: what leads only there is not computed at all."""
+    if not freeze:
+        return model
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.lax.stop_gradient(leaf) if is_under(path, freeze) else leaf, model
+    )
+
+
+def _move(model: Any, updates: Any, freeze: tuple[str, ...], rate_scale: float) -> Any:
+    def moved(path: KeyPath, leaf: Array, update: Array) -> Array:
+        # A frozen leaf is not even added to: -0.0 + 0.0 is 0.0, another bit.
+        return leaf if is_under(path, freeze) else (leaf + rate_scale * update).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(moved, model, updates)
+
+
+def mean(models: tuple[Any, ...]) -> Any:
+    """The model whose every parameter is the mean of theirs, summed in float64.
+
+    Example:
+        >>> mean(({"w": np.float32([1, 5])}, {"w": np.float32([2, 7])}))
+        {'w': Array([1.5, 6. ], dtype=float32)}
+    """
+
+    def of(*leaves: Any) -> Array:
+        average = np.mean([np.asarray(leaf, np.float64) for leaf in leaves], axis=0)
+        return jnp.asarray(average.astype(leaves[0].dtype))
+
+    return jax.tree.map(of, *models)

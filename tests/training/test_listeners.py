@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tiny_run import Batches, Tiny, events_of, run_of
+
+from seq2seq.errors import ArchiveError, TrainingError
+from seq2seq.training.events import Evaluated, Event, Updated, to_json
+from seq2seq.training.listeners import JsonLog, ProgressBar, follow, tensorboard
+from seq2seq.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    return events_of(run_of(tmp_path_factory.mktemp("run"), updates=10))
+
+
+def shown(events: list[Event], terminal: bool) -> str:
+    out = io.StringIO()
+    bar = ProgressBar(Console(file=out, force_terminal=terminal, width=200, _environ={}))
+    for event in events:
+        bar(event)
+    bar.close()
+    return out.getvalue()
+
+
+def test_the_bar_is_silent_but_for_evaluations_when_not_on_a_terminal(events):
+    lines = shown(events, terminal=False).splitlines()
+    wanted = [event for event in events if isinstance(event, Evaluated)]
+    assert len(lines) == len(wanted) + 1  # and the last says how to go on
+    for line, event in zip(lines, wanted, strict=False):
+        assert line.startswith(f"update {event.update}, epoch {event.epoch}")
+        assert f"loss {event.scores['loss']:.4g}" in line
+        assert ("best so far" in line) == event.is_best
+    assert not shown([event for event in events if isinstance(event, Updated)], terminal=False)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_the_bar_shows_speed_loss_and_dev_score_on_a_terminal(events):
+    text = shown(events, terminal=True)
+    for part in ("tokens/s", "loss", "dev loss", "update 10, epoch 2", "%"):
+        assert part in text
+
+
+def test_events_are_json(events):
+    for event in events:
+        found = json.loads(json.dumps(to_json(event), allow_nan=False))
+        assert (found["event"], found["update"]) == (type(event).__name__.lower(), event.update)
+    bad = Evaluated(
+        update=1, epoch=1, scores={"loss": float("nan")}, metric="loss", is_best=False, averaged=0, seconds=1.0
+    )
+    assert to_json(bad)["scores"] == {"loss": None}
+
+
+def log_of(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line["event"] in ("updated", "evaluated")]
+
+
+def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in lines]
+
+
+@pytest.mark.parametrize("after", [3, 9, 13])
+def test_the_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path, events, after):
+    whole = JsonLog(tmp_path / "whole.jsonl")
+    for event in events:
+        whole(event)
+    whole.close()
+    log, run = JsonLog(tmp_path / "log.jsonl"), run_of(tmp_path, updates=10)
+    running = train(Tiny.init(), Batches(), run)
+    for _ in range(after):
+        log(next(running))
+    running.close()
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"event": "updated", "upd')  # cut by the kill
+    follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=10, resume=True)), [JsonLog(tmp_path / "log.jsonl")])
+    assert without_times(log_of(tmp_path / "log.jsonl")) == without_times(log_of(tmp_path / "whole.jsonl"))
+
+
+def test_an_evaluation_that_is_made_again_is_logged_once(tmp_path):
+    path = tmp_path / "log.jsonl"
+
+    def stop_after_evaluation(event: Event) -> None:
+        if isinstance(event, Evaluated):
+            raise KeyboardInterrupt  # after the line, before the checkpoint
+
+    for resume in (False, True, True):
+        config = {"updates": 8, "average": 0, "save_minutes": 1e-9, "resume": resume}
+        with pytest.raises(KeyboardInterrupt):
+            follow(train(Tiny.init(), Batches(), run_of(tmp_path, **config)), [JsonLog(path), stop_after_evaluation])
+    assert [line["update"] for line in log_of(path) if line["event"] == "evaluated"] == [4]
+
+
+def test_a_new_run_begins_a_new_log(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"event": "updated", "update": 1}\n')
+    follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=1, evaluate=None)), [JsonLog(tmp_path / "log.jsonl")])
+    assert not log_of(tmp_path / "log.jsonl")
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, events):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(ArchiveError, match=r"log\.jsonl: cannot be written"):
+        JsonLog(tmp_path / "log.jsonl")(events[0])
+
+
+def test_a_listener_that_fails_gives_the_signals_back(tmp_path):
+    closed = []
+
+    class Failing:
+        def __call__(self, event: Event) -> None:
+            raise ValueError("no")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="no"):
+        follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=1)), [Failing()])
+    assert signal.getsignal(signal.SIGINT) is before
+    assert closed
+
+
+def test_a_run_must_say_why_it_ended():
+    with pytest.raises(TrainingError):
+        follow((event for event in ()), [])
+
+
+def test_tensorboard_is_written_where_it_is_installed(tmp_path, events):
+    pytest.importorskip("tensorboardX")
+    listener = tensorboard(tmp_path)
+    assert listener is not None
+    follow((event for event in events), [listener])
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    for name in (b"train/loss", b"train/rate", b"dev/loss", b"average/loss"):
+        assert name in content
+
+
+def test_tensorboard_is_left_out_where_it_is_not(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert tensorboard(tmp_path) is None

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_run
+from tiny_run import Batches, Tiny, bits, dev_loss, events_of, run_of, stopped
+
+import seq2seq
+from seq2seq.core.archive import read
+from seq2seq.errors import ResumeError
+from seq2seq.training.checkpoint import Fingerprint
+from seq2seq.training.events import Evaluated, Event, Updated, Warned
+from seq2seq.training.loop import train
+from seq2seq.training.optimizer import OptimizerConfig
+from seq2seq.training.run import Run
+
+CLOCK = ("seconds", "tokens_per_second")
+UPDATES = 22
+
+
+def told(events: list[Event]) -> list[tuple[Any, ...]]:
+    """What a run says of itself, but for its times."""
+    kept = [event for event in events if isinstance(event, Updated | Evaluated)]
+    return [tuple((n, v) for n, v in asdict(event).items() if n not in CLOCK) for event in kept]
+
+
+def killed(run: Run, after: int) -> list[Event]:
+    """The first events of a run that is then dropped where it stands."""
+    events = train(Tiny.init(), Batches(), run)
+    found = [next(events) for _ in range(after)]
+    events.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    return events_of(run_of(tmp_path_factory.mktemp("whole"), updates=UPDATES, save_minutes=1e-9))
+
+
+@pytest.mark.parametrize("after", [2, 7, 23, 36])
+def test_killed_and_resumed_is_uninterrupted(tmp_path, whole, after):
+    before = killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), after)
+    events = events_of(run_of(tmp_path, updates=UPDATES, resume=True))
+    start = events[0].update
+    end, wanted = stopped(events), stopped(whole)
+    assert start < UPDATES
+    assert bits(end.model) == bits(wanted.model)
+    assert end.progress.json() | {"seconds": 0} == wanted.progress.json() | {"seconds": 0}
+    assert [one for one in told(before) if dict(one)["update"] <= start] + told(events) == told(whole)
+    saved = [read(stopped(run).path) for run in (events, whole)]
+    assert saved[0].arrays.keys() == saved[1].arrays.keys()
+    assert all(np.array_equal(saved[0].arrays[name], saved[1].arrays[name]) for name in saved[0].arrays)
+
+
+def test_killed_again_and_again(tmp_path, whole):
+    killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), 5)
+    for _ in range(4):
+        killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9, resume=True), 8)
+    end = stopped(events_of(run_of(tmp_path, updates=UPDATES, resume=True)))
+    assert bits(end.model) == bits(stopped(whole).model)
+
+
+def test_a_run_may_be_made_longer(tmp_path, whole):
+    end = stopped(events_of(run_of(tmp_path, updates=18)))  # not an evaluation's place: it must leave no trace
+    assert end.progress.evaluated == 18
+    end = stopped(events_of(run_of(tmp_path, updates=UPDATES, resume=True)))
+    found, wanted = read(end.path).arrays, read(stopped(whole).path).arrays
+    assert {name: array.tobytes() for name, array in found.items()} == {n: a.tobytes() for n, a in wanted.items()}
+    assert end.progress.watched == stopped(whole).progress.watched
+    assert end.progress.stale == stopped(whole).progress.stale
+
+
+def test_a_finished_run_has_nothing_to_do(tmp_path):
+    first = stopped(events_of(run_of(tmp_path, updates=6)))
+    events = events_of(run_of(tmp_path, updates=6, resume=True))
+    assert [type(event).__name__ for event in events] == ["Started", "Stopped"]
+    assert bits(stopped(events).model) == bits(first.model)
+    assert stopped(events).path == first.path
+
+
+def fingerprinted(folder: Path, content: dict[str, str], machine: dict[str, str], **changed: Any) -> Run:
+    run = run_of(folder, updates=6, **changed)
+    return Run(
+        folder=folder,
+        evaluate=dev_loss,
+        training=run.training,
+        optimizer=run.optimizer,
+        fingerprint=Fingerprint(content, machine),
+        resume=run.resume,
+    )
+
+
+def test_what_changed_is_refused_or_told(tmp_path):
+    events_of(fingerprinted(tmp_path, {"data": "a"}, {"jax": "0.10.1"}))
+    slower = OptimizerConfig(name="momentum", schedule="plateau", plateau_patience=1, learning_rate=0.01)
+    for changed, says in [
+        ({"seed": 2}, "training.seed was 1 and is now 2"),
+        ({"optimizer": slower}, "optimizer.learning_rate was None and is now 0.01"),
+        ({"average": 5}, "training.average was 3 and is now 5"),
+    ]:
+        with pytest.raises(ResumeError, match=says):
+            train(Tiny.init(), Batches(), fingerprinted(tmp_path, {"data": "a"}, {}, resume=True, **changed))
+    with pytest.raises(ResumeError, match="data was a and is now b"):
+        train(Tiny.init(), Batches(), fingerprinted(tmp_path, {"data": "b"}, {}, resume=True))
+    events = events_of(fingerprinted(tmp_path, {"data": "a"}, {"jax": "0.10.2"}, resume=True, patience=7))
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert warned.message == "resumed, but perhaps not bit for bit: jax was 0.10.1 and is now 0.10.2."
+
+
+def test_a_cosine_belongs_to_its_last_update(tmp_path):
+    cosine = OptimizerConfig(schedule="cosine")
+    events_of(run_of(tmp_path, updates=4, optimizer=cosine, evaluate=None))
+    with pytest.raises(ResumeError, match=r"training\.updates was 4 and is now 8"):
+        train(Tiny.init(), Batches(), run_of(tmp_path, updates=8, optimizer=cosine, resume=True))
+
+
+def test_sigkill_and_resume_is_uninterrupted(tmp_path):
+    command = [sys.executable, tiny_run.__file__, str(tmp_path / "killed")]
+    source = str(Path(seq2seq.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": source}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Updated 2"):  # 21, of 60
+            assert process.poll() is None
+        time.sleep(random.random() / 10)
+        process.send_signal(signal.SIGKILL)
+    checkpoints = run_of(tmp_path / "killed").checkpoints
+    assert process.returncode == -signal.SIGKILL
+    assert read(checkpoints.paths()[0]).header["progress"]["update"] < 60
+    subprocess.run([*command, "resume"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    whole = stopped(events_of(run_of(tmp_path / "whole", updates=60)))
+    found, wanted = read(checkpoints.paths()[0]), read(whole.path)
+    assert {name: array.tobytes() for name, array in found.arrays.items()} == {
+        name: array.tobytes() for name, array in wanted.arrays.items()
+    }
+    assert found.header["progress"] | {"seconds": 0} == wanted.header["progress"] | {"seconds": 0}

@@ -22,7 +22,7 @@ def state_of(seed: int = 0) -> TrainState:
 
 def snapshot(update: int, recent: int = 0) -> Snapshot:
     models = tuple(on_host(Tiny.init(seed)) for seed in range(recent))
-    return Snapshot(state_of(update), models, Progress(update=update, best_score=0.1), PRINT)
+    return Snapshot(state_of(update), models, Progress(update=update, best_cost=(0.1, 0.2)), PRINT)
 
 
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path):

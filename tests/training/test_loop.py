@@ -101,7 +101,7 @@ def test_patience_stops_and_the_best_is_kept(tmp_path):
     end = stopped(events_of(run))
     assert (end.reason, end.update) == ("patience", 20)
     assert kept == [(dev.models[0], 5.0), (dev.models[1], 3.0)]
-    assert (end.progress.best_score, end.progress.best_update) == (3.0, 8)
+    assert (end.progress.best_cost, end.progress.best_update) == ((3.0, 3.0), 8)
 
 
 def test_the_highest_is_best_where_it_is(tmp_path):
@@ -122,7 +122,7 @@ def test_a_model_and_its_average_are_one_evaluation(tmp_path):
     scores = iter([5.0, 4.0, 7.0, 3.0, 6.0])  # the model, and from the second time on also the mean
     run = run_of(tmp_path, updates=12, metric="bleu", evaluate=lambda _: {"bleu": next(scores)})
     end = stopped(events_of(run)).progress
-    assert (end.watched, end.stale, end.best_score, end.best_update) == (7.0, 1, 7.0, 8)
+    assert (end.watched, end.stale, end.best_cost, end.best_update) == ((-7.0, 0.0), 1, (-7.0, 0.0), 8)
 
 
 def test_a_plateau_lowers_the_rate_of_the_updates(tmp_path):

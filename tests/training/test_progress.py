@@ -24,29 +24,35 @@ def test_the_position_is_that_of_counting(batches, updates):
     assert progress.update == updates
 
 
-@given(st.lists(st.floats(allow_subnormal=False), max_size=20), st.booleans())
-def test_patience_counts_since_the_best_finite_score(scores, lowest):
+@given(st.lists(st.tuples(st.floats(allow_subnormal=False), st.floats(0, 9)), max_size=20))
+def test_patience_counts_since_the_least_finite_cost(costs):
     progress = Progress()
-    for score in scores:
-        progress = progress.judged(score, lowest, PLATEAU)
-    finite = [score for score in scores if math.isfinite(score)]
-    best = (min if lowest else max)(finite) if finite else None
+    for cost in costs:
+        progress = progress.judged(cost, PLATEAU)
+    best = min((cost for cost in costs if math.isfinite(cost[0])), default=None)
     assert progress.watched == best
-    assert progress.stale == len(scores) - (0 if best is None else scores.index(best) + 1)
+    assert progress.stale == len(costs) - (0 if best is None else costs.index(best) + 1)
 
 
 def test_a_plateau_lowers_the_rate_after_so_many_evaluations_and_again():
     progress, scales = Progress(), []
     for score in [3.0, 4.0, 4.0, 4.0, 4.0, 2.0, 3.0]:
-        progress = progress.judged(score, True, PLATEAU)
+        progress = progress.judged((score, 0.0), PLATEAU)
         scales.append(progress.rate_scale)
     assert scales == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
-    assert Progress(stale=5).judged(9.0, True, OptimizerConfig()).rate_scale == 1.0
+    assert Progress(stale=5).judged((9.0, 0.0), OptimizerConfig()).rate_scale == 1.0
+
+
+def test_a_falling_loss_breaks_the_tie_of_a_metric_that_stands_still():
+    config = TrainingConfig(metric="wer_percent")
+    progress = Progress().judged(config.cost({"wer_percent": 100.0, "loss_nats_per_token": 3.0}), PLATEAU)
+    assert progress.judged(config.cost({"wer_percent": 100.0, "loss_nats_per_token": 2.0}), PLATEAU).stale == 0
+    assert progress.judged(config.cost({"wer_percent": 100.0, "loss_nats_per_token": 3.0}), PLATEAU).stale == 1
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1, exclude_min=True), st.integers(0))
 def test_json_gives_the_same_bits_back(loss, scale, tokens):
-    progress = Progress(window_loss=loss, rate_scale=scale, tokens=tokens, best_score=loss)
+    progress = Progress(window_loss=loss, rate_scale=scale, tokens=tokens, best_cost=(loss, scale))
     assert Progress.of_json(json.loads(json.dumps(progress.json()))) == progress
 
 

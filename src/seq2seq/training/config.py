@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from seq2seq.errors import ConfigError, did_you_mean
 
+Cost: TypeAlias = tuple[float, float]
+"""A dev score as it is compared, less being better: see `TrainingConfig.cost`."""
 _LOWER_IS_BETTER = ("loss", "perplexity", "wer", "error")
 
 
@@ -66,6 +68,20 @@ class TrainingConfig:
         if self.best == "auto":
             return any(word in self.metric for word in _LOWER_IS_BETTER)
         return self.best == "lowest"
+
+    def cost(self, scores: Mapping[str, float]) -> Cost:
+        """What is to be least: the metric, negated if its highest value is best; among equals the loss.
+
+        A metric that counts whole outputs stays where it is for a long time at first, while the loss falls: that is
+        no reason to run out of patience.
+
+        Example:
+            >>> TrainingConfig(metric="bleu").cost({"loss_nats_per_token": 2.5, "bleu": 30.0})
+            (-30.0, 2.5)
+        """
+        value = scores[self.metric]
+        loss = next((score for name, score in scores.items() if name.startswith("loss")), 0.0)
+        return (value if self.lowest else -value, loss)
 
     def cadence(self, batches: int) -> int:
         """Updates from one evaluation to the next, for an epoch of `batches` updates.

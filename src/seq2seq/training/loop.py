@@ -23,6 +23,7 @@ from seq2seq.core.seams import BatchLike
 from seq2seq.errors import ConfigError, NonFiniteLossError, ResumeError
 from seq2seq.training.checkpoint import Snapshot, on_host
 from seq2seq.training.clock import Clock
+from seq2seq.training.config import Cost
 from seq2seq.training.events import Evaluated, Event, Reason, Saved, Started, Stopped, Updated, Warned
 from seq2seq.training.interrupt import Interrupt
 from seq2seq.training.optimizer import build, schedule
@@ -202,7 +203,7 @@ class _Session:
         yield from [self._keep_if_best(*one) for one in scored]
         if regular:
             self.recent = recent
-            self.progress = self.progress.judged(self._best_of(scored), self.config.lowest, self.run.optimizer)
+            self.progress = self.progress.judged(self._least(scored), self.run.optimizer)
         self.progress = replace(self.progress, evaluated=self.progress.update)
 
     def _scores(self, model: Any) -> dict[str, float]:
@@ -210,17 +211,16 @@ class _Session:
         self.config.check_metric(found)
         return {name: float(score) for name, score in found.items()}
 
-    def _best_of(self, scored: list[tuple[int, Any, dict[str, float]]]) -> float:
-        values = [scores[self.config.metric] for _, _, scores in scored]
-        finite = [value for value in values if math.isfinite(value)]
-        return (min if self.config.lowest else max)(finite, default=math.nan)
+    def _least(self, scored: list[tuple[int, Any, dict[str, float]]]) -> Cost:
+        costs = [self.config.cost(scores) for _, _, scores in scored]
+        return min(costs, key=lambda cost: (not all(map(math.isfinite, cost)), cost))
 
     def _keep_if_best(self, averaged: int, model: Any, scores: Mapping[str, float]) -> Evaluated:
-        score = scores[self.config.metric]
-        is_best = self.progress.is_best(score, self.config.lowest)
+        cost = self.config.cost(scores)
+        is_best = self.progress.is_best(cost)
         if is_best:
             self.run.save_best(model, scores)
-            self.progress = self.progress.with_best(score)
+            self.progress = self.progress.with_best(cost)
         p = self.progress
         return Evaluated(
             update=p.update,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from seq2seq.errors import ResumeError
+from seq2seq.training.config import Cost
 from seq2seq.training.optimizer import OptimizerConfig
 
 
@@ -18,7 +19,7 @@ class Progress:
     Example:
         >>> Progress(epoch=1, index=9).advanced(batches=10)
         Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, evaluated=0, \
-best_score=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
+best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
     """
 
     update: int = 0
@@ -37,12 +38,12 @@ best_score=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
     """Target tokens since the last line of the log."""
     evaluated: int = 0
     """The update that was evaluated last."""
-    best_score: float | None = None
-    """The dev score of the best model, the one in model.npz."""
+    best_cost: Cost | None = None
+    """The dev cost of the best model, the one in model.npz."""
     best_update: int | None = None
     """The update of the best model."""
-    watched: float | None = None
-    """The best dev score of the regular evaluations: patience and plateau look at this. (The evaluation at the end of
+    watched: Cost | None = None
+    """The least dev cost of the regular evaluations: patience and plateau look at this. (The evaluation at the end of
     a run of so many minutes is not regular: where it falls depends on the clock, and it must leave no trace.)"""
     stale: int = 0
     """Regular evaluations since `watched` improved."""
@@ -56,8 +57,9 @@ best_score=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
         Raises:
             ResumeError: it was written by a version whose progress is another.
         """
+        kept: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
-            return cls(**values)
+            return cls(**kept)
         except TypeError as error:
             raise ResumeError(
                 f"the checkpoint was written by another version of seq2seq, whose progress differs ({error}); "
@@ -91,24 +93,22 @@ best_score=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
         """With a new window."""
         return replace(self, window_loss=0.0, window_tokens=0)
 
-    def is_best(self, score: float, lowest: bool) -> bool:
-        """Whether `score` is better than that of the best model so far. A NaN or an infinity never is."""
-        return _better(score, self.best_score, lowest)
+    def is_best(self, cost: Cost) -> bool:
+        """Whether `cost` is less than that of the best model so far. A NaN or an infinity never is."""
+        return _better(cost, self.best_cost)
 
-    def with_best(self, score: float) -> Progress:
+    def with_best(self, cost: Cost) -> Progress:
         """With this update's model as the best."""
-        return replace(self, best_score=score, best_update=self.update)
+        return replace(self, best_cost=cost, best_update=self.update)
 
-    def judged(self, score: float, lowest: bool, config: OptimizerConfig) -> Progress:
+    def judged(self, cost: Cost, config: OptimizerConfig) -> Progress:
         """After a regular evaluation: patience counted, and the rate lowered if the schedule is a plateau's."""
-        if _better(score, self.watched, lowest):
-            return replace(self, watched=score, stale=0)
+        if _better(cost, self.watched):
+            return replace(self, watched=cost, stale=0)
         stale = self.stale + 1
         lower = config.schedule == "plateau" and stale % config.plateau_patience == 0
         return replace(self, stale=stale, rate_scale=config.lowered(self.rate_scale) if lower else self.rate_scale)
 
 
-def _better(score: float, than: float | None, lowest: bool) -> bool:
-    if not math.isfinite(score):
-        return False
-    return than is None or (score < than if lowest else score > than)
+def _better(cost: Cost, than: Cost | None) -> bool:
+    return all(map(math.isfinite, cost)) and (than is None or cost < than)

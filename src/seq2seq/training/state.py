@@ -64,7 +64,7 @@ def fresh(tree: T) -> T:
 
 
 def make_update(optimizer: optax.GradientTransformation, freeze: tuple[str, ...] = ()) -> Update:
-    """The compiled `update`, once for each shape of batch.
+    """The compiled `update`: the gradient once for each shape of batch, the optimiser once for all.
 
     The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
     randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
@@ -88,22 +88,30 @@ def make_update(optimizer: optax.GradientTransformation, freeze: tuple[str, ...]
         (2.0, 10.0, 1)
     """
 
-    def update(state: TrainState, batch: BatchLike, key: Key, rate_scale: float) -> tuple[TrainState, Report]:
+    def gradient(model: Any, update: Array, batch: BatchLike, key: Key) -> tuple[Any, Loss]:
         def objective(model: Any) -> tuple[Array, Loss]:
-            loss = _hold(model, freeze).loss(batch, jax.random.fold_in(key, state.update))
+            loss = _hold(model, freeze).loss(batch, jax.random.fold_in(key, update))
             if not isinstance(loss, Loss):
                 kind = type(model).__name__
                 raise ModuleError(f"{kind}.loss returned {type(loss).__name__}; wanted Loss(sum, count).")
             return loss.mean, loss
 
-        gradient, loss = jax.grad(objective, has_aux=True)(state.model)
+        return jax.grad(objective, has_aux=True)(model)
+
+    def apply(state: TrainState, gradient: Any, loss: Loss, rate_scale: float) -> tuple[TrainState, Report]:
         with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is held to strict
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         norm = optax.tree.norm(gradient)
         report = Report(loss.sum, loss.count, norm, jnp.isfinite(loss.sum) & jnp.isfinite(norm))
         return TrainState(_move(state.model, updates, freeze, rate_scale), optimizer_state, state.update + 1), report
 
-    return jax.jit(update, donate_argnums=0)
+    # Two programs: the optimiser's, a third of what there is to compile, is then not compiled again for each shape.
+    gradient_of, applied = jax.jit(gradient), jax.jit(apply, donate_argnums=0)
+
+    def update(state: TrainState, batch: BatchLike, key: Key, rate_scale: float) -> tuple[TrainState, Report]:
+        return applied(state, *gradient_of(state.model, state.update, batch, key), rate_scale)
+
+    return update
 
 
 def _hold(model: Any, freeze: tuple[str, ...]) -> Any:

@@ -1,0 +1,325 @@
+"""scan == lax.scan == a Python loop, under every transformation; and what it is for: one product per weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import Array, lax
+from jax import numpy as jnp
+from scan_problems import (
+    BATCH,
+    HIDDEN,
+    INPUT,
+    KEY,
+    MASK,
+    PROBLEMS,
+    STEPS,
+    P,
+    Problem,
+    Scan,
+    Tree,
+    elman,
+    gru,
+    python_loop,
+    two,
+)
+
+from seq2seq.core.scan import scan
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "memory" not in request.node.name:
+        jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+problems = pytest.mark.parametrize("name", PROBLEMS)
+
+
+def assert_equal(ours: Tree, theirs: Tree, rtol: float = 1e-5) -> None:
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        np.testing.assert_allclose(a, b, rtol, atol=rtol * max(1.0, float(np.abs(b).max(initial=0))))
+
+
+def tolerance(name: str) -> float:
+    return 3e-2 if name == "bfloat16" else 1e-5
+
+
+@problems
+def test_values_are_those_of_a_python_loop(name: str) -> None:
+    problem = PROBLEMS[name]
+    loop = jax.jit(lambda p: problem.run(python_loop, p))(P)
+    assert_equal(problem.run(scan, P), loop, tolerance(name))
+
+
+@problems
+def test_gradients_are_those_of_lax_scan(name: str) -> None:
+    problem = PROBLEMS[name]
+    ours, theirs = (jax.jit(jax.value_and_grad(lambda p, s=s: problem.loss(s, p)))(P) for s in (scan, lax.scan))
+    assert_equal(ours, theirs, tolerance(name))
+    assert any(np.any(g) for g in jax.tree.leaves(ours[1]))
+
+
+def compare(transformed: Callable[[Callable[[Tree], Array]], Callable[[Tree], Tree]], name: str) -> None:
+    problem = PROBLEMS[name]
+    both = [transformed(lambda p, s=s: problem.loss(s, p)) for s in (scan, lax.scan)]
+    ours, theirs = jax.jit(lambda p: [f(p) for f in both])(P)
+    assert_equal(ours, theirs, 3e-5)
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(ours))
+
+
+@pytest.mark.parametrize("name", ["gru", "readout", "counting", "closures"])
+def test_vmap_of_the_gradient(name: str) -> None:
+    def transformed(loss: Any) -> Any:
+        return lambda p: jax.vmap(lambda s: jax.grad(lambda p: loss(p | {"u": p["u"] * s, "x": p["x"] * s}))(p))(
+            jnp.array([0.5, 1.0])
+        )
+
+    compare(transformed, name)
+
+
+@pytest.mark.parametrize("name", ["lstm", "dropout"])
+def test_gradient_of_vmap(name: str) -> None:
+    def transformed(loss: Any) -> Any:
+        return jax.grad(lambda p: jax.vmap(lambda w: loss(p | {"h": w}))(jnp.stack([p["h"], -p["h"]])).sum())
+
+    compare(transformed, name)
+
+
+@pytest.mark.parametrize("name", ["gru", "readout"])
+def test_remat(name: str) -> None:
+    compare(lambda loss: jax.grad(jax.checkpoint(loss)), name)
+
+
+@pytest.mark.parametrize("name", ["elman", "cho_gru"])
+def test_gradient_of_gradient(name: str) -> None:
+    def transformed(loss: Any) -> Any:
+        return jax.grad(lambda p: sum((g**2).sum() for g in jax.tree.leaves(jax.grad(loss)(p))))
+
+    compare(transformed, name)
+
+
+@pytest.mark.parametrize("name", ["lstm", "readout"])
+def test_forward_mode(name: str) -> None:
+    compare(lambda loss: lambda p: jax.jvp(loss, (p,), (jax.tree.map(jnp.cos, p),)), name)
+
+
+def test_jacobian_and_hessian() -> None:
+    def transformed(loss: Any) -> Any:
+        of = lambda p, b: loss(p | {"b": b})  # noqa: E731
+        return lambda p: (jax.jacfwd(of, 1)(p, p["b"]), jax.hessian(of, 1)(p, p["b"]))
+
+    compare(transformed, "elman")
+
+
+@pytest.mark.parametrize("names", [("u3",), ("h", "b3"), ("w3", "x")])
+def test_gradient_of_some_weights_only(names: tuple[str, ...]) -> None:
+    def transformed(loss: Any) -> Any:
+        return lambda p: jax.grad(lambda some: loss(p | some))({n: p[n] for n in names})
+
+    compare(transformed, "gru")
+
+
+def test_inside_lax_scan_and_while_loop() -> None:
+    def loss(inner: Scan, p: Tree) -> Array:
+        h, ys = lax.scan(lambda h, x: inner(gru(p), h, x), p["h"], jnp.stack([p["x"], p["x"] ** 2]))
+        return (h**2).sum() + jnp.sin(ys).sum()
+
+    ours, theirs = jax.jit(lambda p: [jax.grad(lambda p, s=s: loss(s, p))(p) for s in (scan, lax.scan)])(P)
+    assert_equal(ours, theirs)
+
+
+def test_eager_gradient() -> None:
+    problem = PROBLEMS["no_input"]
+    assert_equal(jax.grad(lambda p: problem.loss(scan, p))(P), jax.grad(lambda p: problem.loss(lax.scan, p))(P))
+
+
+def test_zero_length_and_one_step() -> None:
+    for length in (0, 1):
+        p = P | {"x": P["x"][:length]}
+        ours, theirs = (jax.value_and_grad(lambda p, s=s: PROBLEMS["gru"].loss(s, p))(p) for s in (scan, lax.scan))
+        assert_equal(ours, theirs)
+
+
+def test_plain_numbers_in_the_carry_are_promoted() -> None:
+    def step(c: Any, x: Array):
+        return c + (x @ P["w"]).sum(), c
+
+    assert_equal(scan(step, 0, P["x"]), lax.scan(step, 0, P["x"]))
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (lambda h, x: (h[:1], x), {}),
+        (lambda h, x: (h.astype(int), x), {}),
+        (lambda h, x: h, {}),
+        (lambda h, x: ((h, h), x), {}),
+        (lambda h, x: (h @ P["u"], x), {"length": STEPS + 1}),
+    ],
+)
+def test_errors_are_those_of_lax_scan(step: Any, options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        lax.scan(step, P["h"], P["x"], **options)
+    with pytest.raises(theirs.type) as ours:
+        scan(step, P["h"], P["x"], **options)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_hoist_false_is_lax_scan() -> None:
+    def jaxpr(s: Scan) -> str:
+        return str(jax.make_jaxpr(jax.grad(lambda u: s(elman(P | {"u": u}), P["h"], P["x"])[0].sum()))(P["u"]))
+
+    assert jaxpr(lambda *a: scan(*a, hoist=False)) == jaxpr(lax.scan) != jaxpr(scan)
+
+
+def scans(jaxpr: Any) -> Iterator[Any]:
+    for e in jaxpr.eqns:
+        if e.primitive.name == "scan":
+            yield e
+        for inner in jax.extend.core.jaxprs_in_params(e.params):
+            yield from scans(getattr(inner, "jaxpr", inner))
+
+
+def carried_shapes(jaxpr: Any) -> set[tuple[int, ...]]:
+    """The shapes in the carry of every scan: outputs that have no time axis in front."""
+    return {
+        a.aval.shape
+        for e in scans(jaxpr)
+        for a, b in zip(e.outvars, e.params["jaxpr"].jaxpr.outvars, strict=True)
+        if a.aval.shape == b.aval.shape
+    }
+
+
+def products_inside(jaxpr: Any) -> list[tuple[tuple[int, ...], ...]]:
+    found = []
+    for e in scans(jaxpr):
+        body = e.params["jaxpr"].jaxpr
+        inner = [body, *(getattr(j, "jaxpr", j) for e in body.eqns for j in jax.extend.core.jaxprs_in_params(e.params))]
+        found += [
+            tuple(v.aval.shape for v in e.invars) for b in inner for e in b.eqns if "dot_general" in str(e.primitive)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "cho_gru", "lstm", "shared", "reverse", "no_input", "closures"])
+def test_no_weight_is_accumulated_in_a_loop(name: str) -> None:
+    problem = PROBLEMS[name]
+    ours, theirs = (jax.make_jaxpr(jax.grad(lambda p, s=s: problem.loss(s, p)))(P).jaxpr for s in (scan, lax.scan))
+    weights = {P[n].shape for n in ("w", "w3", "w4", "u", "u3", "u4", "table")}
+    weights |= {s[::-1] for s in weights}
+    assert carried_shapes(ours).isdisjoint(weights)
+    assert not carried_shapes(theirs).isdisjoint(weights)  # this is what lax.scan does
+
+
+@pytest.mark.parametrize("name", ["elman", "gru", "cho_gru", "lstm"])
+def test_products_of_the_input_are_outside_the_loop(name: str) -> None:
+    problem = PROBLEMS[name]
+    ours = products_inside(jax.make_jaxpr(jax.grad(lambda p: problem.loss(scan, p)))(P).jaxpr)
+    theirs = products_inside(jax.make_jaxpr(jax.grad(lambda p: problem.loss(lax.scan, p)))(P).jaxpr)
+    assert not any((BATCH, INPUT) in shapes for shapes in ours)
+    assert any((BATCH, INPUT) in shapes for shapes in theirs)
+    assert len(ours) == {"elman": 2, "gru": 2, "cho_gru": 4, "lstm": 2}[name]  # forward, and back to the state
+
+
+def temporary_bytes(f: Any, *arguments: Any) -> int:
+    return jax.jit(f).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+
+def assert_memory_is_that_of_lax_scan(loss: Callable[[Scan, Tree], Array], p: Tree) -> None:
+    for transformed in (lambda f: f, jax.grad):
+        ours, theirs = (temporary_bytes(transformed(lambda p, s=s: loss(s, p)), p) for s in (scan, lax.scan))
+        assert ours <= 1.1 * theirs
+
+
+def gru_weights(size: int, hidden: int) -> Tree:
+    return {"w3": jnp.ones((size, 3 * hidden)), "b3": jnp.ones(3 * hidden), "u3": jnp.ones((hidden, 3 * hidden))}
+
+
+def test_memory_of_a_cell() -> None:
+    p = gru_weights(64, 128) | {"x": jnp.ones((20, 8, 64)), "h": jnp.ones((8, 128))}
+    assert_memory_is_that_of_lax_scan(lambda s, p: jnp.square(s(gru(p), p["h"], p["x"])[1]).sum(), p)
+
+
+def test_memory_of_a_step_with_its_own_readout_and_loss() -> None:
+    ids = jnp.zeros((16, 8), int)
+    p = gru_weights(32, 32) | {"x": jnp.ones((16, 8, 32)), "h": jnp.ones((8, 32)), "v": jnp.ones((32, 2000))}
+
+    def loss(s: Scan, p: Tree) -> Array:
+        def step(h: Array, x: Any):
+            h, y = gru(p)(h, x[0])
+            return h, -jnp.take_along_axis(jax.nn.log_softmax(y @ p["v"]), x[1][:, None], -1).sum()
+
+        return s(step, p["h"], (p["x"], ids))[1].sum()
+
+    assert_memory_is_that_of_lax_scan(loss, p)
+    hoisted = jax.make_jaxpr(jax.grad(lambda p: loss(scan, p)))(p).jaxpr
+    assert not any(v.aval.shape == (16, 8, 2000) for e in hoisted.eqns for v in e.outvars)  # no stack of logits
+
+
+Unary = Callable[[Tree, Array], Array]
+Binary = Callable[[Array, Array], Array]
+UNARY: tuple[Unary, ...] = (
+    lambda p, a: a @ p["u"],
+    lambda p, a: a @ p["u"].T,
+    lambda p, a: (p["u"][:, ::-1] @ a.T).T,
+    lambda p, a: (a @ p["u3"])[:, 3 : 3 + HIDDEN],
+    lambda p, a: sum(jnp.split(a @ p["u3"] + p["b3"], 3, -1)),  # type: ignore[return-value]
+    lambda p, a: a @ jnp.sin(p["u"]) + a[:, :2] @ p["u"][:2],
+    lambda p, a: (a @ p["u3"]).reshape(BATCH, HIDDEN, 3).max(-1),
+    lambda p, a: p["table"][jnp.argmax(a, -1)],
+    lambda p, a: a + p["b"],
+    lambda p, a: jnp.tanh(a),
+    lambda p, a: jax.nn.relu(a),
+    lambda p, a: jax.nn.softmax(a),
+    lambda p, a: jnp.concatenate([a[:, 2:], a[:, :2]], -1),
+    lambda p, a: a.sum(0, keepdims=True) * jnp.ones((BATCH, 1)),
+    lambda p, a: jnp.where(MASK, a, p["b"]),
+    lambda p, a: lax.stop_gradient(a) @ p["u"],
+    lambda p, a: lax.cond(a.sum() > 0, lambda b: b @ p["u"], lambda b: b * 0.5, a),
+    lambda p, a: jnp.where(jax.random.bernoulli(KEY, 0.5, a.shape), a, 0),
+    lambda p, a: p["b"] * jnp.ones((BATCH, 1)) @ p["u"],
+)
+BINARY: tuple[Binary, ...] = (jnp.add, jnp.multiply, jnp.subtract, lambda a, b: (a @ b.T) @ b)
+
+
+def random_step(program: list[tuple[int, int, int]], ends: tuple[int, int, int, int]) -> Any:
+    """A step whose every value is (batch, hidden): each line applies one operation to earlier values."""
+
+    def of(p: Tree) -> Any:
+        def step(carry: tuple[Array, Array], x: Array):
+            values = [carry[0], x, carry[1]]
+            for operation, i, j in program:
+                a, b = values[i % len(values)], values[j % len(values)]
+                k = operation % (len(UNARY) + len(BINARY))
+                values.append(UNARY[k](p, a) if k < len(UNARY) else 0.3 * BINARY[k - len(UNARY)](a, b))
+            c, d, y, z = (values[-1 - (e % len(values))] for e in ends)
+            return (jnp.tanh(c), jnp.tanh(d)), (y, jnp.tanh(z))
+
+        return step
+
+    return of
+
+
+programs = st.lists(st.tuples(*[st.integers(0, 1000)] * 3), min_size=3, max_size=12)
+
+
+@settings(max_examples=5)
+@given(programs, st.tuples(*[st.integers(0, 100)] * 4), st.booleans())
+def test_random_programs(program: list[Any], ends: tuple[int, int, int, int], reverse: bool) -> None:
+    p = P | {"x": jnp.tile(P["x"], (1, 1, 3))[:, :, :HIDDEN]}
+    problem = Problem(random_step(program, ends), two, options=(("reverse", reverse),))
+    losses = [jax.value_and_grad(lambda p, s=s: problem.loss(s, p)) for s in (scan, lax.scan)]
+    ours, theirs = jax.jit(lambda p: [loss(p) for loss in losses])(p)
+    assert_equal(ours, theirs, 1e-4)

@@ -13,10 +13,11 @@ Example, without seq2seq:
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,8 +60,15 @@ class Archive:
 
     @classmethod
     def of(cls, tree: Any, header: Mapping[str, Any] | None = None, texts: Mapping[str, str] | None = None) -> Archive:
-        """The archive of any tree of arrays, random keys among them."""
-        return cls({name: _to_numpy(leaf) for name, leaf in named_leaves(tree).items()}, header or {}, texts or {})
+        """The archive of any tree of arrays, random keys among them.
+
+        Raises:
+            ArchiveError: two leaves have one name, because of a "/" in the key of a dict.
+        """
+        arrays = {name: _to_numpy(leaf) for name, leaf in named_leaves(tree).items()}
+        if len(arrays) != len(jax.tree.leaves(tree)):
+            raise ArchiveError('two leaves of the tree have one name; leave "/" out of the keys of dicts.')
+        return cls(arrays, header or {}, texts or {})
 
     def into(self, like: T) -> T:
         """A tree of the structure of `like` (arrays, or shapes from `jax.eval_shape`) with these arrays as leaves.
@@ -87,7 +95,7 @@ def write(path: str | os.PathLike[str], archive: Archive) -> None:
     members, leaves = {}, {}
     for name, array in archive.arrays.items():
         _check_name(name)
-        members[name] = array.view(np.uint16) if array.dtype == _BFLOAT16 else array
+        members[name] = _stored(name, array)
         leaves[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": _digest(members[name])}
     for name, text in archive.texts.items():
         members[_TEXT + name] = np.frombuffer(text.encode(), np.uint8)
@@ -106,14 +114,10 @@ def read(path: str | os.PathLike[str]) -> Archive:
         CorruptArchiveError: its bytes are not those that were written; says which member.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            members = {name: file[name] for name in file.files}
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ArchiveError(f"{path}: {error.strerror}.") from None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptArchiveError(f"{path}: not a whole .npz archive ({error}).") from None
-    except AttributeError:
-        raise ArchiveError(f"{path}: a single array, not an .npz archive.") from None
+        file = io.BytesIO(Path(path).read_bytes())
+    except OSError as error:
+        raise ArchiveError(f"{path}: {error.strerror or error}.") from None
+    members = _members(path, file)
     header = _header(path, members)
     leaves, texts = header.pop("leaves"), header.pop("texts")
     stray = set(members) - {_HEADER, _CHECKSUM} - set(leaves) - {_TEXT + name for name in texts}
@@ -133,7 +137,7 @@ def atomic_write(path: Path, fill: Any) -> None:
     try:
         try:
             fill(temporary)
-            with open(temporary, "rb") as file:
+            with open(temporary, "r+b") as file:  # Windows only syncs what is open for writing
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             _fsync_folder(path.parent)
@@ -149,6 +153,23 @@ def _write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:
         for name, array in members.items():
             with file.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+
+
+def _members(path: object, file: io.BytesIO) -> dict[str, NDArray[Any]]:
+    """The arrays of the zip in `file`. Whatever its bytes are, an error is one of ours."""
+    try:
+        with zipfile.ZipFile(file) as members:
+            return {info.filename.removesuffix(".npy"): _member(members, info) for info in members.infolist()}
+    # zipfile says RuntimeError of what is encrypted and NotImplementedError of what is compressed in unknown ways.
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
+        raise CorruptArchiveError(f"{path}: not a whole .npz archive ({error}).") from None
+
+
+def _member(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise zipfile.BadZipFile(f"member {info.filename} is compressed, which seq2seq never does")
+    # Read to the end before NumPy looks at it: only there does zipfile compare the CRC-32.
+    return np.lib.format.read_array(io.BytesIO(members.read(info)), allow_pickle=False)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -177,9 +198,12 @@ def _leaf(path: object, name: str, members: Mapping[str, NDArray[Any]], wanted: 
     if name not in members:
         raise CorruptArchiveError(f"{path}: leaf {name} is missing.")
     array = members[name]
-    if _digest(array) != wanted["sha256"] or list(array.shape) != wanted["shape"]:
+    if _digest(array) != wanted["sha256"]:
         raise CorruptArchiveError(f"{path}: leaf {name} does not match its checksum.")
-    return array.view(_BFLOAT16) if wanted["dtype"] == "bfloat16" else array
+    array = array.view(_BFLOAT16) if wanted["dtype"] == str(_BFLOAT16) else array
+    if (str(array.dtype), list(array.shape)) != (wanted["dtype"], wanted["shape"]):
+        raise CorruptArchiveError(f"{path}: leaf {name} has not the dtype and shape that the header says.")
+    return array
 
 
 def _text(path: object, name: str, members: Mapping[str, NDArray[Any]], digest: str) -> str:
@@ -187,6 +211,15 @@ def _text(path: object, name: str, members: Mapping[str, NDArray[Any]], digest: 
     if member is None or _digest(member) != digest:
         raise CorruptArchiveError(f"{path}: text {name} is missing or does not match its checksum.")
     return member.tobytes().decode()
+
+
+def _stored(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """`array` as one that NumPy can save without pickle."""
+    if array.dtype == _BFLOAT16:
+        return array.view(np.uint16)
+    if array.dtype.kind not in "biufc":
+        raise ArchiveError(f"leaf {name} is of dtype {array.dtype}, which an archive cannot hold; use numbers.")
+    return array
 
 
 def _digest(array: NDArray[Any]) -> str:
@@ -199,21 +232,26 @@ def _check_name(name: str) -> None:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_numpy(leaf: Any) -> NDArray[Any]:
-    if not hasattr(leaf, "dtype"):
-        return np.asarray(leaf)
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _from_numpy(name: str, array: NDArray[Any], like: Any) -> Any:
-    if hasattr(like, "dtype") and _is_key(like):
-        return jax.random.wrap_key_data(jnp.asarray(array))
-    wanted = (tuple(np.shape(like)), np.dtype(getattr(like, "dtype", None) or np.asarray(like).dtype))
+    """`array` as a leaf of the kind of `like`: a random key, an array of JAX, or what NumPy holds."""
+    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    wanted = (tuple(np.shape(data)), np.dtype(getattr(data, "dtype", None) or np.asarray(data).dtype))
     if wanted != (array.shape, array.dtype):
         raise LeafError(
             f"leaf {name} is {array.dtype}{list(array.shape)} in the archive, wanted {wanted[1]}{list(wanted[0])}."
         )
-    return jnp.asarray(array)
+    if _is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=_implementation(like))
+    return jnp.asarray(array) if isinstance(like, jax.Array | jax.ShapeDtypeStruct) else array
+
+
+def _implementation(key: Any) -> Any:
+    """That of a key; of a mere shape, the default."""
+    return jax.random.key_impl(key) if isinstance(key, jax.Array) else None

@@ -13,6 +13,7 @@ the fields while it transforms the tree.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -53,11 +54,12 @@ def module(cls: C) -> C:
         [Array(2., dtype=float32, weak_type=True)]
     """
     made: Any = dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
+    made.__module_leaves__ = ()  # from here on it is known as a module, to its own annotations too
     hints = _hints(made, sys._getframe(1).f_locals)
     names = [f.name for f in fields(made)]
     leaves = tuple(name for name in names if _holds_leaves(made, name, hints[name]))
     statics = tuple(name for name in names if name not in leaves)
-    made.__module_leaves__, made.__module_statics__ = leaves, statics
+    made.__module_leaves__, made.__module_statics__, made.__module_hints__ = leaves, statics, hints
     made.__init__ = _checked(made.__init__, made)
     if "__repr__" not in cls.__dict__:
         made.__repr__ = pretty
@@ -129,9 +131,13 @@ def pretty(tree: Any) -> str:
 
 
 def _hints(cls: type, local: dict[str, Any]) -> dict[str, Any]:
-    """The resolved annotations; names are looked up where the class was written."""
+    """The resolved annotations of all fields; names are looked up where the class that has them was written."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        hints |= base.__dict__.get("__module_hints__", {})
+    own = {"__annotations__": inspect.get_annotations(cls), "__module__": cls.__module__}
     try:
-        return get_type_hints(cls, localns={**local, cls.__name__: cls})
+        return hints | get_type_hints(type(cls.__name__, (), own), localns={**local, cls.__name__: cls})
     except NameError as error:
         raise ModuleError(
             f"{cls.__name__}: the annotation {error.name!r} cannot be found; import it for real, not only under "
@@ -171,6 +177,8 @@ def _checked(init: Any, cls: Any) -> Any:
 
     def __init__(self: Any, *args: Any, **values: Any) -> None:  # noqa: N807
         init(self, *args, **values)
+        if "__module_leaves__" not in type(self).__dict__:
+            raise ModuleError(f"{type(self).__name__} inherits from the module {cls.__name__}; make it a @module too.")
         if type(self) is not cls:
             return
         for name in cls.__module_statics__:
@@ -183,6 +191,11 @@ def _checked(init: Any, cls: Any) -> Any:
 
 
 def _check_static(cls: type, name: str, value: object) -> None:
+    if is_module(value) and not isinstance(value, type):
+        raise ModuleError(
+            f"{cls.__name__}.{name}: a {type(value).__name__} in a static field would never be trained; "
+            "annotate the field as that module, or as a Protocol."
+        )
     try:
         hash(value)
     except TypeError:
@@ -193,12 +206,15 @@ def _check_static(cls: type, name: str, value: object) -> None:
 
 
 def _check_leaf(cls: type, name: str, leaf: Any) -> None:
-    dtype = getattr(leaf, "dtype", None)
-    if isinstance(leaf, bool | int | float | str):
+    if isinstance(leaf, bool | int | float | complex | str):
         raise ModuleError(f"{cls.__name__}.{name}: wanted an array, found {leaf!r}; use jnp.asarray.")
-    if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+    if not hasattr(leaf, "dtype"):
         raise ModuleError(
-            f"{cls.__name__}.{name}: an array of {dtype} cannot be a leaf, since leaves are trained; "
+            f"{cls.__name__}.{name}: wanted arrays or modules, found {type(leaf).__name__}; make its class a @module."
+        )
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        raise ModuleError(
+            f"{cls.__name__}.{name}: an array of {leaf.dtype} cannot be a leaf, since leaves are trained; "
             "keep it as a static tuple, or compute it where it is used."
         )
 

@@ -21,10 +21,10 @@ _FUNCTIONS = ("jax.nn.", "seq2seq.nn.")
 
 
 def describe(tree: Any) -> Any:
-    """The JSON of a tree of modules, tuples, dicts, None and arrays.
+    """The JSON of a tree of modules, tuples, lists, dicts, None and arrays.
 
     Raises:
-        ArchiveError: a static value that JSON cannot hold.
+        ArchiveError: a static value that JSON cannot hold, or a leaf that is no array.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,9 +41,13 @@ def describe(tree: Any) -> Any:
             "fields": {name: describe(getattr(tree, name)) for name in cls.__module_leaves__},
         }
     if isinstance(tree, Mapping):
+        if odd := [name for name in tree if not isinstance(name, str)]:
+            raise ArchiveError(f"the key {odd[0]!r} of a dict cannot be saved: keys are str.")
         return {"dict": {name: describe(value) for name, value in tree.items()}}
     if isinstance(tree, tuple | list):
-        return {"tuple": [describe(value) for value in tree]}
+        return {"list" if isinstance(tree, list) else "tuple": [describe(value) for value in tree]}
+    if not hasattr(tree, "dtype"):
+        raise ArchiveError(f"{type(tree).__name__} is neither an array nor a module and cannot be saved; use @module.")
     return "leaf"
 
 
@@ -67,6 +71,8 @@ def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = ()
             return arrays[name]
         if "tuple" in node:
             return tuple(build(child, f"{inside}{i}") for i, child in enumerate(node["tuple"]))
+        if "list" in node:
+            return [build(child, f"{inside}{i}") for i, child in enumerate(node["list"])]
         if "dict" in node:
             return {key: build(child, inside + key) for key, child in node["dict"].items()}
         cls: Any = _find(node, types)
@@ -104,7 +110,7 @@ def _find(node: Mapping[str, Any], types: Sequence[type]) -> type:
             return found
         raise UnknownClassError(f"this version of seq2seq has no module {name}; upgrade seq2seq-jax.")
     for cls in types:
-        if cls.__name__ == name:
+        if cls.__name__ == name and is_module(cls):
             return cls
     raise UnknownClassError(
         f"the model holds the class {name} (source {node['source']}), which is not part of seq2seq; hand it in: "
@@ -136,8 +142,8 @@ def _static(cls: type, name: str, value: Any) -> Any:
             return value
         case tuple():
             return {"tuple": [_static(cls, name, item) for item in value]}
-        case Callable() if _import(function := _function_name(value)) is value:
-            return {"function": function}
+        case Callable() if _function_name(value):
+            return {"function": _function_name(value)}
         case _:
             raise ArchiveError(
                 f"{cls.__name__}.{name} = {value!r} cannot be saved: static values are None, bool, int, float, str, "
@@ -148,7 +154,7 @@ def _static(cls: type, name: str, value: Any) -> Any:
 def _function_name(value: Any) -> str:
     """A name under which `value` can be imported from the modules that are allowed, else ''."""
     name = getattr(value, "__name__", "")
-    for home in (*_FUNCTIONS, getattr(value, "__module__", "") + "."):
+    for home in (*_FUNCTIONS, f"{getattr(value, '__module__', '')}."):
         if home.startswith(_FUNCTIONS) and _import(home + name) is value:
             return home + name
     return ""

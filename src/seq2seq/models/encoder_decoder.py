@@ -12,7 +12,7 @@ from jax import Array
 from seq2seq.core.module import module
 from seq2seq.core.scan import scan
 from seq2seq.core.seams import BatchLike, Cell, Key, Loss, Prediction
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.decoder import Bridge, Decoder, DecoderMemory, DecoderState, Feed, Readout, output_leaf
 from seq2seq.models.encoder import Encoded, Encoder
 from seq2seq.models.model import Model
@@ -23,6 +23,7 @@ from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Stack, drop_between
 
 _ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "dot": Dot, "general": General}
+_SUMMARIES, _READOUTS = ("start", "everywhere"), ("linear", "tanh", "maxout")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ class EncoderDecoderConfig:
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
+        for name, known in (("attention", (*_ATTENTIONS, "none")), ("summary", _SUMMARIES), ("readout", _READOUTS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"model.{name} is {getattr(self, name)!r}; {did_you_mean(getattr(self, name), known)}"
+                )
+        if self.attention != "none" and self.summary == "everywhere":
+            raise ConfigError("model.summary everywhere needs model.attention none: attention takes its place.")
         if self.bidirectional and self.hidden % 2:
             raise ConfigError(f"model.hidden is {self.hidden}; a bidirectional encoder needs an even number.")
         if self.bidirectional and self.reverse_source:

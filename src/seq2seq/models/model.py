@@ -47,7 +47,8 @@ class Model:
 
         def step(state: Any, token: tuple[Array, Array, Array]) -> tuple[Any, Array]:
             state, prediction = model.step(memory, state, token[0])
-            return state, token_cross_entropy(prediction.logits, token[1]) * token[2]
+            # Not a product with the mask: a model that forbids padding says -inf of it, and inf * 0 is NaN.
+            return state, jnp.where(token[2] > 0, token_cross_entropy(prediction.logits, token[1]) * token[2], 0)
 
         tokens = (jnp.asarray(batch.target_in), jnp.asarray(batch.target_out), jnp.asarray(batch.target_mask))
         _, losses = scan(step, state, tokens)

@@ -163,5 +163,5 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
         [[0.5, 0.5], [0.0, 0.0]]
     """
     scores = jnp.where(mask, scores, -1e30)
-    exponentials = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))) * mask
+    exponentials = jnp.where(mask, jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))), 0.0)
     return exponentials / exponentials.sum(-1, keepdims=True).clip(1e-30)

@@ -130,7 +130,7 @@ def dropout(key: Key | None, rate: float, x: Array) -> Array:
     """
     if key is None or rate == 0:
         return x
-    return x * dropout_mask(key, rate, x.shape)
+    return x * dropout_mask(key, rate, x.shape).astype(x.dtype)
 
 
 def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:

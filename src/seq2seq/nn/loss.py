@@ -56,7 +56,8 @@ def cross_entropy(
         )
 
     def block(states: Array, targets: Array, mask: Array) -> Array:
-        return (token_cross_entropy(readout(states), targets, smoothing) * mask).sum()
+        # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
+        return jnp.where(mask > 0, token_cross_entropy(readout(states), targets, smoothing) * mask, 0).sum()
 
     vocabulary = jax.eval_shape(readout, states).shape[-1]
     steps = max(1, _BLOCK // (vocabulary * targets.shape[1]))  # time steps in a block

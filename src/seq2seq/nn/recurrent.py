@@ -130,7 +130,8 @@ class Dropped(Cell):
     Args:
         cell: any cell.
         input_mask: (batch, input), or None.
-        hidden_mask: a tree like the state, with a (batch, ...) mask for each leaf, or None.
+        hidden_mask: a tree like the state, with a (batch, ...) mask for each leaf, or None. The masked state is also
+            what the cell carries on, so let it be of zeros and ones: scaled up, it would grow step by step.
 
     Example:
         >>> mask = dropout_mask(jax.random.key(1), 0.5, (2, 3))
@@ -156,8 +157,12 @@ class Dropped(Cell):
     def step(self, state: State, x: Array) -> tuple[State, Array]:
         """As the cell's, behind the masks."""
         if self.hidden_mask is not None:
-            state = jax.tree.map(jnp.multiply, state, self.hidden_mask)
-        return self.cell.step(state, x if self.input_mask is None else x * self.input_mask)
+            state = jax.tree.map(_masked, state, self.hidden_mask)
+        return self.cell.step(state, x if self.input_mask is None else _masked(x, self.input_mask))
+
+
+def _masked(x: Array, mask: Array) -> Array:
+    return x * mask.astype(x.dtype)
 
 
 def drop_between(cell: Cell, key: Key | None, rate: float, shape: tuple[int, int]) -> Cell:

@@ -1,0 +1,72 @@
+"""The configurations over which every promise of a model is checked, and a cell as a user would write it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from contract.batches import VOCABULARY
+from contract.cells import randomised
+from jax import Array
+
+from seq2seq.core.module import module
+from seq2seq.core.seams import Key
+from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
+
+
+@module
+class Counting:
+    """A user's cell: no base class, a state of a dict with an integer in it, an output that is no part of the state."""
+
+    w: Array
+    leak: float = 0.5
+
+    @classmethod
+    def init(cls, key: Key, input_size: int, hidden_size: int) -> Self:
+        return cls(w=jax.random.normal(key, (input_size, hidden_size)))
+
+    def initial_state(self, batch: int) -> dict[str, Array]:
+        return {"h": jnp.zeros((batch, self.w.shape[1])), "n": jnp.zeros((batch,), jnp.int32)}
+
+    def step(self, state: dict[str, Array], x: Array) -> tuple[dict[str, Array], Array]:
+        h = self.leak * state["h"] + jnp.tanh(x @ self.w)
+        return {"h": h, "n": state["n"] + 1}, h / (1.0 + state["n"].astype(h.dtype))[:, None]
+
+
+HIDDEN, EMBEDDING = 6, 4
+ONE_WAY = {"bidirectional": False}
+TABLE: dict[str, dict] = {
+    "defaults": {},
+    "cho": {"cell": ChoGRU, **ONE_WAY, "attention": "none", "summary": "everywhere", "readout": "maxout"},
+    "sutskever": {
+        "cell": LSTM,
+        **ONE_WAY,
+        "layers": 2,
+        "attention": "none",
+        "reverse_source": True,
+        "readout": "linear",
+    },
+    "bahdanau": {"cell": GRU, "attention": "additive", "readout": "maxout"},
+    "luong": {"cell": LSTM, **ONE_WAY, "layers": 2, "attention": "dot"},
+    "elman": {"cell": Elman, "attention": "none", "summary": "everywhere", "readout": "tanh", "tied": True},
+    "residual additive": {"cell": GRU, "layers": 3, "residual": True, "attention": "additive", "readout": "linear"},
+    "reversed additive": {"cell": GRU, **ONE_WAY, "reverse_source": True, "attention": "additive", "tied": True},
+    "additive after": {"cell": LSTM, "attention": "additive", "input_feeding": False},
+    "general after, maxout": {"cell": ChoGRU, "input_feeding": False, "readout": "maxout", "tied": True},
+    "dot, linear": {"cell": GRU, "layers": 2, "attention": "dot", "readout": "linear"},
+    "user's cell": {"cell": Counting, "layers": 2, "attention": "additive"},
+}
+
+
+def config_of(name: str) -> EncoderDecoderConfig:
+    return EncoderDecoderConfig(**{"hidden": HIDDEN, "embedding": EMBEDDING, **TABLE[name]})
+
+
+@cache
+def model_of(name: str) -> EncoderDecoder:
+    """A model whose every weight is random, biases among them."""
+    shapes = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), VOCABULARY, VOCABULARY, config_of(name)))
+    return randomised(shapes, jax.random.key(1))

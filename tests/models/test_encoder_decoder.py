@@ -1,0 +1,144 @@
+"""Configurations, the encoder, the bridge, and which output a decoder begins with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract.batches import BATCH, VOCABULARY
+from contract.cells import CELLS, randomised
+from contract.table import Counting, config_of, model_of
+
+from seq2seq.core.module import count, named_leaves
+from seq2seq.errors import ConfigError
+from seq2seq.models.decoder import Bridge, output_leaf
+from seq2seq.models.encoder import Encoder
+from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.nn.cells import GRU, LSTM
+from seq2seq.nn.recurrent import unroll
+
+SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden": 0}, "model.hidden is 0; it must be at least 1"),
+        ({"embedding": -1}, "model.embedding is -1"),
+        ({"layers": 0}, "model.layers is 0"),
+        ({"dropout": 1.0}, "model.dropout is 1.0; it must be at least 0 and below 1"),
+        ({"dropout": float("nan")}, "model.dropout is nan"),
+        ({"label_smoothing": -0.1}, "model.label_smoothing is -0.1"),
+        ({"hidden": 7}, "model.hidden is 7; a bidirectional encoder needs an even number"),
+        ({"reverse_source": True}, "model.reverse_source needs model.bidirectional off"),
+        ({"tied": True, "readout": "linear"}, "model.tied needs a tanh or maxout readout"),
+        ({"summary": "everywhere"}, "model.summary everywhere needs model.attention none"),
+        ({"attention": "genral"}, "model.attention is 'genral'; did you mean general"),
+        ({"readout": "max-out"}, "model.readout is 'max-out'; did you mean maxout"),
+        ({"summary": "all"}, "model.summary is 'all'; known are: everywhere, start"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        EncoderDecoderConfig(**values)
+
+
+def test_init_has_the_shapes_the_configuration_says():
+    def shapes(name, **changes):
+        config = dataclasses.replace(config_of(name), **changes)
+        made = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), 11, 13, config))
+        return {name: leaf.shape for name, leaf in named_leaves(made).items()}, made
+
+    found, made = shapes("defaults")
+    assert found["encoder/embedding/table"] == (11, 4) and found["decoder/embedding/table"] == (13, 4)
+    assert found["encoder/layers/0/forward/u"] == (3, 12) and found["decoder/cell/u"] == (6, 24)
+    assert found["decoder/cell/w"] == (4 + 6, 24)  # the last readout vector is fed in
+    assert found["decoder/readout/inner/w"] == (12, 6) and found["decoder/readout/output/w"] == (6, 13)
+    assert (made.dropout, made.label_smoothing) == (0.3, 0.1)
+    found, made = shapes("cho")
+    assert found["decoder/cell/w"] == (4 + 6, 18) and found["decoder/readout/inner/w"] == (6 + 6 + 4, 6)
+    assert made.decoder.attention is None
+    found, _ = shapes("defaults", tied=True)
+    assert "decoder/readout/output/w" not in found and found["decoder/readout/inner/w"] == (12, 4)
+    found, made = shapes("luong", hidden=1)
+    assert count(made) == sum(int(np.prod(shape)) for shape in found.values())
+    found, made = shapes("residual additive")
+    assert len(made.encoder.layers) == len(made.decoder.cell.cells) == 3 and made.encoder.residual
+
+
+def test_a_fresh_model_is_finite_and_two_keys_make_two(key):
+    config = config_of("bahdanau")
+    make = jax.jit(lambda key: EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config))
+    one, two = make(key), make(jax.random.key(8))
+    loss = jax.jit(lambda model: model.loss(BATCH))(one)
+    # A fresh model knows nothing: it cannot be far better than log(vocabulary) nats a token, nor far worse.
+    assert abs(float(loss.mean) - np.log(VOCABULARY)) < 1
+    weights = [name for name, leaf in named_leaves(one).items() if leaf.ndim == 2]
+    assert all(bool((named_leaves(one)[name] != named_leaves(two)[name]).any()) for name in weights)
+
+
+def test_label_smoothing_only_with_a_key():
+    plain = dataclasses.replace(model_of("bahdanau"), dropout=0.0, label_smoothing=0.0)
+    smooth = dataclasses.replace(plain, label_smoothing=0.4)
+    loss = jax.jit(lambda model, key: model.loss(BATCH, key).mean)
+    key = jax.random.key(0)
+    np.testing.assert_allclose(loss(plain, key), loss(plain, None), rtol=1e-6)
+    np.testing.assert_allclose(loss(smooth, None), loss(plain, None), rtol=1e-6)
+    assert abs(float(loss(smooth, key) - loss(plain, None))) > 1e-3
+
+
+read = jax.jit(lambda encoder, source, lengths: encoder(source, lengths))
+
+
+@pytest.mark.parametrize(("both", "reverse"), [(True, False), (False, False), (False, True)])
+def test_annotations_are_in_source_order_and_zero_on_padding(key, both, reverse):
+    encoder = Encoder.init(key, VOCABULARY, 3, (4, 4), GRU, both=both, reverse=reverse, residual=True)
+    annotations, summary = read(encoder, SOURCE, LENGTHS)
+    on = np.arange(len(SOURCE))[:, None] < np.asarray(LENGTHS)
+    assert (np.asarray(annotations)[~on] == 0).all() and (np.asarray(annotations)[on] != 0).any(-1).all()
+    assert (summary[2] == 0).all()
+    changed = annotations - read(encoder, SOURCE.at[2, 0].set(1), LENGTHS)[0]
+    heard = np.asarray((changed != 0).any(-1))
+    # A word is heard at and after its place by who reads forward, at and before it by who reads from the end.
+    places = np.arange(len(SOURCE))
+    wanted = np.full(len(SOURCE), True) if both else places <= 2 if reverse else places >= 2
+    np.testing.assert_array_equal(heard[:, 0], wanted)
+    assert not heard[:, 1:].any()
+
+
+def test_the_summary_is_the_last_output_of_each_direction(key):
+    encoder = Encoder.init(key, VOCABULARY, 3, (4,), LSTM, both=True)
+    _, summary = read(encoder, SOURCE, LENGTHS)
+    xs, layer = encoder.embedding(SOURCE), encoder.layers[0]
+    forward, _ = unroll(layer.forward, xs, LENGTHS)
+    backward, _ = unroll(layer.backward, xs, LENGTHS, reverse=True)
+    np.testing.assert_allclose(summary, jnp.concatenate([forward.h, backward.h], -1), atol=1e-6)
+    model = model_of("bahdanau")
+    np.testing.assert_allclose(model.encode(SOURCE, LENGTHS), model.encoder(SOURCE, LENGTHS).summary)
+
+
+def test_dropout_in_the_encoder_needs_a_key(key):
+    encoder = Encoder.init(key, VOCABULARY, 3, (4,), GRU)
+    plain, same = encoder(SOURCE, LENGTHS, None, 0.5), encoder(SOURCE, LENGTHS, key, 0.0)
+    np.testing.assert_array_equal(plain.annotations, same.annotations)
+    assert not np.allclose(encoder(SOURCE, LENGTHS, key, 0.5).annotations, plain.annotations)
+
+
+def test_the_bridge_fills_floating_leaves_and_leaves_the_others(key):
+    cell = Counting.init(key, 3, 4)
+    bridge = randomised(Bridge.init(key, 5, cell), key)
+    summary = jax.random.normal(key, (2, 5))
+    state = bridge(cell, summary)
+    assert (state["n"] == 0).all() and state["n"].dtype == jnp.int32 and bridge.layers[1] is None
+    layer = bridge.layers[0]
+    np.testing.assert_allclose(state["h"], np.tanh(summary @ layer.w + layer.b), atol=1e-6)
+
+
+def test_which_leaf_of_the_state_is_the_output(key):
+    found = {name: output_leaf(make(key), 3) for name, make in CELLS.items()}
+    # Of the stack of two LSTMs the leaves are h, c, h, c; a residual stack's output is a sum, and no leaf.
+    assert found == {"Elman": 0, "GRU": 0, "ChoGRU": 0, "LSTM": 0, "Stack": 2, "residual": None, "Dropped": 0}
+    assert output_leaf(Counting.init(key, 3, 4), 3) is None

@@ -1,0 +1,160 @@
+"""Through time and in layers: padding freezes the state, rows never meet, and each layer is its hand composition."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract.cells import BATCH, CELLS, HIDDEN, INPUT, randomised
+from nn import reference
+
+from seq2seq.errors import ShapeError
+from seq2seq.nn.cells import GRU, LSTM
+from seq2seq.nn.layers import dropout_mask
+from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, drop_between, output_width, unroll
+
+TIME = 5
+LENGTHS = [5, 3, 0, 1]
+ROWS = len(LENGTHS)
+
+run = jax.jit(unroll, static_argnames="reverse")
+
+
+@pytest.fixture
+def xs():
+    return jax.random.normal(jax.random.key(2), (TIME, ROWS, INPUT))
+
+
+@pytest.fixture(params=["LSTM", "residual"])
+def cell(request, key):
+    return randomised(CELLS[request.param](key), jax.random.key(1))
+
+
+def flat(state, row=slice(None)):
+    return np.concatenate([np.asarray(leaf)[..., row, :] for leaf in jax.tree.leaves(state)], -1)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_row_runs_within_its_own_length(cell, xs, reverse):
+    state, ys = run(cell, xs, jnp.array(LENGTHS), reverse=reverse)
+    for row, length in enumerate(LENGTHS):
+        x = np.asarray(xs)[:length, row]
+        last, wanted = reference.run(cell, x[::-1] if reverse else x)
+        wanted = np.reshape(wanted, (length, HIDDEN))[:: -1 if reverse else 1]
+        np.testing.assert_allclose(ys[:length, row], wanted, atol=1e-5)
+        np.testing.assert_array_equal(ys[length:, row], 0)
+        np.testing.assert_allclose(flat(state, row), np.concatenate(jax.tree.leaves(last)), atol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_padding_and_batch_mates_change_nothing(cell, xs, reverse):
+    lengths = jnp.array(LENGTHS)
+    state, ys = run(cell, xs, lengths, reverse=reverse)
+    on = (jnp.arange(TIME)[:, None] < lengths)[..., None]
+    other = jnp.where(on, xs, 1e3 * jax.random.normal(jax.random.key(5), xs.shape))
+    for longer in (other, jnp.concatenate([xs, other])):
+        again, zs = run(cell, longer, lengths, reverse=reverse)
+        np.testing.assert_allclose(zs[:TIME], ys, atol=1e-6)
+        np.testing.assert_allclose(flat(again), flat(state), atol=1e-6)
+    _, zs = run(cell, xs[:, ::-1], lengths[::-1], reverse=reverse)
+    np.testing.assert_allclose(zs[:, ::-1], ys, atol=1e-6)
+
+
+def test_full_rows_need_no_lengths_and_a_state_goes_on_where_another_ended(cell, xs):
+    state, ys = run(cell, xs)
+    _, zs = run(cell, xs, jnp.full(ROWS, TIME))
+    np.testing.assert_allclose(zs, ys, atol=1e-6)
+    half, first = run(cell, xs[:2])
+    end, second = run(cell, xs[2:], None, half)
+    np.testing.assert_allclose(jnp.concatenate([first, second]), ys, atol=1e-6)
+    np.testing.assert_allclose(flat(end), flat(state), atol=1e-6)
+
+
+def test_gradients_are_finite_and_nothing_flows_into_padding(cell, xs):
+    @jax.jit
+    @jax.grad
+    def gradient(inputs):
+        cell, xs = inputs
+        state, ys = unroll(cell, xs, jnp.array(LENGTHS), reverse=True)
+        return (ys**2).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
+
+    cells, into = gradient((cell, xs))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(cells))
+    for row, length in enumerate(LENGTHS):
+        assert (into[length:, row] == 0).all() and (into[:length, row] != 0).any(-1).all()
+
+
+def test_wrong_shapes_are_refused(key, xs):
+    cell = CELLS["GRU"](key)
+    with pytest.raises(ShapeError, match=r"xs is \(5, 3\), wanted \(time, batch, input\)"):
+        unroll(cell, xs[:, 0])
+    with pytest.raises(ShapeError, match=r"lengths is \(3,\), wanted \(4,\)"):
+        unroll(cell, xs, jnp.array([1, 2, 3]))
+
+
+def test_a_stack_is_its_layers_one_after_another(xs):
+    stack = randomised(CELLS["Stack"](jax.random.key(0)), jax.random.key(1))
+    _, ys = run(stack, xs)
+    _, below = run(stack.cells[0], xs)
+    np.testing.assert_allclose(ys, run(stack.cells[1], below)[1], atol=1e-6)
+    residual = randomised(CELLS["residual"](jax.random.key(0)), jax.random.key(1))
+    y = run(residual.cells[0], xs)[1]
+    for layer in residual.cells[1:]:
+        y = y + run(layer, y)[1]
+    np.testing.assert_allclose(run(residual, xs)[1], y, atol=1e-5)
+
+
+def test_bidirectional_is_two_cells_side_by_side(key, xs):
+    layer = randomised(Bidirectional.init(key, INPUT, HIDDEN, LSTM), jax.random.key(1))
+    lengths = jnp.array(LENGTHS)
+    state, ys = jax.jit(lambda layer: layer(xs, lengths))(layer)
+    forward, left = run(layer.forward, xs, lengths)
+    backward, right = run(layer.backward, xs, lengths, reverse=True)
+    np.testing.assert_allclose(ys, jnp.concatenate([left, right], -1), atol=1e-6)
+    np.testing.assert_allclose(flat(state.forward), flat(forward), atol=1e-6)
+    np.testing.assert_allclose(flat(state.backward), flat(backward), atol=1e-6)
+
+
+def test_dropped_without_masks_is_the_cell_and_with_masks_hides_what_they_hide(key, xs):
+    cell = randomised(GRU.init(key, INPUT, HIDDEN), jax.random.key(1))
+    _, ys = run(cell, xs)
+    np.testing.assert_allclose(run(Dropped(cell=cell), xs)[1], ys, atol=1e-6)
+    mask = jnp.ones((ROWS, INPUT)).at[:, 1].set(0)
+    hidden = jnp.ones((ROWS, HIDDEN)).at[1].set(0)
+    dropped = Dropped(cell=cell, input_mask=mask, hidden_mask=hidden)
+    _, zs = run(dropped, xs)
+    np.testing.assert_allclose(run(dropped, xs.at[:, :, 1].set(9.0))[1], zs, atol=1e-6)
+    np.testing.assert_allclose(run(cell, xs.at[:, :, 1].set(0.0))[1][:, 0], zs[:, 0], atol=1e-6)
+    # A row whose state is always dropped remembers nothing: each step is a first step.
+    alone = cell.step(jnp.zeros((TIME, HIDDEN)), (xs * mask)[:, 1])[1]
+    np.testing.assert_allclose(zs[:, 1], alone, atol=1e-6)
+
+
+def test_the_masks_of_a_tuple_state(key, xs):
+    cell = randomised(LSTM.init(key, INPUT, HIDDEN), jax.random.key(1))
+    state = jax.tree.map(lambda leaf: leaf + 2.0, cell.initial_state(ROWS))
+    masks = type(state)(*dropout_mask(key, 0.5, (2, ROWS, HIDDEN)))
+    after, _ = Dropped(cell=cell, hidden_mask=masks).step(state, xs[0])
+    wanted, _ = cell.step(jax.tree.map(jnp.multiply, state, masks), xs[0])
+    np.testing.assert_array_equal(flat(after), flat(wanted))
+
+
+def test_drop_between_layers_only_and_only_with_a_key(key):
+    stack = CELLS["residual"](key)
+    shape = (BATCH, INPUT)
+    for same in (drop_between(stack, None, 0.5, shape), drop_between(stack, key, 0.0, shape)):
+        assert same is stack
+    assert drop_between(stack.cells[0], key, 0.5, shape) is stack.cells[0]
+    dropped = drop_between(stack, key, 0.5, shape)
+    assert dropped.cells[0] is stack.cells[0] and dropped.residual
+    one, two = (layer.input_mask for layer in dropped.cells[1:])
+    assert one.shape == two.shape == (BATCH, HIDDEN) and not (one == two).all()
+    for mask in (one, two):
+        assert set(np.unique(mask)) == {0.0, 2.0}
+
+
+def test_output_width_needs_no_computing(key):
+    assert output_width(CELLS["Stack"](key), INPUT) == HIDDEN
+    with pytest.raises(ShapeError):
+        output_width(Stack.init(key, INPUT, HIDDEN), INPUT + 1)

@@ -169,7 +169,7 @@ def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> I
     """Sources (ids without begin and end) sorted by length into batches of few static shapes.
 
     All batches have the same number of rows: `batch`, or for fewer sources the next power of two. The time steps are
-    rounded up to 8, 12, 16, 24, 32, 48, 64, ..., so that any input meets few shapes.
+    rounded up to 16, 32, 64, ..., so that any input meets few shapes.
 
     Example:
         >>> answers = [""] * 3
@@ -195,8 +195,5 @@ def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> I
 
 
 def _on_grid(steps: int) -> int:
-    """The next of 8, 12, 16, 24, 32, 48, ...: at most half again as long."""
-    grid = 8
-    while grid < steps:
-        grid = grid * 3 // 2 if grid & (grid - 1) == 0 else grid * 4 // 3
-    return grid
+    """The next of 16, 32, 64, ...: each shape costs seconds to compile, padding a short source next to nothing."""
+    return max(16, 1 << (steps - 1).bit_length())

@@ -6,30 +6,34 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from seq2seq.app.names import class_name, named_class
+from seq2seq.app.options import Types
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import classes_of, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
 from seq2seq.data.lines import read_lines
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, DataError
 
 T = TypeVar("T")
 _MAX_LINE = 1_000_000
+ModelPath: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+Input: TypeAlias = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[INPUT]")]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model, and the classes of yours that it needs."""
 
-    model: tyro.conf.Positional[str]
+    model: ModelPath
     """A model.npz, or the folder of a run."""
-    types: tuple[str, ...] = ()
-    """Classes of yours that the model holds: my_file.py:MyClass."""
+    types: Types = ()
+    """A class of yours that the model holds."""
     trust_code: bool = False
     """Import such classes from RUN/code, where train copied them. They are code, and they run."""
 
@@ -63,9 +67,39 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
         lines = read_lines(Path(str(path)), _MAX_LINE, ledger)
     for number, line in lines:
         if isinstance(line, BadLineError):
-            ledger.bad(line, name, number)
-        else:
-            yield number, line
+            raise DataError(f"{line}.", name, number)
+        yield number, line
+    for note in ledger.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _optional_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """`--patience 5` and `--patience None`, which help shows as a number."""
+    inner = [kind for kind in get_args(info.type) if kind is not NoneType]
+    if get_origin(info.type) not in (Union, UnionType) or len(inner) != 1 or inner[0] not in (int, float, str):
+        return None
+    kind = inner[0]
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=lambda words: None if words[0] == "None" else kind(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _words_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """`--optimizer.freeze encoder decoder.cell`, which help shows as names."""
+    appended = tyro.conf.UseAppendAction in info.markers  # each has an option of its own
+    if appended or get_origin(info.type) is not tuple or get_args(info.type) != (str, Ellipsis):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="NAME...",
+        instance_from_str=tuple,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=list,
+    )
 
 
 def _class_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
@@ -105,5 +139,7 @@ def _factor(word: str) -> tuple[str, float]:
 
 
 _REGISTRY = ConstructorRegistry()
+_REGISTRY.primitive_rule(_optional_rule)
+_REGISTRY.primitive_rule(_words_rule)
 _REGISTRY.primitive_rule(_class_rule)
 _REGISTRY.primitive_rule(_scale_rule)

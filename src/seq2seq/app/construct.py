@@ -34,7 +34,7 @@ def model_class(name: str) -> type:
 def options_of(cls: Any) -> type:
     """A dataclass of the `--model` options of a model: the arguments of its `init` that are not given by the data."""
     parameters = _chosen(cls)
-    hints = get_type_hints(cls.init)
+    hints = _hints(cls)
     if len(parameters) == 1 and is_dataclass(only := hints.get(next(iter(parameters)))):
         return only  # pyright: ignore[reportReturnType]
     made = []
@@ -50,7 +50,7 @@ def build_model(cls: Any, key: Key, vocabularies: Mapping[str, int], options: An
     """A fresh model of the class for these vocabularies ("source_vocabulary" and so on) and options."""
     sizes = {name: vocabularies[name] for name in _parameters(cls) if name in _VOCABULARIES}
     chosen = _chosen(cls)
-    if len(chosen) == 1 and is_dataclass(get_type_hints(cls.init).get(next(iter(chosen)))):
+    if len(chosen) == 1 and is_dataclass(_hints(cls).get(next(iter(chosen)))):
         return cls.init(key, **sizes, **{next(iter(chosen)): options})
     return cls.init(key, **sizes, **{f.name: getattr(options, f.name) for f in fields(options)})
 
@@ -62,9 +62,19 @@ def shares_vocabulary(cls: Any) -> bool:
 
 def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """The arguments of `init` after the key."""
-    if not hasattr(cls, "init"):
-        raise ConfigError(f"{cls.__name__} has no `init(key, ...)`.")
+    if not inspect.ismethod(cls.init):
+        raise ConfigError(f"{cls.__name__}.init: make it a @classmethod, `init(cls, key, ...)`.")
     return dict(list(inspect.signature(cls.init).parameters.items())[1:])
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls.init)
+    except NameError as error:
+        raise ConfigError(
+            f"{cls.__name__}.init: the annotation {error.name!r} cannot be found; import it for real, not only under "
+            "TYPE_CHECKING."
+        ) from None
 
 
 def _chosen(cls: Any) -> dict[str, inspect.Parameter]:

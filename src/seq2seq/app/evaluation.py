@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from seq2seq.errors import DataError
 from seq2seq.models.model import Model
 
 _TOKENS = 4096
+_OF_LOSS = ("loss_nats_per_token", "perplexity")
+_OF_OUTPUTS = ("exact_match_percent", "wer_percent", "token_error_rate_percent", "bleu", "chrf")
 GREEDY = Decoding(beam=1)
 
 
@@ -56,9 +58,16 @@ class Evaluation:
             scores |= {"shuffled_loss_nats_per_token": shuffled, "listening_nats_per_token": shuffled - loss}
         if isinstance(model, Searchable):
             sources, references = metrics.group(self.pairs)
-            outputs = self.text_model.with_model(model).generate(sources, self.decoding)
+            # The reader of the pairs has rewritten these sources already, if the format asks for that.
+            settings = replace(self.text_model.settings, format="tsv")
+            outputs = replace(self.text_model, model=model, settings=settings).generate(sources, self.decoding)
             scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
         return scores
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scores of the text model, without those of listening."""
+        return _OF_LOSS + (_OF_OUTPUTS if isinstance(self.text_model.model, Searchable) else ())
 
     @property
     def items(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import tomllib
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import tyro
 
@@ -19,13 +20,17 @@ _PRIVATE = ("pairs", "source", "target", "dev", "dev_source", "dev_target", "out
 PRESETS = Path(__file__).parent / "presets"
 
 
+Files: TypeAlias = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PAIRS...")]
+Types: TypeAlias = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.py:CLASS")]
+
+
 @dataclass(frozen=True)
 class PairOptions:
     """How files of pairs are read."""
 
-    source: str | None = None
+    source: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """With --target, two parallel files instead of PAIRS: line n of one belongs to line n of the other."""
-    target: str | None = None
+    target: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """See --source."""
     format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan"] = "auto"
     """How PAIRS are written: source TAB target, lemma TAB features TAB form, JSON lines, or IN: ... OUT: ... lines."""
@@ -79,19 +84,19 @@ class TextOptions:
 class RunOptions:
     """What a run reads and writes."""
 
-    pairs: tyro.conf.Positional[tuple[str, ...]] = ()
+    pairs: Files = ()
     """Files of pairs, one pair a line: source TAB target, or as --format says."""
-    out: str = ""
+    out: Annotated[str, tyro.conf.arg(metavar="RUN")] = ""
     """The run's folder; it is made, and must not hold another run."""
-    dev: tuple[str, ...] = ()
+    dev: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PAIRS...")] = ()
     """Files of pairs to measure on. Without, some pairs are held out: whole documents, or by distinct source."""
-    dev_source: str | None = None
+    dev_source: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """With --dev-target, parallel files to measure on."""
-    dev_target: str | None = None
+    dev_target: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """See --dev-source."""
     resume: bool = False
     """Go on with the run in --out exactly where it stands; its configuration is read from there."""
-    from_model: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    from_model: Annotated[str | None, tyro.conf.arg(name="from", metavar="MODEL")] = None
     """Begin with the weights and tokenizers of this model (fine-tune) instead of a fresh one."""
 
 
@@ -101,19 +106,29 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
 
     threads: int | None = None
     """Processor threads to use. None: all."""
-    preset: str | None = None
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A named configuration that comes with seq2seq; options on the command line go before it."""
-    config: str | None = None
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE.toml")] = None
     """A TOML file of options, such as the config.toml of a run; options on the command line go before it."""
-    types: tuple[str, ...] = ()
-    """Classes of yours that the model of --from holds: my_file.py:MyClass."""
-    model_type: Annotated[str, tyro.conf.arg(name="model.type")] = "encoder-decoder"
+    types: Types = ()
+    """A class of yours that the model of --from holds."""
+    model_type: Annotated[str, tyro.conf.arg(name="model.type", metavar="NAME|FILE.py:CLASS")] = "encoder-decoder"
     """The model: encoder-decoder, or my_file.py:MyModel; the typed arguments of its init become --model options."""
     metric: str = "auto"
     """The dev score that says which model is best. auto: wer_percent for spelt targets and symbols, bleu for text,
     loss_nats_per_token for next sentences."""
     model: M = field(default_factory=EncoderDecoderConfig)  # pyright: ignore[reportAssignmentType]
+    """What the model is made of."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("vocabulary", "minimum_count", "max_length", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}; wanted 1 or more.")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
 
     def dev_files(self) -> PairFiles | None:
         """The files to measure on, if any were named."""
@@ -121,12 +136,26 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
             return None
         return replace(self.files(self.dev), source=self.dev_source, target=self.dev_target)
 
-    def toml(self, private: bool = True) -> str:
-        """Every option, resolved, as RUN/config.toml holds it; without `private` no option that names a file."""
-        values = to_plain(self)
-        for name in ("resume", "config", "preset", *(() if private else _PRIVATE)):  # the first three are resolved
-            values.pop(name, None)
-        return to_toml(values)
+    def toml(self) -> str:
+        """Every option, resolved, as RUN/config.toml holds it."""
+        return to_toml(self._values())
+
+    def public_toml(self, began_with: str = "") -> str:
+        """The same without names of files and folders, for the model file; the model is as in `began_with`, if any."""
+        values = {name: value for name, value in self._values().items() if name not in _PRIVATE}
+        if "model_type" in values:  # a class of the user's keeps its FILE.py:CLASS, without the folder
+            model: Any = self.model
+            classes = {f.name for f in fields(model) if isinstance(getattr(model, f.name), type)}
+            values["model_type"] = Path(self.model_type).name
+            values["model"] |= {name: Path(values["model"][name]).name for name in classes}
+        before = tomllib.loads(began_with)
+        return to_toml(values | {name: before[name] for name in ("model_type", "model") if name in before})
+
+    def _values(self) -> dict[str, Any]:
+        left_out = ["resume", "config", "preset"]  # they are resolved
+        if self.from_model is not None:
+            left_out += ["model_type", "model"]  # that model has its own
+        return {name: value for name, value in to_plain(self).items() if name not in left_out}
 
 
 def from_files(defaults: TrainOptions[Any], config: str | None, preset: str | None) -> TrainOptions[Any]:
@@ -149,5 +178,5 @@ def preset_file(name: str) -> Path:
     """
     known = sorted(path.stem for path in PRESETS.glob("*.toml"))
     if name not in known:
-        raise ConfigError(f"no preset is called {name}; {did_you_mean(name, known)}")
+        raise ConfigError(f"no preset is called {name}; {did_you_mean(name, known) if known else 'there are none.'}")
     return PRESETS / f"{name}.toml"

@@ -15,18 +15,30 @@ from seq2seq.app.names import class_name, named_class
 from seq2seq.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+_NONE = "None"
+"""As on the command line: --patience None."""
+
+
+_KINDS: dict[Any, str] = {
+    str: "a text in quotes",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list",
+    dict: "a table",
+}
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """A configuration as nested dicts; what is None is left out, since TOML has no null.
+    """A configuration as nested dicts. TOML has no null: a None that is the default is left out, another is "None".
 
     Example:
         >>> from seq2seq.models.encoder_decoder import EncoderDecoderConfig
         >>> to_plain(EncoderDecoderConfig())["cell"]
         'lstm'
     """
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {name: _plain(value) for name, value in values.items() if value is not None}
+    values = [(f, getattr(config, f.name)) for f in fields(config)]
+    return {f.name: _plain(value) for f, value in values if value is not None or f.default is not None}
 
 
 def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | None = None) -> T:
@@ -61,7 +73,10 @@ def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | N
     ]
     if missing:
         raise ConfigError(f"{where}: {missing[0]} is missing.")
-    return cls(**made)
+    try:
+        return cls(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -88,6 +103,8 @@ def _plain(value: Any) -> Any:
         return to_plain(value)
     if isinstance(value, type):
         return class_name(value)
+    if value is None:
+        return _NONE
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -97,6 +114,8 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         hint = get_args(hint)[0]
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
+        if NoneType in args and value == _NONE:
+            return None
         inner = [arg for arg in args if arg is not NoneType]
         return _value(inner[0], value, where, default)
     if is_dataclass(hint) and isinstance(hint, type):
@@ -108,7 +127,10 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
             raise ConfigError(f"{where} is {value!r}; {did_you_mean(str(value), map(str, args))}")
         return value
     if origin is type:
-        return named_class(str(value))
+        try:
+            return named_class(str(value))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(args[0], item, where, None) for item in value)
     if origin is dict and isinstance(value, Mapping):
@@ -116,5 +138,5 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(hint, type) or type(value) is not hint:
-        raise ConfigError(f"{where} is {value!r}; wanted {getattr(hint, '__name__', hint)}.")
+        raise ConfigError(f"{where} is {value!r}; wanted {_KINDS.get(origin or hint, hint)}.")
     return value

@@ -12,7 +12,9 @@ import numpy as np
 
 from seq2seq.core.cost import product_flops, residual_bytes, tree_bytes
 from seq2seq.core.module import count
-from seq2seq.data import Batches, Dataset, Tokenizer
+from seq2seq.core.seams import Loss
+from seq2seq.data import Batches, Tokenizer
+from seq2seq.errors import ModuleError
 
 _PROBE = 1024
 _TIME_STEP = 2e-4
@@ -30,13 +32,18 @@ def text_line(name: str, tokenizer: Tokenizer, why: str, lengths: Any) -> tuple[
 def cost_lines(model: Any, batches: Batches) -> list[tuple[str, str]]:
     """Parameters, memory, shapes and time. Traces the loss at the largest shape; computes nothing but one product."""
     shapes = batches.shapes
+    few = f"{len(shapes)} shape{'s' * (len(shapes) > 1)}"
     batch = next(iter(batches.epoch(0)))
     largest = max(shapes, key=lambda shape: shape.batch * (shape.source + shape.target))
     spec = _shape_of(batch, largest)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def loss(model: Any, batch: Any, key: Any) -> Any:
-        return model.loss(batch, key).mean
+        found = model.loss(batch, key)
+        if not isinstance(found, Loss):
+            kind = type(model).__name__
+            raise ModuleError(f"{kind}.loss returned {type(found).__name__}; wanted Loss(sum, count).")
+        return found.mean
 
     forward = product_flops(loss, model, spec, key)
     activations = residual_bytes(loss, model, spec, key)
@@ -47,7 +54,10 @@ def cost_lines(model: Any, batches: Batches) -> list[tuple[str, str]]:
     return [
         ("model", f"{type(model).__name__}, {count(model):,} parameters ({_size(parameters)})"),
         ("memory", f"about {_size(memory)}"),
-        ("batches", f"{batches.count:,} an epoch in {len(shapes)} shapes, {batches.padding_waste:.0%} padding"),
+        (
+            "batches",
+            f"{batches.count:,} an epoch in {few}, {batches.padding_waste:.0%} padding",
+        ),
         (
             "time",
             f"about {1000 * seconds:,.0f} ms an update, {_duration(seconds * batches.count)} an epoch; compiling first",
@@ -94,9 +104,3 @@ def _size(byte_count: float) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def longest(dataset: Dataset) -> tuple[int, int]:
-    """The longest source and target, ends counted."""
-    source, target = dataset.lengths.max(axis=0)
-    return int(source), int(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,15 +11,19 @@ import jax
 
 from seq2seq.app.construct import build_model, model_class, shares_vocabulary
 from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
+from seq2seq.core.seams import Searchable
+from seq2seq.core.skeleton import source_hash
 from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
 from seq2seq.errors import ArchiveError, ConfigError
 from seq2seq.training import Fingerprint, machine
+from seq2seq.training.checkpoint import Checkpoints
 
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
@@ -72,16 +76,27 @@ def prepare(options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | N
         text_line("source", source.tokenizer, source.why, data.lengths[:, 0]),
         text_line("target", target.tokenizer, target.why, data.lengths[:, 1]),
     ]
-    options = _resolved(options, corpus, data, target.tokenizer)
-    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed)
     model = began_with.model if began_with else _fresh(cls, options, source.tokenizer, target.tokenizer)
+    if options.metric == "auto":
+        options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
+    options = _resolved(options, data, source.tokenizer, target.tokenizer)
+    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed)
+    options = replace(options, evaluate_every=options.cadence(batches.count))
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
-    text_model = TextModel(model, source.tokenizer, target.tokenizer, settings, config=options.toml(private=False))
+    text_model = TextModel(
+        model,
+        source.tokenizer,
+        target.tokenizer,
+        settings,
+        config=options.public_toml(began_with.config if began_with else ""),
+    )
+    evaluation = Evaluation(text_model, [pair[:2] for pair in dev])
+    options.check_metric(evaluation.names)
     return Job(
         text_model=text_model,
         batches=batches,
-        evaluation=Evaluation(text_model, [pair[:2] for pair in dev]),
+        evaluation=evaluation,
         options=options,
         report=report + cost_lines(model, batches),
         fingerprint=_fingerprint(data, options),
@@ -95,6 +110,8 @@ def _pairs(
     if given is not None:
         train, dev = given
         return Corpus(train), dev, [("pairs", f"{len(train):,} to train on, {len(dev):,} held out")]
+    if options.dev and not (options.pairs or options.source or options.target):
+        raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
     corpus = read_pairs(options.files(options.pairs))
     dev_files = options.dev_files()
     if dev_files is None:
@@ -152,15 +169,30 @@ def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts:
     return _Side(tokenizer, why)
 
 
-def _resolved(options: TrainOptions[Any], corpus: Corpus, data: Dataset, target: Tokenizer) -> TrainOptions[Any]:
-    """The options with every `auto` that the data decides filled in."""
-    metric = options.metric
-    if metric == "auto":
-        spelt = "bleu" if target.kind in ("bpe", "unigram", "word") else "wer_percent"
-        metric = "loss_nats_per_token" if corpus.next_sentence else spelt
+def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:
+    """What --metric auto stands for."""
+    if next_sentence or not isinstance(model, Searchable):
+        return "loss_nats_per_token"
+    return "bleu" if target.kind in ("bpe", "unigram", "word") else "wer_percent"
+
+
+def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, target: Tokenizer) -> TrainOptions[Any]:
+    """The options with every `auto` and None filled in that data and other options decide."""
     mean = float(data.lengths.sum(axis=1).mean())
     tokens = options.batch_tokens or min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
-    return replace(options, metric=metric, batch_tokens=tokens)
+    optimizer = options.optimizer
+    return replace(
+        options,
+        batch_tokens=tokens,
+        source_tokens=source.kind,
+        target_tokens=target.kind,
+        optimizer=replace(
+            optimizer,
+            learning_rate=optimizer.rate,
+            warmup_updates=optimizer.warmup,
+            weight_decay=optimizer.decay,
+        ),
+    )
 
 
 def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> Any:
@@ -170,9 +202,21 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
 
 
 def _fingerprint(data: Dataset, options: TrainOptions[Any]) -> Fingerprint:
-    model = {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
-    content = {"data": data.fingerprint, "model.type": options.model_type, **model}
+    content = {"data": data.fingerprint}
+    if options.from_model is not None:
+        content["from"] = options.from_model
+    else:
+        content["model.type"] = options.model_type
+        content |= {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
+    content |= {f"source of {cls.__name__}": source_hash(cls) for cls in user_classes(options)}
     return Fingerprint(content, machine() | {"threads": str(options.threads or "all")})
+
+
+def user_classes(options: TrainOptions[Any]) -> list[type]:
+    """The classes of the user's that the options name."""
+    named = [model_class(options.model_type), *(getattr(options.model, f.name) for f in fields(options.model))]
+    ours = {*CELLS.values(), *MODELS.values()}
+    return [cls for cls in named if isinstance(cls, type) and cls not in ours] + classes_of(options.types)
 
 
 def _read(file: Path) -> str:
@@ -186,11 +230,16 @@ def make_folder(options: TrainOptions[Any]) -> Path:
     """The run's folder, made if it is not there.
 
     Raises:
-        ConfigError: no folder was named, or it cannot be made.
+        ConfigError: no folder was named, it holds a run, or it cannot be made.
     """
     if not options.out:
         raise ConfigError("--out is missing: name the folder of the run.")
     folder = Path(options.out)
+    if not options.resume and (found := Checkpoints(folder / "checkpoints").paths()):
+        raise ConfigError(
+            f"{folder}: holds a run already, saved at {found[0].stem}; go on with it by --resume, or choose another "
+            "--out."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

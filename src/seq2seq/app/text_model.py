@@ -222,6 +222,8 @@ class TextModel:
         """
         path = model_file(path)
         found = archive.read(path)
+        if found.header.get("kind") == "checkpoint":
+            raise ArchiveError(f"{path}: a checkpoint of a run, not a model; give the run's folder, or its model.npz.")
         if "text" not in found.header:
             raise ArchiveError(f"{path}: a model without tokenizers; load it with the class's own load().")
         return cls(
@@ -238,7 +240,8 @@ class TextModel:
         sources = []
         for line, text in enumerate(texts, first_line + 1):
             try:
-                sources.append(source_of_line(check_text(text, _MAX_TEXT), self.settings.format) if text else "")
+                text = check_text(text, _MAX_TEXT).strip()
+                sources.append(source_of_line(text, self.settings.format) if text else "")
             except BadLineError as error:
                 raise DataError(str(error), "input", line) from None
         return sources
@@ -325,10 +328,16 @@ def check_decoding(decoding: Decoding) -> None:
     """
     if decoding.batch < 1:
         raise SearchError(f"--batch is {decoding.batch}; wanted at least 1.")
+    if not 0 <= decoding.seed < 2**32:
+        raise SearchError(f"--seed is {decoding.seed}; wanted 0 to {2**32 - 1}.")
     if decoding.sample:
         SampleOptions(
             samples=decoding.nbest, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p
         )
+    elif (decoding.temperature, decoding.top_k, decoding.top_p) != (1.0, None, 1.0):
+        raise SearchError("--temperature, --top-k and --top-p are for sampling: add --sample.")
+    elif decoding.nbest > decoding.beam:
+        raise SearchError(f"--nbest {decoding.nbest} needs --beam {decoding.nbest} or more; it is {decoding.beam}.")
     else:
         BeamOptions(size=decoding.beam, nbest=decoding.nbest, length_penalty=decoding.length_penalty)
 

@@ -11,12 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seq2seq.app.construct import model_class
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
-from seq2seq.app.prepare import Job, make_folder, prepare
+from seq2seq.app.prepare import Job, make_folder, prepare, user_classes
 from seq2seq.app.user_code import copy_code
 from seq2seq.core.archive import atomic_write
+from seq2seq.errors import ConfigError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
 
 
@@ -27,16 +27,16 @@ def run(options: TrainOptions[Any]) -> int:
     say(render(job.report))
     end = run_job(job, folder)
     say(f"Wrote {folder / 'model.npz'}.")
-    if end.reason != "interrupted":
-        say(f"Next:  seq2seq generate {folder} INPUT    seq2seq evaluate {folder} PAIRS    seq2seq inspect {folder}")
-    return 130 if end.reason == "interrupted" else 0
+    if end.reason == "interrupted":
+        say(f"Go on:  seq2seq train --resume --out {folder}")
+        return 130
+    say(f"Next:  seq2seq generate {folder} INPUT    seq2seq evaluate {folder} PAIRS    seq2seq inspect {folder}")
+    return 0
 
 
 def run_job(job: Job, folder: Path) -> Stopped:
     """Train, with a progress bar, a log and TensorBoard; the best model ends in `folder`/model.npz."""
     options = job.options
-    _write(folder / "config.toml", options.toml())
-    copy_code([model_class(options.model_type), *_classes_in(options.model)], folder)
 
     def save_best(model: Any, scores: Mapping[str, float]) -> None:
         best = replace(job.text_model.with_model(model), provenance=_provenance(job, scores))
@@ -51,13 +51,22 @@ def run_job(job: Job, folder: Path) -> Stopped:
         fingerprint=job.fingerprint,
         resume=options.resume,
     )
+    events = train(job.text_model.model, job.batches, run)
+    _write(folder / "config.toml", options.toml())  # not before: a refused --resume leaves the run's own as it was
+    copy_code(user_classes(options), folder)
     board = tensorboard(folder / "tensorboard")
     listeners = [ProgressBar(), JsonLog(folder / "log.jsonl"), *([board] if board else [])]
-    return follow(train(job.text_model.model, job.batches, run), listeners)
+    return follow(events, listeners)
 
 
 def use_threads(count: int | None) -> None:
-    """Let JAX and the tokenizers use so many threads; to be called before either computes anything."""
+    """Let JAX and the tokenizers use so many threads; to be called before either computes anything.
+
+    Raises:
+        ConfigError: fewer than one.
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"--threads is {count}; wanted 1 or more.")
     if count is not None:
         os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
         if hasattr(os, "sched_setaffinity"):
@@ -67,11 +76,6 @@ def use_threads(count: int | None) -> None:
 def say(text: str) -> None:
     """A line for people; standard output stays free for results."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _classes_in(options: Any) -> list[type]:
-    """The user's classes among the model's options."""
-    return [value for f in fields(options) if isinstance(value := getattr(options, f.name), type)]
 
 
 def _provenance(job: Job, scores: Mapping[str, float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 from seq2seq.core.module import is_module
 from seq2seq.errors import ConfigError, did_you_mean
+from seq2seq.models.model import Model
 
 
 def find_class(name: str) -> type:
@@ -29,8 +31,10 @@ def find_class(name: str) -> type:
     if attribute not in classes:
         raise ConfigError(f"{path} has no class {attribute}; {did_you_mean(attribute, classes)}")
     found = classes[attribute]
-    if not is_module(found):
+    if "__module_leaves__" not in vars(found):  # of its own, not of a base that is a module
         raise ConfigError(f"{name}: decorate the class with @seq2seq.module, so that JAX knows its leaves.")
+    if hasattr(found, "start") and hasattr(found, "step") and not hasattr(found, "loss"):
+        found.loss = Model.loss  # pyright: ignore[reportAttributeAccessIssue]  # as if it had inherited it
     return found
 
 
@@ -39,7 +43,9 @@ def name_of(cls: type) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if cls.__module__.startswith("seq2seq.") or file is None:
         return cls.__name__
-    return f"{file}:{cls.__name__}"
+    path = Path(file)
+    here = Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{cls.__name__}"
 
 
 def classes_of(names: Sequence[str]) -> list[type]:
@@ -73,24 +79,23 @@ def copy_code(classes: Iterable[type], run: Path) -> None:
 
 
 def _import(path: Path) -> ModuleType:
+    """The module in a file, imported once. Its name is made of the whole path, so that no other can be taken for it."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file.")
-    known = sys.modules.get(path.stem)
-    if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
-        return known
-    if known is not None or path.stem in sys.builtin_module_names:
-        raise ConfigError(f"{path}: a module named {path.stem} is loaded already; give the file another name.")
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path}: cannot be imported.")
     imported = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = imported  # annotations are resolved in it while it is being imported
+    sys.modules[name] = imported  # annotations are resolved in it while it is being imported
     try:
         spec.loader.exec_module(imported)
     except SyntaxError as error:
-        del sys.modules[path.stem]
+        del sys.modules[name]
         raise ConfigError(f"{path}:{error.lineno}: {error.msg}.") from error
     except Exception as error:
-        del sys.modules[path.stem]
+        del sys.modules[name]
         raise ConfigError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
     return imported

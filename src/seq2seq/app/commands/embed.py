@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from seq2seq.app.arguments import ModelOptions, parse, read_input
+from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
 from seq2seq.app.train import say
 from seq2seq.core.archive import atomic_write
 
@@ -19,9 +19,9 @@ from seq2seq.core.archive import atomic_write
 class EmbedOptions(ModelOptions):
     """One vector for each line of input: `vectors` (lines, hidden) and `texts` in an .npz."""
 
-    input: tyro.conf.Positional[str | None] = None
+    input: Input = None
     """A file of inputs, one a line; standard input by default."""
-    output: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "vectors.npz"
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="FILE.npz")] = "vectors.npz"
     """The file to write."""
     batch: int = 64
     """Inputs that are encoded together."""

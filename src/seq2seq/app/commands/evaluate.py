@@ -12,7 +12,7 @@ import tyro
 
 from seq2seq.app.arguments import ModelOptions, parse
 from seq2seq.app.evaluation import Evaluation
-from seq2seq.app.options import PairOptions
+from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.text_model import Decoding, check_decoding
 from seq2seq.data import read_pairs
 
@@ -25,8 +25,8 @@ class EvaluateOptions(Decoding, PairOptions, ModelOptions):
     The listening report compares the loss with that behind the sources of other pairs: what the source is worth.
     """
 
-    pairs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files of pairs."""
+    pairs: Files = ()
+    """Files of pairs, one pair a line: source TAB target, or as --format says."""
     bleu_tokenize: Literal["none", "13a"] = "none"
     """The tokens that BLEU counts: those that spaces part, or those of raw text (13a)."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False

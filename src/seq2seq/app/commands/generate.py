@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import ModelOptions, parse, read_input
+from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
 from seq2seq.app.text_model import Decoding, Hypothesis, check_decoding
 
 _LINES_AT_ONCE = 1024
@@ -24,7 +24,7 @@ class GenerateOptions(Decoding, ModelOptions):
     With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score.
     """
 
-    input: tyro.conf.Positional[str | None] = None
+    input: Input = None
     """A file of inputs, one a line; standard input by default."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""

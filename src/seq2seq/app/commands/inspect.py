@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import parse
+from seq2seq.app.arguments import ModelPath, parse
 from seq2seq.app.text_model import model_file
 from seq2seq.core import archive
 from seq2seq.data import Tokenizer
@@ -19,7 +19,7 @@ from seq2seq.data import Tokenizer
 class InspectOptions:
     """What is in a model file: where it comes from, its configuration, its tokenizers and its arrays."""
 
-    model: tyro.conf.Positional[str]
+    model: ModelPath
     """A model.npz, or the folder of a run."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object."""

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import tyro
-
 from seq2seq.app.arguments import ModelOptions, parse
-from seq2seq.app.options import PairOptions
+from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.train import say
 from seq2seq.data import Ledger, Pair, iterate_pairs
 
@@ -22,8 +20,8 @@ _PAIRS_AT_ONCE = 8192
 class ScoreOptions(PairOptions, ModelOptions):
     """log p(target | source) of each pair, one number a line: natural log, the end of the target counted."""
 
-    pairs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files of pairs."""
+    pairs: Files = ()
+    """Files of pairs, one pair a line: source TAB target, or as --format says."""
     per_token: bool = False
     """Write each target token and its log-probability: token TAB number, with an empty line between pairs."""
 
@@ -43,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         count += len(chunk)
     seconds = time.perf_counter() - began
+    for note in ledger.notes:
+        say(f"note: {note}")
     skipped = sum(ledger.skipped.values())
     say(f"{count:,} pairs scored, {skipped:,} skipped, {count / max(seconds, 1e-9):,.0f} pairs/s")
     return 0

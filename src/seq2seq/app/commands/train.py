@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 from seq2seq.app.arguments import parse
 from seq2seq.app.construct import model_class, options_of
@@ -37,7 +40,10 @@ def options_from(arguments: Sequence[str]) -> TrainOptions[Any]:
     made = options_of(model_class(model_type))
     defaults: TrainOptions[Any] = TrainOptions(model=_default(made), model_type=model_type)
     defaults = from_files(defaults, config, _peek(arguments, "--preset"))
-    return parse(TrainOptions[made], "train", arguments, defaults)
+    options = parse(TrainOptions[made], "train", arguments, defaults)
+    if options.from_model is not None and any(word.startswith("--model.") for word in arguments):
+        raise ConfigError("--model options do not go with --from: that model is what it is.")
+    return options
 
 
 def _peek(arguments: Sequence[str], option: str) -> str | None:
@@ -50,10 +56,7 @@ def _peek(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
-def _default(made: type) -> Any:
-    try:
-        return made()
-    except TypeError as error:
-        raise ConfigError(
-            f"{made.__name__.removesuffix('Options')}.init: give each argument a default ({error})."
-        ) from None
+def _default(made: Any) -> Any:
+    """The options of a model as its `init` has them; one without a default must be given."""
+    needed = [f.name for f in fields(made) if f.default is MISSING and f.default_factory is MISSING]
+    return made(**dict.fromkeys(needed, tyro.MISSING))

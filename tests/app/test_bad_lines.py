@@ -1,0 +1,71 @@
+"""Every kind of bad line: one clear line with file, line and cure and exit code 2; or skipped and counted."""
+
+from __future__ import annotations
+
+import pytest
+from command_line import TINY, job, report
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.data import PairFiles, read_pairs
+from seq2seq.errors import DataError
+
+GOOD = b"".join(b"%c%c\t%c\n" % (a, b, a) for a in b"abcd" for b in b"abcde")
+BAD = {
+    "not UTF-8": (b"caf\xe9\tx", "iconv"),
+    "no TAB": (b"plain", "--next-sentence"),
+    "empty side": (b"abc\t", "write it, or delete the pair"),
+    "over-long line": (b"x" * 100_000 + b"\ty", "line breaks"),
+    "NUL character": (b"a\0b\tc", "text file"),
+    "extra column": (b"a\tb\tc\td", "2"),
+    "empty line": (b"", "delete it"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_line(fails, tmp_path, reason):
+    line, cure = BAD[reason]
+    (tmp_path / "pairs.tsv").write_bytes(GOOD + line + b"\n")
+    message = fails("train", "pairs.tsv", "--out", "run", *TINY)
+    assert message.startswith(f"pairs.tsv:21: {reason}") and cure in message and "--skip-bad" in message
+
+
+def test_all_of_them_skipped(tmp_path):
+    (tmp_path / "pairs.tsv").write_bytes(GOOD + b"".join(line + b"\n" for line, _ in BAD.values()))
+    said = report(job("pairs.tsv", "--skip-bad"))
+    assert f"{len(BAD)} skipped" in said
+    for reason in BAD:
+        assert f"skipped: {reason} (1 line, first pairs.tsv:" in said
+
+
+def test_bad_files(fails, tmp_path):
+    (tmp_path / "empty.tsv").touch()
+    (tmp_path / "one.tsv").write_text("a\tb\n")
+    (tmp_path / "same.tsv").write_text("a\tb\n" * 20)
+    (tmp_path / "utf16.tsv").write_text("a\tb\n", "utf-16")
+    (tmp_path / "bad.tsv").write_text("bad\n")
+    (tmp_path / "three.txt").write_text("a\nb\nc\n")
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    for words, message in (
+        (["empty.tsv"], "empty.tsv: the file is empty"),
+        (["missing.tsv"], "missing.tsv: no such file"),
+        ([tmp_path], "this is a folder"),
+        (["one.tsv"], "nothing would be left to train on"),
+        (["same.tsv"], "nothing would be left to train on"),
+        (["utf16.tsv"], "utf16.tsv:1: this file is UTF-16"),
+        (["bad.tsv", "--skip-bad"], "every line was left out as bad"),
+        (["--source", "three.txt", "--target", "two.txt"], "two.txt has no line 3"),
+    ):
+        assert message in fails("train", *words, "--out", "run", *TINY)
+
+
+@given(st.lists(st.binary(max_size=12), max_size=6))
+def test_whatever_the_bytes_a_file_is_read_or_says_where_it_is_bad(tmp_path, lines):
+    path = tmp_path / "any.tsv"
+    path.write_bytes(b"a\tb\n" + b"\n".join(lines))
+    for skip in (True, False):
+        try:
+            found = read_pairs(PairFiles((str(path),), format="tsv", skip_bad=skip))
+            assert all(pair.source.strip() and pair.target.strip() for pair in found.pairs)
+        except DataError as error:
+            assert not skip and str(path) in str(error) and "\n" not in str(error)

@@ -1,0 +1,163 @@
+"""`seq2seq generate`: one line in, one line out, whatever the batch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seq2seq
+from seq2seq.app.commands.generate import escaped
+from seq2seq.app.text_model import Decoding, TextSettings
+
+INPUT = b"abc\n\nfed\n   \nbad\nabc"
+
+
+def test_one_line_in_one_line_out(run, trained):
+    ran = run("generate", trained, stdin=INPUT)
+    lines = ran.out.split("\n")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(lines) == 7 and lines[-1] == ""
+    assert lines[1] == lines[3] == ""
+    assert lines[0] == lines[5]
+    assert lines[:6] == seq2seq.load(trained).generate(INPUT.decode().split("\n"))
+
+
+def test_a_file_and_line_ends(run, trained, tmp_path):
+    plain = run("generate", trained, stdin=INPUT)
+    (tmp_path / "in.txt").write_bytes(b"\xef\xbb\xbf" + INPUT.replace(b"\n", b"\r\n"))
+    ran = run("generate", trained, "in.txt")
+    assert ran.out == plain.out
+    assert "byte-order mark left out" in ran.err and "CR LF" in ran.err
+
+
+def test_the_batch_changes_nothing(run, trained):
+    both = [run("generate", trained, "--batch", size, "--nbest", 3, stdin=INPUT).out for size in (1, 64)]
+    names = [[line.rsplit(" ||| ", 2)[0] for line in out.splitlines()] for out in both]
+    assert names[0] == names[1]
+
+
+def test_nbest_is_a_moses_list(run, trained):
+    lines = [line.split(" ||| ") for line in run("generate", trained, "--nbest", 3, stdin=b"abc\n\n").out.splitlines()]
+    assert [number for number, *_ in lines] == ["0", "0", "0", "1"]
+    scores = [float(score) for *_, score in lines[:3]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(float(log_probability) < 0 for _, _, log_probability, _ in lines[:3])
+    assert len({text for _, text, *_ in lines[:3]}) == 3
+
+
+def test_samples_depend_on_seed_and_line_only(run, trained):
+    def sampled(*options: object, stdin: bytes = b"abc\nabc\nfed\n") -> list[str]:
+        return run("generate", trained, "--sample", *options, stdin=stdin).out.splitlines()
+
+    first = sampled()
+    assert first == sampled("--batch", 1) == sampled("--seed", 1)
+    assert first[0] != first[1]
+    assert first[:2] == sampled(stdin=b"abc\nabc\nbad\n")[:2]
+    assert first != sampled("--seed", 2)
+
+
+def test_json_has_what_python_has(run, trained):
+    lines = run("generate", trained, "--json", "--nbest", 2, stdin=b"abc\n\n").out.splitlines()
+    first, empty = map(json.loads, lines)
+    assert first["input"] == "abc" and len(first["outputs"]) == 2
+    best = first["outputs"][0]
+    expected = seq2seq.load(trained).hypotheses(["abc"], Decoding(nbest=2), attention=True)[0][0]
+    assert set(best) == set(expected._fields)
+    assert best["text"] == expected.text and best["tokens"] == expected.tokens
+    assert math.isclose(sum(best["token_log_probabilities"]), best["log_probability"], abs_tol=1e-4)
+    assert len(best["attention"]) == len(best["tokens"])
+    assert all(len(row) == 4 and math.isclose(sum(row), 1, abs_tol=1e-3) for row in best["attention"])
+    assert empty["outputs"][0]["text"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("plain", "plain"), ("a\tb", "a\\tb"), ("a\nb\r", "a\\nb\\r"), ("a\\tb\t", "a\\\\tb\\t"), ("\u2028", "\\u2028")],
+)
+def test_escaping_is_one_line_and_unambiguous(text, line):
+    assert escaped(text) == line
+    assert len(escaped(text).splitlines()) == 1
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\\\t\n\r\v\x1c\x85\u2029")))
+def test_what_is_escaped_can_be_read_back(text):
+    line = escaped(text)
+    assert len(line.splitlines()) <= 1 and "\t" not in line
+    assert line.encode("ascii", "backslashreplace").decode("unicode_escape") == text
+
+
+def test_limits_grow_with_the_source():
+    settings = TextSettings(source_longest=4, target_longest=6)
+    limits = settings.limit(np.array([0, 1, 4, 8]))
+    assert limits.tolist() == [0, 16, 16, 32]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nbest", 6], "--nbest 6 needs --beam 6 or more; it is 5."),
+        (["--beam", 0], "it is 0"),
+        (["--batch", 0], "--batch is 0; wanted at least 1."),
+        (["--sample", "--temperature", 0], "temperature is 0.0, wanted above 0"),
+        (["--sample", "--top-p", 0], "top_p is 0.0"),
+        (["--sample", "--seed", -1], "--seed is -1"),
+        (["--sample", "--seed", 2**70], "--seed is"),
+        (["--temperature", 0.5], "add --sample"),
+    ],
+)
+def test_what_cannot_be_searched(fails, options, message):
+    assert message in fails("generate", "no model is read", *options)
+
+
+def test_bad_input_says_where(fails, trained, tmp_path):
+    message = fails("generate", trained, stdin=b"abc\n\xff\n")
+    assert message.startswith("standard input:2: not UTF-8") and "--skip-bad" not in message
+    assert fails("generate", trained, stdin=b"abc\0\n").startswith("standard input:1: NUL")
+    assert fails("generate", trained, "nothing.txt").startswith("nothing.txt: no such file")
+    (tmp_path / "empty").touch()
+    assert fails("generate", trained, "empty").startswith("empty: the file is empty")
+    assert "this is a folder" in fails("generate", trained, tmp_path)
+
+
+def test_what_is_no_model(fails, trained, tmp_path):
+    assert "no such file; give a model.npz" in fails("generate", "nowhere")
+    assert "folder of a run" in fails("generate", tmp_path)
+    assert "not a whole .npz" in fails("generate", trained.parent / "pairs.tsv")
+    checkpoint = max(trained.glob("checkpoints/*.npz"))
+    assert "a checkpoint of a run, not a model" in fails("generate", checkpoint)
+    content = bytearray((trained / "model.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "bent.npz").write_bytes(content)
+    assert "bent.npz" in fails("generate", "bent.npz")
+    (tmp_path / "cut.npz").write_bytes(content[:-50])
+    assert "cut.npz" in fails("generate", "cut.npz")
+
+
+def test_a_reader_that_has_seen_enough(trained: Path, tmp_path: Path):
+    """`generate | head -1`: far more lines than a pipe holds, all of them empty, so that nothing is compiled."""
+    (tmp_path / "blank.txt").write_bytes(b"\n" * 100_000)
+    command = [sys.executable, "-m", "seq2seq.app.cli", "generate", str(trained), "blank.txt"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == b"\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_output_is_utf_8_whatever_the_system(trained: Path):
+    """A line of one ideographic space, so that nothing is compiled; and a dash is standard input."""
+    command = [sys.executable, "-m", "seq2seq.app.cli", "generate", str(trained), "-", "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, input="\u3000".encode(), env=environment, capture_output=True, timeout=100)
+    assert ran.returncode == 0 and json.loads(ran.stdout.decode("utf-8"))["input"] == "\u3000"
+    assert b"\\u3000" not in ran.stdout

@@ -1,0 +1,133 @@
+"""`seq2seq score`, `evaluate`, `embed` and `inspect`: they agree with each other and with Python."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import seq2seq
+from seq2seq import metrics
+from seq2seq.app.evaluation import Evaluation
+
+NAMES = {
+    "items",
+    "loss_nats_per_token",
+    "perplexity",
+    "exact_match_percent",
+    "wer_percent",
+    "token_error_rate_percent",
+    "bleu",
+    "chrf",
+}
+LISTENING = {"shuffled_loss_nats_per_token", "listening_nats_per_token"}
+
+
+def dev(trained):
+    path = trained.parent / "dev.tsv"
+    return path, [tuple(line.split("\t")) for line in path.read_text().splitlines()]
+
+
+def test_scores_are_one_number_a_line_and_sums_of_tokens(run, trained):
+    path, pairs = dev(trained)
+    ran = run("score", trained, path)
+    scores = [float(line) for line in ran.out.splitlines()]
+    assert scores == pytest.approx(seq2seq.load(trained).score(pairs), abs=1e-6)
+    assert ran.err.startswith("4 pairs scored, 0 skipped")
+    blocks = run("score", trained, path, "--per-token").out.split("\n\n")
+    tokens = [[line.split("\t") for line in block.splitlines()] for block in blocks if block]
+    assert [[token for token, _ in block] for block in tokens] == [[*target, "<end>"] for _, target in pairs]
+    assert [sum(float(score) for _, score in block) for block in tokens] == pytest.approx(scores, abs=1e-5)
+
+
+def test_a_score_is_what_generate_says_of_its_own_output(run, trained, tmp_path):
+    found = json.loads(run("generate", trained, "--json", "--nbest", 2, stdin=b"abc\n").out)["outputs"]
+    ended = [one for one in found if one["finished"] and one["text"]]
+    if not ended:
+        pytest.skip("the model of four updates never ends")
+    (tmp_path / "own.tsv").write_text("".join(f"abc\t{one['text']}\n" for one in ended))
+    scores = [float(line) for line in run("score", trained, "own.tsv").out.splitlines()]
+    assert scores == pytest.approx([one["log_probability"] for one in ended], abs=1e-4)
+
+
+def test_evaluate_says_all_and_agrees_with_score(run, trained):
+    path, pairs = dev(trained)
+    ran = run("evaluate", trained, path, "--json", "--beam", 1)
+    found = json.loads(ran.out)
+    assert ran.code == 0 and set(found) == NAMES | LISTENING
+    assert found["items"] == 3  # two targets of one source are one item
+    log_probability = sum(float(line) for line in run("score", trained, path).out.splitlines())
+    mean = -log_probability / sum(len(target) + 1 for _, target in pairs)
+    assert math.isclose(found["loss_nats_per_token"], mean, rel_tol=1e-5)
+    assert math.isclose(found["perplexity"], math.exp(mean), rel_tol=1e-5)
+    assert found["exact_match_percent"] + found["wer_percent"] == pytest.approx(100)
+    difference = found["shuffled_loss_nats_per_token"] - found["loss_nats_per_token"]
+    assert found["listening_nats_per_token"] == pytest.approx(difference, abs=1e-6)
+    shown = run("evaluate", trained, path, "--beam", 1).out.splitlines()
+    assert len(shown) == len(found) and shown[0].split() == ["items", "3"]
+
+
+def test_any_of_several_targets_is_right(trained):
+    model = seq2seq.load(trained)
+    greedy = Evaluation(model, [("abc", "abc")]).decoding
+    own = model.generate(["fab"], greedy)[0] or "x"
+    scores = Evaluation(model, [("fab", "dddddd"), ("fab", own)])(model.model)
+    assert scores["exact_match_percent"] == 100 * (own == model.generate(["fab"], greedy)[0])
+
+
+def test_the_names_of_the_scores_are_known_beforehand(trained):
+    model = seq2seq.load(trained)
+    names = Evaluation(model, [("abc", "cba")]).names
+    assert {"items", *names} == NAMES
+    assert set(names[2:]) == set(metrics.evaluate(["a"], [["a"]]))
+
+
+def test_what_cannot_be_measured(fails, trained, tmp_path):
+    (tmp_path / "bad.tsv").write_text("abc\tcba\nno tab\n")
+    for command in ("score", "evaluate"):
+        assert fails(command, trained, "bad.tsv").startswith("bad.tsv:2: no TAB")
+        assert "give files of pairs" in fails(command, trained)
+        assert "no such file" in fails(command, trained, "missing.tsv")
+    assert "--source FILE and --target FILE" in fails("score", trained, "--source", "bad.tsv")
+
+
+def test_bad_pairs_are_skipped_and_counted_where_asked(run, trained, tmp_path):
+    (tmp_path / "bad.tsv").write_bytes(b"abc\tcba\r\nno tab\nfed\tdef\n")
+    ran = run("score", trained, "bad.tsv", "--skip-bad")
+    assert len(ran.out.splitlines()) == 2
+    assert "2 pairs scored, 1 skipped" in ran.err
+    assert "skipped: no TAB (1 line, first bad.tsv:2)" in ran.err and "CR LF" in ran.err
+
+
+def test_vectors_are_pythons(run, trained):
+    ran = run("embed", trained, "-o", "v.npz", stdin=b"abc\n\nabcabc\n")
+    assert ran.code == 0 and "Wrote v.npz: vectors of width 8 for 3 lines." in ran.err
+    with np.load("v.npz", allow_pickle=False) as found:
+        assert set(found) == {"vectors", "texts"}
+        assert found["texts"].tolist() == ["abc", "", "abcabc"]
+        vectors = found["vectors"]
+    assert vectors.shape == (3, 8) and len({tuple(row) for row in vectors}) == 3
+    np.testing.assert_allclose(vectors, seq2seq.load(trained).embed(["abc", "", "abcabc"]), atol=1e-6)
+    np.testing.assert_allclose(seq2seq.load(trained).embed(["abcabc", "abc"]), vectors[[2, 0]], atol=1e-5)
+
+
+def test_vectors_that_cannot_be_written(fails, trained):
+    assert "nowhere/v.npz: cannot be written" in fails("embed", trained, "-o", "nowhere/v.npz", stdin=b"abc\n")
+
+
+def test_inspect(run, trained):
+    shown = run("inspect", trained).out
+    assert "character, 10 kinds" in shown and "hidden = 8" in shown and "training_pairs" in shown
+    found = json.loads(run("inspect", trained / "model.npz", "--json").out)
+    assert found["provenance"]["training_pairs"] == 40
+    assert found["arrays"]["decoder/embedding/table"] == ["float32", 10, 4]
+    assert str(trained.parent) not in json.dumps(found)  # no names of folders or people in a model
+
+
+def test_python_loads_a_folder_or_a_file(trained):
+    by_folder, by_file = seq2seq.load(trained), seq2seq.load(trained / "model.npz")
+    assert by_folder.score([("abc", "cba")]) == by_file.score([("abc", "cba")])
+    with pytest.raises(seq2seq.Seq2SeqError, match="input:2"):
+        by_file.generate(["abc", "a\0b"])

@@ -1,0 +1,81 @@
+"""Options -> plain values -> TOML -> options: nothing is lost."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.plain import of_plain, to_plain, to_toml
+from seq2seq.errors import ConfigError
+from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
+from seq2seq.training import OptimizerConfig
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+names = st.lists(texts, max_size=3).map(tuple)
+positive = st.integers(1, 2**40)
+fractions = st.floats(0, 0.99)
+
+models = st.builds(
+    EncoderDecoderConfig,
+    cell=st.sampled_from([LSTM, GRU, ChoGRU, Elman]),
+    hidden=positive.map(lambda n: 2 * n),
+    attention=st.sampled_from(["none", "dot"]),
+    residual=st.booleans(),
+    dropout=fractions,
+)
+optimizers = st.builds(
+    OptimizerConfig,
+    learning_rate=st.none() | st.floats(1e-6, 10),
+    freeze=names,
+    scale=st.dictionaries(texts, st.floats(0, 10), max_size=3),
+)
+options = st.builds(
+    TrainOptions,
+    pairs=names,
+    out=texts,
+    updates=st.none() | positive,
+    minutes=st.none() | st.floats(0, 1e6),
+    patience=st.none() | positive,
+    seed=st.integers(0, 2**32 - 1),
+    source=st.none() | texts.filter(lambda text: text != "None"),
+    skip_bad=st.booleans(),
+    source_tokens=st.sampled_from(["auto", "bpe"]),
+    model=models,
+    optimizer=optimizers,
+)
+
+
+@given(options)
+def test_round_trip(one):
+    text = to_toml(to_plain(one))
+    assert of_plain(TrainOptions, tomllib.loads(text), "x", TrainOptions()) == one
+
+
+@given(options)
+def test_what_is_public_names_no_file(one):
+    values = tomllib.loads(one.public_toml())
+    assert not {"pairs", "source", "out", "dev", "types", "from_model"} & set(values)
+    assert values["model"] == to_plain(one.model) and values["seed"] == one.seed
+
+
+def test_none_that_is_no_default_is_written():
+    assert to_plain(TrainOptions(patience=None))["patience"] == "None"
+    assert "minutes" not in to_plain(TrainOptions())
+
+
+def test_hyphens_are_underscores():
+    assert of_plain(TrainOptions, {"skip-bad": True}, "x", TrainOptions()).skip_bad
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"updates": True}, {"minutes": "3"}, {"pairs": [3]}, {"skip_bad": 1}, {"model": {"cell": 3}}, {"optimizer": []}],
+)
+def test_wrong_types(values):
+    with pytest.raises(ConfigError, match=f"^x: {next(iter(values))}"):
+        of_plain(TrainOptions, values, "x", TrainOptions())

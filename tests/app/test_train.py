@@ -1,0 +1,261 @@
+"""`seq2seq train`: what it reads, what it writes, how it goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tomllib
+
+import pytest
+from command_line import LAST, TINY, assert_same_weights, job, report, write_pairs
+
+import seq2seq
+from seq2seq.app import options as options_module
+from seq2seq.app.commands.train import options_from
+from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.training import Updated
+
+# The run's folder.
+
+
+def test_a_run_holds_everything(trained):
+    assert {path.name for path in trained.iterdir()} >= {"config.toml", "model.npz", "checkpoints", "log.jsonl"}
+    events = [json.loads(line)["event"] for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert events == ["started", "saved", *["updated"] * LAST, "evaluated", "saved", "stopped"]
+    config = tomllib.loads((trained / "config.toml").read_text())
+    assert config["metric"] == "wer_percent" and config["evaluate_every"] == 200 and config["batch_tokens"] > 1
+    assert config["source_tokens"] == config["target_tokens"] == "character"
+    assert config["model"]["cell"] == "lstm" and config["model"]["hidden"] == 8
+    assert config["optimizer"]["learning_rate"] == 0.001
+
+
+def test_its_configuration_gives_the_same_run_again(trained):
+    again = options_from(["--config", str(trained / "config.toml")])
+    assert again.toml() == (trained / "config.toml").read_text()
+    again_here = options_from(["--config", str(trained / "config.toml"), "--out", "again"])
+    make_folder(again_here)
+    made = prepare(again_here)
+    assert made.options.toml() == again.toml().replace(f'"{trained}"', '"again"')
+
+
+def test_a_folder_in_use_is_left_alone(fails, trained):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    message = fails("train", trained.parent / "pairs.tsv", "--out", trained, *TINY, "--seed", 2)
+    assert "holds a run already" in message and "--resume" in message
+    assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+
+
+class _Impatient:
+    """Presses Ctrl-C after the second update."""
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, event):
+        if isinstance(event, Updated) and event.update == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_interrupted_and_resumed_is_uninterrupted(run, fails, trained, tmp_path, monkeypatch):
+    home = trained.parent
+    words = ("train", home / "pairs.tsv", "--dev", home / "dev.tsv", "--out", "run", *TINY, "--updates", LAST)
+    with monkeypatch.context() as patch:
+        patch.setattr("seq2seq.app.train.JsonLog", _Impatient)
+        ran = run(*words)
+    assert ran.code == 130
+    assert "everything is saved" in ran.err and "seq2seq train --resume --out run" in ran.err
+    assert (tmp_path / "run" / "model.npz").exists()
+    ran = run("train", "--resume", "--out", "run")
+    assert ran.code == 0 and "resumed at update" in ran.err
+    assert_same_weights(tmp_path / "run", trained)
+    config = (tmp_path / "run" / "config.toml").read_text()
+    assert "this is not the run that was saved" in fails("train", "--resume", "--out", "run", "--seed", 2)
+    assert (tmp_path / "run" / "config.toml").read_text() == config
+
+
+def test_more_updates_go_on_with_the_same_run(run, trained, tmp_path):
+    home = trained.parent
+    words = ("train", home / "pairs.tsv", "--dev", home / "dev.tsv", *TINY)
+    assert run(*words, "--out", "run", "--updates", LAST - 1).code == 0
+    assert run("train", "--resume", "--out=run", "--updates", LAST).code == 0
+    assert_same_weights(tmp_path / "run", trained)
+
+
+def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    words = ("train", pairs, "--out", "tuned", "--from", trained, "--updates", 1, "--dev", trained.parent / "dev.tsv")
+    assert run(*words, "--optimizer.learning-rate", 1e-9).code == 0
+    before, after = seq2seq.load(trained), seq2seq.load("tuned")
+    assert before.score([("abc", "cba")]) == pytest.approx(after.score([("abc", "cba")]), abs=1e-4)
+    assert before.target_tokenizer.to_json() == after.target_tokenizer.to_json()
+    assert "hidden = 8" in run("inspect", "tuned").out  # what the model is, not a default
+    assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
+    for others in (words, ("train", "--resume", "--out", "tuned")):
+        assert "--model options do not go with --from" in fails(*others, "--model.hidden", 16)
+
+
+# Formats and the report. Nothing is trained.
+
+
+def test_formats(tmp_path, trained):
+    pairs = [tuple(line.split("\t")) for line in (trained.parent / "pairs.tsv").read_text().splitlines()]
+    (tmp_path / "s.txt").write_text("".join(f"{s}\n" for s, _ in pairs))
+    (tmp_path / "t.txt").write_text("".join(f"{t}\n" for _, t in pairs))
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in pairs))
+    (tmp_path / "scan.txt").write_text("".join(f"IN: {s} OUT: {t}\n" for s, t in pairs))
+    tsv = job(trained.parent / "pairs.tsv")
+    assert "36 to train on, 4 to measure on, 0 skipped" in report(tsv) and "held out distinct sources" in report(tsv)
+    for words in (["--source", "s.txt", "--target", "t.txt"], ["p.jsonl"], ["scan.txt"]):
+        other = job(*words)
+        assert other.batches.dataset.fingerprint == tsv.batches.dataset.fingerprint
+        assert other.evaluation.pairs == tsv.evaluation.pairs
+
+
+def test_next_sentence_is_judged_by_its_loss(tmp_path):
+    text = "\n".join(" ".join(f"w{i * j}" for j in range(1, 8)) for i in range(60))
+    (tmp_path / "text.txt").write_text(text)
+    made = job("text.txt", "--next-sentence")
+    assert made.options.metric == "loss_nats_per_token"
+    assert "a block of neighbouring lines" in report(made)
+
+
+def test_inflection_is_evaluated_and_generated(run, tmp_path):
+    lines = [f"{w}\tN;{n}\t{w}{'s' * (n == 'PL')}\n" for w in ("ab", "bc", "cd", "de", "ef") for n in ("SG", "PL")]
+    (tmp_path / "train.tsv").write_text("".join(lines))
+    (tmp_path / "dev.tsv").write_text("fa\tN;PL\tfas\n")
+    ran = run("train", "train.tsv", "--dev", "dev.tsv", "--out", "run", *TINY, *_PLAIN, "--updates", 1)
+    assert ran.code == 0 and "wer_percent 100" in ran.err
+    assert len(run("generate", "run", "--beam", 1, stdin=b"ab\tN;PL\n  \n").out.splitlines()) == 2
+    wrong = run("generate", "run", "--beam", 1, stdin=b"\nab\n")
+    assert wrong.code == 2 and "input:2: no features" in wrong.err
+
+
+_PLAIN = ("--model.cell", "elman", "--model.attention", "none", "--model.no-bidirectional")
+
+
+def test_the_report_tells_what_was_read_and_chosen(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    pairs.write_bytes(b"\xef\xbb\xbf" + pairs.read_bytes().replace(b"\n", b"\r\n") + b"no tab\r\n" + b"abc\t" * 2)
+    said = report(job("pairs.tsv", "--skip-bad", "--dev", "pairs.tsv"))
+    assert "2 skipped" in said.splitlines()[0]
+    for words in (
+        "byte-order mark left out (1 line, first pairs.tsv:1)",
+        "CR LF",
+        "skipped: no TAB (1 line, first pairs.tsv:41)",
+        "character tokens, 10 kinds (the lines are single words",
+        "EncoderDecoder, ",
+        " parameters",
+        "MiB",
+        " ms an update",
+        "warning: 40 of the dev sources are also in the training data",
+    ):
+        assert words in said
+
+
+def test_the_report_counts_what_is_too_long(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    pairs.write_text(pairs.read_text() + f"{'a' * 20}\tb\n{'b' * 20}\tb\n")
+    write_pairs(tmp_path / "dev.tsv")
+    assert "2 pairs with a side of more than 10 tokens" in report(job(pairs, "--dev", "dev.tsv", "--max-length", 10))
+
+
+def test_auto_stands_for_a_score_that_the_model_has(tmp_path):
+    write_pairs(tmp_path / "pairs.tsv")
+    assert job("pairs.tsv").options.metric == "wer_percent"
+    assert job("pairs.tsv", "--target-tokens", "word").options.metric == "bleu"
+
+
+# Options that cannot be used: exit code 2 and a line that helps.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--out is missing"),
+        (["--out", "run"], "give files of pairs"),
+        (["--out", "run", "--dev", "pairs.tsv"], "write PAIRS before it"),
+        (["pairs.tsv", "--out", "pairs.tsv"], "cannot be made"),
+        (["pairs.tsv", "--out", "run", "--preset", "fst"], "did you mean fast?"),
+        (["pairs.tsv", "--out", "run", "--config", "none.toml"], "none.toml: No such file"),
+        (["--resume", "--out", "run"], "there is no run/config.toml"),
+        (["--resume"], "--out must name the folder of a run"),
+        (["pairs.tsv", "--out", "run", "--metric", "wer_percnt"], "did you mean wer_percent"),
+        (["pairs.tsv", "--out", "run", "--from", "none"], "none: no such file"),
+        (["pairs.tsv", "--out", "run", "--dev", "none"], "none: no such file"),
+        (["pairs.tsv", "--out", "run", "--max-length", "1"], "more than 1 tokens"),
+        (["pairs.tsv", "--out", "run", "--source-tokens", "bpe", "--vocabulary", "9"], "too small"),
+        (["pairs.tsv", "--out", "run", "--source", "pairs.tsv"], "give both"),
+        (["pairs.tsv", "--out", "run", "--optimizer.freeze", "encodr"], "did you mean encoder"),
+        (["pairs.tsv", "--out", "run", "--model.type", "transformer"], "known are"),
+    ],
+)
+def test_what_cannot_be_trained(fails, tmp_path, monkeypatch, words, message):
+    write_pairs(tmp_path / "pairs.tsv")
+    (tmp_path / "fast.toml").write_text("")
+    monkeypatch.setattr(options_module, "PRESETS", tmp_path)
+    assert message in fails("train", *words, *(() if "--from" in words else TINY))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.hiden", "3"], "--model.hidden"),
+        (["--updates", "many"], "--updates"),
+        (["--updates"], "--updates"),
+        (["--updates", "0"], "wanted 1 or more"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--batch-tokens", "0"], "--batch-tokens is 0"),
+        (["--model.cell", "grru"], "did you mean gru?"),
+        (["--model.hidden", "7"], "even number"),
+        (["--optimizer.scale", "encoder"], "NAME=FACTOR"),
+        (["--format", "csv"], "csv"),
+    ],
+)
+def test_wrong_options(run, words, message):
+    ran = run("train", "pairs.tsv", "--out", "run", *words)
+    assert ran.code == 2 and ran.out == ""
+    assert message in " ".join(ran.err.split()) and "Traceback" not in ran.err and "NoneType" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("updtes = 3", "my.toml: no option is called updtes; did you mean updates"),
+        ("updates = '3'", "my.toml: updates is '3'; wanted a whole number."),
+        ("updates = 0", "my.toml: training.updates is 0"),
+        ("skip_bad = 1", "wanted true or false"),
+        ("optimizer = 3", "wanted a table"),
+        ("[optimizer]\nclip = 'x'", "my.toml: optimizer: clip is 'x'; wanted a number."),
+        ("[optimizer]\nfreeze = 'encoder'", "wanted a list"),
+        ("[model]\ncell = 'grru'", "my.toml: model: cell: 'grru' is no cell"),
+        ("[model]\nhidden = 7", "my.toml: model: model.hidden is 7"),
+        ("split = 'word'", "split is 'word'"),
+        ("updates = ", "my.toml: not TOML"),
+        ("\udcff", "my.toml: not TOML"),
+    ],
+)
+def test_wrong_toml(fails, tmp_path, toml, message):
+    (tmp_path / "my.toml").write_text(toml, "utf-8", "surrogateescape")
+    assert message in fails("train", "pairs.tsv", "--out", "run", "--config", "my.toml")
+
+
+def test_the_command_line_goes_before_the_toml_before_the_preset(tmp_path, monkeypatch):
+    (tmp_path / "fast.toml").write_text("updates = 1\nepochs = 1\nseed = 7\n[model]\nhidden = 4\n")
+    (tmp_path / "my.toml").write_text("epochs = 2\nseed = 8\n")
+    monkeypatch.setattr(options_module, "PRESETS", tmp_path)
+    made = options_from(["p.tsv", "--preset", "fast", "--config", "my.toml", "--seed", "9", "--patience", "None"])
+    assert (made.updates, made.epochs, made.seed, made.model.hidden, made.patience) == (1, 2, 9, 4, None)
+
+
+def test_help_reads_well(run):
+    for command in ("train", "generate", "score", "evaluate", "embed", "inspect", "demo"):
+        ran = run(command, "--help")
+        assert ran.code == 0 and ran.err == ""
+        for noise in ("{None}", "[STR", "pyright", "noqa", "Annotated"):
+            assert noise not in ran.out
+    for words in ((), ("--help",), ("-h",)):
+        assert "seq2seq train pairs.tsv --out run" in run(*words).out
+    assert run("--version").out.strip()
+    assert "did you mean generate?" in run("genrate").err
+    assert run("genrate").code == run("generate").code == 2

@@ -1,0 +1,214 @@
+"""Cells and models of the user's, in files of their own, from the command line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import TINY, report, write_pairs
+
+import seq2seq
+from seq2seq.app.construct import model_class, options_of
+from seq2seq.app.names import class_name, named_class
+from seq2seq.app.user_code import find_class, name_of
+from seq2seq.errors import ConfigError
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def taught(file: str) -> str:
+    """The code that the README calls by this name."""
+    return next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if f"# {file}\n" in block)
+
+
+CELL = taught("my_cell.py")
+MODEL = '''
+"""A model with `start` and `step` only: the mean of the source's vectors, and the last token."""
+import jax
+import jax.numpy as jnp
+import seq2seq as s2s
+
+
+@s2s.module
+class MyModel(s2s.Model):
+    embed: s2s.Embedding
+    out: s2s.FF
+
+    @classmethod
+    def init(cls, key, vocabulary: int, width: int, names: tuple[str, ...] = (), sharp: float = 1.0):
+        a, b = jax.random.split(key)
+        return cls(embed=s2s.Embedding.init(a, vocabulary, width), out=s2s.FF.init(b, 2 * width, vocabulary))
+
+    def start(self, source, lengths):
+        mask = (jnp.arange(source.shape[0])[:, None] < lengths)[..., None]
+        return jnp.where(mask, self.embed(source), 0).sum(axis=0), jnp.zeros((source.shape[1], 1))
+
+    def step(self, memory, state, token):
+        return state + 1, s2s.Prediction(self.out(jnp.concatenate([memory, self.embed(token)], axis=-1)))
+'''
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return write_pairs(tmp_path / "pairs.tsv")
+
+
+def forget(stem: str) -> None:
+    """As if a new process began."""
+    found = [name for name in sys.modules if name.startswith(f"{stem}_")]
+    assert found
+    for name in found:
+        del sys.modules[name]
+
+
+def test_a_cell_of_ones_own_trains_and_is_loaded(run, fails, pairs, tmp_path):
+    (tmp_path / "my_cell.py").write_text(CELL)
+    words = ("--out", "run", *TINY, "--model.attention", "none", "--model.no-bidirectional", "--updates", 1)
+    ran = run("train", "pairs.tsv", *words, "--model.cell", "my_cell.py:Leaky")
+    assert ran.code == 0
+    assert 'cell = "my_cell.py:Leaky"' in (tmp_path / "run" / "config.toml").read_text()
+    message = fails("generate", "run", stdin=b"abc\n")
+    assert "Leaky" in message and "--types FILE.py:Leaky" in message
+    found = [
+        run("generate", "run", "--beam", 1, "--types", "my_cell.py:Leaky", stdin=b"abc\n"),
+        run("generate", "--types", "my_cell.py:Leaky", "run", "--beam", 1, stdin=b"abc\n"),
+    ]
+    cell = find_class("my_cell.py:Leaky")
+    python = seq2seq.load("run", types=[cell]).generate(["abc"], seq2seq.Decoding(beam=1))
+    forget("my_cell")
+    (tmp_path / "my_cell.py").unlink()
+    found.append(run("generate", "run", "--beam", 1, "--trust-code", stdin=b"abc\n"))
+    assert [one.code for one in found] == [0, 0, 0]
+    assert [one.out for one in found] == [f"{python[0]}\n"] * 3
+
+
+@pytest.mark.parametrize("base", ["(s2s.Model)", ""])
+def test_a_model_with_start_and_step_only(run, pairs, tmp_path, base):
+    (tmp_path / "my_model.py").write_text(MODEL.replace("(s2s.Model)", base))
+    named = ("--model.type", "my_model.py:MyModel")
+    words = ("train", "pairs.tsv", "--out", "run", *named, "--updates", 2, "--log-every", 1)
+    missing = run(*words)
+    assert missing.code == 2 and "--model.width" in missing.err
+    ran = run(*words, "--model.width", 5, "--model.names", "x", "y")
+    assert ran.code == 0 and "MyModel, " in ran.err
+    ran = run("generate", "run", "--types", "my_model.py:MyModel", "--nbest", 2, "--beam", 2, stdin=b"abc\n")
+    assert ran.code == 0 and len(ran.out.splitlines()) == 2
+    ran = run("evaluate", "run", "pairs.tsv", "--types", "my_model.py:MyModel", "--json", "--beam", 1)
+    assert ran.code == 0
+    if base:
+        forget("my_model")
+        assert run("train", "--resume", "--out", "run", "--updates", 3).code == 0
+        with np.load("run/model.npz") as found:
+            assert found["embed/table"].shape == (10, 5)
+        tuned = ("--out", "tuned", "--from", "run", "--types", "my_model.py:MyModel", "--updates", 1)
+        assert run("train", "pairs.tsv", *tuned).code == 0
+        assert (tmp_path / "tuned" / "code" / "my_model.py").exists()
+        assert "width = 5" in run("inspect", "tuned").out
+
+
+def test_the_model_that_the_readme_teaches(run, pairs, tmp_path):
+    (tmp_path / "my_model.py").write_text(taught("my_model.py"))
+    words = ("--out", "run", "--model.type", "my_model.py:Tiny", "--model.hidden", 8, "--updates", 1)
+    assert run("train", "pairs.tsv", *words).code == 0
+    (tmp_path / "input.txt").write_text("abc\nfed\n")
+    ran = run("generate", "run", "input.txt", "--types", "my_model.py:Tiny", "--beam", 1)
+    assert ran.code == 0 and len(ran.out.splitlines()) == 2
+
+
+def test_a_changed_file_is_another_run(run, fails, pairs, tmp_path):
+    (tmp_path / "my_model.py").write_text(MODEL)
+    words = ("--out", "run", "--model.type", "my_model.py:MyModel", "--model.width", 5)
+    assert run("train", "pairs.tsv", *words, "--updates", 2, "--log-every", 1).code == 0
+    forget("my_model")
+    (tmp_path / "my_model.py").write_text(MODEL.replace("state + 1", "state + 2"))
+    assert "source of MyModel was" in fails("train", "--resume", "--out", "run", "--updates", 3)
+
+
+def test_a_model_that_only_has_a_loss_is_judged_by_it(pairs, tmp_path):
+    loss = "    def loss(self, batch, key):\n        return s2s.Loss(self.out.w.sum() ** 2, batch.target_mask.sum())\n"
+    (tmp_path / "lossy.py").write_text(MODEL[: MODEL.index("    def start")] + loss)
+    made = job_of("lossy.py:MyModel", "--model.width", "5")
+    assert made.options.metric == "loss_nats_per_token"
+    assert set(made.evaluation(made.text_model.model)) == set(made.evaluation.names)
+    assert "MyModel" in report(made)
+
+
+def test_a_loss_that_is_no_loss(pairs, tmp_path):
+    text = (
+        MODEL[: MODEL.index("    def start")]
+        + "    def loss(self, batch, key):\n        return batch.target_mask.sum()\n"
+    )
+    (tmp_path / "scalar.py").write_text(text)
+    with pytest.raises(seq2seq.Seq2SeqError, match=r"MyModel.loss returned .*wanted Loss\(sum, count\)"):
+        job_of("scalar.py:MyModel", "--model.width", "5")
+
+
+def job_of(name: str, *words: str):
+    from seq2seq.app.commands.train import options_from
+    from seq2seq.app.prepare import make_folder, prepare
+
+    options = options_from(["pairs.tsv", "--out", "run", "--model.type", name, *words])
+    make_folder(options)
+    return prepare(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.py:MyModel", "x = (\n", "bad.py:1: "),
+        ("bad.py:MyModel", "import nothing_of_this_name", "importing it raised ModuleNotFoundError"),
+        ("bad.py:MyModel", MODEL.replace("MyModel", "MyModell"), "did you mean MyModell?"),
+        ("bad.py:MyModel", MODEL.replace("@s2s.module", ""), "decorate the class with @seq2seq.module"),
+        ("bad.py:MyModel", MODEL.replace("def init", "def make"), "a model needs `init(key, ...)`"),
+        ("bad.py:MyModel", MODEL.replace("    @classmethod\n", ""), "make it a @classmethod"),
+        (
+            "bad.py:MyModel",
+            MODEL.replace("def step", "def stp").replace("(s2s.Model)", ""),
+            "either `loss`, or `start`",
+        ),
+        ("bad.py:MyModel", MODEL.replace("width: int", "width"), "give the argument width a type"),
+        ("bad.py:MyModel", MODEL.replace("width: int", "width: 'Inte'"), "the annotation 'Inte' cannot be found"),
+        ("missing.py:MyModel", "", "missing.py: no such file"),
+        ("bad.py", "", "known are"),
+        ("bad:MyModel", "", "write it as my_file.py:MyClass"),
+    ],
+)
+def test_bad_files(fails, pairs, tmp_path, name, text, message):
+    (tmp_path / "bad.py").write_text(text)
+    assert message in fails("train", "pairs.tsv", "--out", "run", "--model.type", name, "--model.width", 3)
+
+
+def test_a_file_may_be_called_as_a_module_of_pythons(tmp_path):
+    (tmp_path / "json.py").write_text(MODEL)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "json.py").write_text(MODEL)
+    first, second = find_class("json.py:MyModel"), find_class("other/json.py:MyModel")
+    assert first is not second and first is find_class("json.py:MyModel")
+
+
+def test_code_is_trusted_only_where_there_is_some(fails, trained):
+    assert "--trust-code: there is no code in" in fails("generate", trained, "--trust-code")
+
+
+def test_names_of_classes_are_found_again(tmp_path):
+    for name in ("lstm", "gru", "cho-gru", "elman", "encoder-decoder"):
+        assert class_name(named_class(name)) == name
+    (tmp_path / "mine.py").write_text(CELL)
+    found = find_class("mine.py:Leaky")
+    assert name_of(found) == "mine.py:Leaky" and find_class(name_of(found)) is found
+    assert class_name(found) == "mine.py:Leaky"
+
+
+def test_the_options_of_a_model_are_the_arguments_of_its_init(tmp_path):
+    (tmp_path / "opts.py").write_text(MODEL)
+    made = options_of(model_class("opts.py:MyModel"))
+    assert {name: field.type for name, field in made.__dataclass_fields__.items()} == {  # pyright: ignore
+        "width": int,
+        "names": tuple[str, ...],
+        "sharp": float,
+    }
+    with pytest.raises(ConfigError):
+        model_class("lstmm")

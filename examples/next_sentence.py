@@ -7,6 +7,7 @@ All of it is plain JAX: `scan` is a drop-in for `jax.lax.scan`, `jax.grad` gives
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -60,7 +61,7 @@ def update(model, batch, key, lr):
 
 def main(text: str = RHYME, updates: int = 300) -> list[str]:
     lines = text.splitlines()
-    pairs = list(zip(lines, lines[1:], strict=False))
+    pairs = list(pairwise(lines))
     words = s2s.Tokenizer.train("word", lines)
     batches = s2s.Batches(s2s.Dataset.build(pairs, words, words), tokens=2000, seed=1, max_shapes=2)
     model = NextSentence.init(jax.random.key(1), words.size)
@@ -72,7 +73,7 @@ def main(text: str = RHYME, updates: int = 300) -> list[str]:
     model = NextSentence.load("next_sentence.npz")
     replies = []
     for line in lines[:3]:
-        ids = jnp.array(words.encode(line) + [s2s.END])
+        ids = jnp.array([*words.encode(line), s2s.END])
         found = s2s.beam(model, ids[:, None], jnp.array([len(ids)]), jnp.array([20]))
         replies.append(words.decode(found.tokens[0, 0].tolist()))
         print(f"> {line}\n  {replies[-1]}")

@@ -7,7 +7,16 @@ import random
 import jax
 import pytest
 
-from seq2seq import Batches, Dataset, Decoding, EncoderDecoder, EncoderDecoderConfig, OptimizerConfig, TextModel, Tokenizer
+from seq2seq import (
+    Batches,
+    Dataset,
+    Decoding,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    OptimizerConfig,
+    TextModel,
+    Tokenizer,
+)
 from seq2seq.app.text_model import TextSettings
 from seq2seq.nn.cells import GRU
 from seq2seq.training.optimizer import build

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from seq2seq.app.runtime import keep_compiled_programs
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 
 COMMANDS = {
@@ -66,6 +67,7 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         raise ConfigError(f"no command is called {words[0]}; {did_you_mean(words[0], COMMANDS)}")
+    keep_compiled_programs()
     command = importlib.import_module(f"seq2seq.app.commands.{words[0]}")
     return command.main(words[1:])
 

@@ -15,6 +15,7 @@ from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
+from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
@@ -209,7 +210,7 @@ def _fingerprint(data: Dataset, options: TrainOptions[Any]) -> Fingerprint:
         content["model.type"] = options.model_type
         content |= {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
     content |= {f"source of {cls.__name__}": source_hash(cls) for cls in user_classes(options)}
-    return Fingerprint(content, machine() | {"threads": str(options.threads or "all")})
+    return Fingerprint(content, machine() | {"threads": str(thread_count())})
 
 
 def user_classes(options: TrainOptions[Any]) -> list[type]:

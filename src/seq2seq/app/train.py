@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, make_folder, prepare, user_classes
 from seq2seq.app.user_code import copy_code
 from seq2seq.core.archive import atomic_write
-from seq2seq.errors import ConfigError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
 
 
@@ -57,20 +55,6 @@ def run_job(job: Job, folder: Path) -> Stopped:
     board = tensorboard(folder / "tensorboard")
     listeners = [ProgressBar(), JsonLog(folder / "log.jsonl"), *([board] if board else [])]
     return follow(events, listeners)
-
-
-def use_threads(count: int | None) -> None:
-    """Let JAX and the tokenizers use so many threads; to be called before either computes anything.
-
-    Raises:
-        ConfigError: fewer than one.
-    """
-    if count is not None and count < 1:
-        raise ConfigError(f"--threads is {count}; wanted 1 or more.")
-    if count is not None:
-        os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def say(text: str) -> None:

@@ -15,8 +15,9 @@ from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
-from seq2seq.app.train import run_job, use_threads
+from seq2seq.app.train import run_job
 from seq2seq.data import Pair, hold_out
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.examples import KJV_HELD_OUT, cmudict, kjv_pairs

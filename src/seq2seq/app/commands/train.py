@@ -13,7 +13,8 @@ from seq2seq.app.arguments import parse
 from seq2seq.app.construct import model_class, options_of
 from seq2seq.app.options import TrainOptions, from_files
 from seq2seq.app.plain import read_toml
-from seq2seq.app.train import run, use_threads
+from seq2seq.app.runtime import use_threads
+from seq2seq.app.train import run
 from seq2seq.errors import ConfigError
 
 

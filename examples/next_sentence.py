@@ -81,4 +81,4 @@ def main(text: str = RHYME, updates: int = 300) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(*(Path(file).read_text("utf-8") for file in sys.argv[1:2]))
+    main(Path(sys.argv[1]).read_text("utf-8") if len(sys.argv) > 1 else RHYME)

@@ -36,7 +36,7 @@ def keep_compiled_programs() -> None:
 
     Where JAX was told already (JAX_COMPILATION_CACHE_DIR), or the folder cannot be made, nothing is changed.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     folder = cache_folder() / "seq2seq" / "compiled"
     try:

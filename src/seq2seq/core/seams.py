@@ -7,7 +7,8 @@ Everything else may change; these are how people add cells and models:
 - a `Searchable` model generates, scores, joins ensembles, is embedded and served.
 
 Conventions. Sequences are time-major: (time, batch). Every leaf of a State or a Memory has the batch first, so a
-model is written as if for one token of each sentence. Ids: `PAD` 0, `UNKNOWN` 1, `BEGIN` 2, `END` 3.
+model is written as if for one token of each sentence. Arguments are passed by position: name them as you like. Ids:
+`PAD` 0, `UNKNOWN` 1, `BEGIN` 2, `END` 3.
 """
 
 from __future__ import annotations
@@ -90,15 +91,15 @@ class Cell(Protocol):
     """A recurrent cell: exactly `lax.scan`'s body, with a way to begin."""
 
     @classmethod
-    def init(cls, key: Key, input_size: int, hidden_size: int) -> Self:
+    def init(cls, key: Key, input_size: int, hidden_size: int, /) -> Self:
         """A fresh cell for inputs of width `input_size`."""
         ...
 
-    def initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int, /) -> State:
         """The state before the first input; every leaf is (batch, ...)."""
         ...
 
-    def step(self, state: State, x: Array) -> tuple[State, Array]:
+    def step(self, state: State, x: Array, /) -> tuple[State, Array]:
         """One time step: (state, (batch, input)) -> (state, (batch, hidden))."""
         ...
 
@@ -107,7 +108,7 @@ class Cell(Protocol):
 class Trainable(Protocol):
     """What trains."""
 
-    def loss(self, batch: BatchLike, key: Key | None) -> Loss:
+    def loss(self, batch: BatchLike, key: Key | None, /) -> Loss:
         """The loss of a batch; `key=None` is evaluation (no dropout), everywhere."""
         ...
 
@@ -116,11 +117,11 @@ class Trainable(Protocol):
 class Searchable(Protocol):
     """What generates, scores and is served. Search knows nothing else."""
 
-    def start(self, source: Array, lengths: Array) -> tuple[Memory, State]:
+    def start(self, source: Array, lengths: Array, /) -> tuple[Memory, State]:
         """Read the sources, (source, batch) ids with their (batch,) lengths."""
         ...
 
-    def step(self, memory: Memory, state: State, token: Array) -> tuple[State, Prediction]:
+    def step(self, memory: Memory, state: State, token: Array, /) -> tuple[State, Prediction]:
         """Read one target token of each sentence, (batch,), and predict the next."""
         ...
 
@@ -129,6 +130,6 @@ class Searchable(Protocol):
 class Encodable(Protocol):
     """What `embed` can use."""
 
-    def encode(self, source: Array, lengths: Array) -> Array:
+    def encode(self, source: Array, lengths: Array, /) -> Array:
         """One vector for each source: (batch, hidden)."""
         ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from numpy.typing import NDArray
 
 from seq2seq.core.module import module
 from seq2seq.core.seams import Key
@@ -56,7 +57,7 @@ class Embedding:
         """N(0, 1 / width), so that a vector has a norm of about 1."""
         return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5)
 
-    def __call__(self, ids: Array) -> Array:
+    def __call__(self, ids: Array | NDArray[Any]) -> Array:
         """(...) ids -> (..., width)."""
         return self.table[ids]
 

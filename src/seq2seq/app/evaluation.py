@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from seq2seq import metrics
-from seq2seq.app.text_model import Decoding, TextModel
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
 from seq2seq.data import Batch, Batches
 from seq2seq.errors import DataError

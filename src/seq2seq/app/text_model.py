@@ -13,19 +13,19 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.decoding import Decoding, decode
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
-from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Encodable, Searchable
+from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
-from seq2seq.data import Batches, Dataset, SourceBatch, Tokenizer, inference_batches, source_of_line
+from seq2seq.data import Batches, Dataset, Tokenizer, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
-from seq2seq.errors import ArchiveError, DataError, ModuleError, SearchError
+from seq2seq.errors import ArchiveError, DataError, ModuleError
 from seq2seq.models.model import model_of
-from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample, score
+from seq2seq.search import Hypotheses, score
 
 _TOKENS = 4096
 """Time steps of source and target in a batch that is scored."""
-_BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 _MAX_TEXT = 1_000_000
 """The longest text taken, in characters."""
 
@@ -55,30 +55,6 @@ class TextSettings:
         """
         times = np.maximum(1.0, lengths / self.source_longest)
         return np.where(lengths > 0, np.ceil((self.target_longest + 10) * times), 0).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How to generate."""
-
-    beam: int = 5
-    """Hypotheses kept at each step; 1 is greedy search."""
-    nbest: int = 1
-    """Outputs for each input."""
-    length_penalty: float = 1.0
-    """log p is divided by length to this power: 0 prefers short outputs, 1 compares nats per token."""
-    sample: bool = False
-    """Draw outputs by chance instead of searching for the likeliest."""
-    temperature: float = 1.0
-    """Sampling: below 1 keener on what is likely, above 1 more daring."""
-    top_k: int | None = None
-    """Sampling: draw among so many likeliest tokens only."""
-    top_p: float = 1.0
-    """Sampling: draw among the fewest likeliest tokens that have this probability together."""
-    seed: int = 1
-    """Sampling: the same seed draws the same outputs, line by line."""
-    batch: int = 64
-    """Inputs that are decoded together."""
 
 
 class Hypothesis(NamedTuple):
@@ -147,7 +123,7 @@ class TextModel:
         for batch in inference_batches(ids, batch=decoding.batch):
             lines = np.zeros(len(batch.lengths), np.uint32)
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
-            found = self._search(model, batch, decoding, lines, attention)
+            found = decode(model, batch, self.settings.limit(batch.lengths), lines, decoding, attention)
             for row, index in enumerate(batch.indices):
                 answers[kept[index]] = list(self._read(found, row, int(batch.lengths[row])))
         return answers
@@ -252,39 +228,6 @@ class TextModel:
             raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")
         return self.model
 
-    def _search(
-        self, model: Searchable, batch: SourceBatch, decoding: Decoding, lines: NDArray[Any], attention: bool
-    ) -> Hypotheses:
-        limit = self.settings.limit(batch.lengths)
-        rows = (model, batch.source, batch.lengths, limit)
-        longest = _rounded(int(limit.max()))
-        if decoding.sample:
-            options = SampleOptions(
-                samples=decoding.nbest,
-                temperature=decoding.temperature,
-                top_k=decoding.top_k,
-                top_p=decoding.top_p,
-                max_length=longest,
-                banned=_BANNED,
-                attention=attention,
-            )
-            found = sample(*rows, line_keys(decoding.seed, lines), options)
-        elif decoding.beam == 1 and decoding.nbest == 1:
-            found = greedy(*rows, longest, banned=_BANNED, attention=attention)
-        else:
-            found = beam(
-                *rows,
-                BeamOptions(
-                    size=decoding.beam,
-                    nbest=decoding.nbest,
-                    length_penalty=decoding.length_penalty,
-                    max_length=longest,
-                    banned=_BANNED,
-                    attention=attention,
-                ),
-            )
-        return jax.tree.map(np.asarray, found)
-
     def _read(self, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
         for place in range(found.tokens.shape[1]):
             log_probability = float(found.log_probabilities[row, place])
@@ -320,34 +263,6 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def check_decoding(decoding: Decoding) -> None:
-    """Refuse what cannot be searched for before any file is read.
-
-    Raises:
-        SearchError: an option that finds nothing.
-    """
-    if decoding.batch < 1:
-        raise SearchError(f"--batch is {decoding.batch}; wanted at least 1.")
-    if not 0 <= decoding.seed < 2**32:
-        raise SearchError(f"--seed is {decoding.seed}; wanted 0 to {2**32 - 1}.")
-    if decoding.sample:
-        SampleOptions(
-            samples=decoding.nbest, temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p
-        )
-    elif (decoding.temperature, decoding.top_k, decoding.top_p) != (1.0, None, 1.0):
-        raise SearchError("--temperature, --top-k and --top-p are for sampling: add --sample.")
-    elif decoding.nbest > decoding.beam:
-        raise SearchError(f"--nbest {decoding.nbest} needs --beam {decoding.nbest} or more; it is {decoding.beam}.")
-    else:
-        BeamOptions(size=decoding.beam, nbest=decoding.nbest, length_penalty=decoding.length_penalty)
-
-
 @jax.jit
 def _encode(model: Encodable, source: jax.Array, lengths: jax.Array) -> jax.Array:
     return model.encode(source, lengths)
-
-
-def _rounded(length: int) -> int:
-    """The next multiple of a power of two near an eighth of it, so that few lengths are compiled."""
-    step = 1 << max(3, length.bit_length() - 3)
-    return max(step, -(-length // step) * step)

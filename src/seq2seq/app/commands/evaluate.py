@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 import tyro
 
 from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import Files, PairOptions
-from seq2seq.app.text_model import Decoding, check_decoding
 from seq2seq.data import read_pairs
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, "evaluate", arguments)
     decoding = replace(options, nbest=1)
-    check_decoding(decoding)
+    decoding.check()
     text_model = options.load()
     corpus = read_pairs(options.files(options.pairs))
     evaluation = Evaluation(

@@ -12,7 +12,8 @@ from typing import Annotated
 import tyro
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
-from seq2seq.app.text_model import Decoding, Hypothesis, check_decoding
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.text_model import Hypothesis
 
 _LINES_AT_ONCE = 1024
 
@@ -33,7 +34,7 @@ class GenerateOptions(Decoding, ModelOptions):
 def main(arguments: Sequence[str]) -> int:
     """Generate."""
     options = parse(GenerateOptions, "generate", arguments)
-    check_decoding(options)
+    options.check()
     model = options.load()
     lines = iter(read_input(options.input))
     first = 0

@@ -1,0 +1,123 @@
+"""How to generate: the options, and the search that they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Searchable
+from seq2seq.data import SourceBatch
+from seq2seq.errors import SearchError
+from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample
+
+_BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to generate."""
+
+    beam: int = 5
+    """Hypotheses kept at each step; 1 is greedy search."""
+    nbest: int = 1
+    """Outputs for each input."""
+    length_penalty: float = 1.0
+    """log p is divided by length to this power: 0 prefers short outputs, 1 compares nats per token."""
+    sample: bool = False
+    """Draw outputs by chance instead of searching for the likeliest."""
+    temperature: float = 1.0
+    """Sampling: below 1 keener on what is likely, above 1 more daring."""
+    top_k: int | None = None
+    """Sampling: draw among so many likeliest tokens only."""
+    top_p: float = 1.0
+    """Sampling: draw among the fewest likeliest tokens that have this probability together."""
+    seed: int = 1
+    """Sampling: the same seed draws the same outputs, line by line."""
+    batch: int = 64
+    """Inputs that are decoded together."""
+
+    def check(self) -> None:
+        """Refuse what cannot be searched for, before any file is read.
+
+        Raises:
+            SearchError: an option that finds nothing, or that does not go with the others.
+
+        Example:
+            >>> Decoding(beam=2, nbest=3).check()
+            Traceback (most recent call last):
+            seq2seq.errors.SearchError: --nbest 3 needs --beam 3 or more; it is 2.
+        """
+        if self.batch < 1:
+            raise SearchError(f"--batch is {self.batch}; wanted at least 1.")
+        if not 0 <= self.seed < 2**32:
+            raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
+        if self.sample:
+            self.sampling(1, False)
+            return
+        if (self.temperature, self.top_k, self.top_p) != (1.0, None, 1.0):
+            raise SearchError("--temperature, --top-k and --top-p are for sampling: add --sample.")
+        if self.nbest > self.beam:
+            raise SearchError(f"--nbest {self.nbest} needs --beam {self.nbest} or more; it is {self.beam}.")
+        self.searching(1, False)
+
+    def sampling(self, max_length: int, attention: bool) -> SampleOptions:
+        """The options of `seq2seq.sample`."""
+        return SampleOptions(
+            samples=self.nbest,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            max_length=max_length,
+            banned=_BANNED,
+            attention=attention,
+        )
+
+    def searching(self, max_length: int, attention: bool) -> BeamOptions:
+        """The options of `seq2seq.beam`."""
+        return BeamOptions(
+            size=self.beam,
+            nbest=self.nbest,
+            length_penalty=self.length_penalty,
+            max_length=max_length,
+            banned=_BANNED,
+            attention=attention,
+        )
+
+
+def decode(
+    model: Searchable,
+    batch: SourceBatch,
+    limit: NDArray[np.int32],
+    lines: NDArray[Any],
+    decoding: Decoding,
+    attention: bool = False,
+) -> Hypotheses:
+    """The hypotheses of a batch, as NumPy arrays.
+
+    Args:
+        model: anything with `start` and `step`.
+        batch: the sources.
+        limit: (batch,) the most tokens to generate for each, the end counted.
+        lines: (batch,) the line number of each, on which what is drawn for it depends.
+        decoding: how.
+        attention: whether to keep the model's attention.
+    """
+    rows = (model, batch.source, batch.lengths, limit)
+    longest = _rounded(int(limit.max()))
+    if decoding.sample:
+        found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention))
+    elif decoding.beam == 1 and decoding.nbest == 1:
+        found = greedy(*rows, longest, banned=_BANNED, attention=attention)
+    else:
+        found = beam(*rows, decoding.searching(longest, attention))
+    return jax.tree.map(np.asarray, found)
+
+
+def _rounded(length: int) -> int:
+    """The next multiple of a power of two near an eighth of it, so that few lengths are compiled."""
+    step = 1 << max(3, length.bit_length() - 3)
+    return max(step, -(-length // step) * step)

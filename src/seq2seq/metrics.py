@@ -11,60 +11,31 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from rapidfuzz.distance import Levenshtein
 
-from seq2seq.errors import ConfigError, DataError, did_you_mean
+from seq2seq.errors import DataError
 
 References: TypeAlias = Sequence[Sequence[str]]
 Split: TypeAlias = Callable[[str], Sequence[str]]
 
 
 class Metric(NamedTuple):
-    """A number that training can watch.
+    """A number that training can watch: how people read it, and which of two values is better."""
 
-    Attributes:
-        name: as `--metric` and `evaluate --json` call it.
-        better: whether a higher or a lower value is better.
-        meaning: one line for the help text.
-    """
-
-    name: str
+    label: str
     better: Literal["higher", "lower"]
-    meaning: str
-
-    def improves(self, new: float, old: float | None) -> bool:
-        """Whether `new` is better than `old`; anything is better than None, and NaN is better than nothing.
-
-        Example:
-            >>> metric("bleu").improves(31.0, 30.0), metric("wer_percent").improves(31.0, 30.0)
-            (True, False)
-        """
-        if old is None:
-            return new == new
-        return new > old if self.better == "higher" else new < old
 
 
-METRICS: dict[str, Metric] = {
-    one.name: one
-    for one in (
-        Metric("loss_nats_per_token", "lower", "mean of -ln p(token), end tokens counted"),
-        Metric("perplexity", "lower", "exp of the loss in nats/token"),
-        Metric("exact_match_percent", "higher", "items whose output equals a reference"),
-        Metric("wer_percent", "lower", "items whose output equals no reference (wrong lines)"),
-        Metric("token_error_rate_percent", "lower", "edit distance to the closest reference, of its length"),
-        Metric("bleu", "higher", "corpus BLEU, 0 to 100"),
-        Metric("chrf", "higher", "corpus chrF2, 0 to 100"),
-    )
+METRICS = {
+    "loss_nats_per_token": Metric("loss, nats/token", "lower"),
+    "perplexity": Metric("perplexity", "lower"),
+    "shuffled_loss_nats_per_token": Metric("loss behind other sources, nats/token", "higher"),
+    "listening_nats_per_token": Metric("what the source is worth, nats/token", "higher"),
+    "exact_match_percent": Metric("exact match, % of items", "higher"),
+    "wer_percent": Metric("wrong lines (WER), % of items", "lower"),
+    "token_error_rate_percent": Metric("token errors, %", "lower"),
+    "bleu": Metric("BLEU", "higher"),
+    "chrf": Metric("chrF", "higher"),
 }
-
-
-def metric(name: str) -> Metric:
-    """The metric of a name.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if name not in METRICS:
-        raise ConfigError(f"no metric is called {name!r}; {did_you_mean(name, METRICS)}")
-    return METRICS[name]
+"""By the name that `--metric` and `evaluate --json` use."""
 
 
 def group(pairs: Iterable[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

@@ -161,3 +161,8 @@ def test_output_is_utf_8_whatever_the_system(trained: Path):
     ran = subprocess.run(command, input="\u3000".encode(), env=environment, capture_output=True, timeout=100)
     assert ran.returncode == 0 and json.loads(ran.stdout.decode("utf-8"))["input"] == "\u3000"
     assert b"\\u3000" not in ran.stdout
+
+
+def test_an_over_long_line_is_one_line_of_error(fails, trained):
+    message = fails("generate", trained, stdin=b"abc\n" + b"a" * 100_000 + b"\n")
+    assert message.startswith("standard input:2: ")

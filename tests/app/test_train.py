@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import tomllib
+from pathlib import Path
 
 import pytest
 from command_line import LAST, TINY, assert_same_weights, job, report, write_pairs
@@ -137,7 +139,7 @@ def test_the_report_tells_what_was_read_and_chosen(tmp_path):
     pairs = write_pairs(tmp_path / "pairs.tsv")
     pairs.write_bytes(b"\xef\xbb\xbf" + pairs.read_bytes().replace(b"\n", b"\r\n") + b"no tab\r\n" + b"abc\t" * 2)
     said = report(job("pairs.tsv", "--skip-bad", "--dev", "pairs.tsv"))
-    assert "2 skipped" in said.splitlines()[0]
+    assert "4 skipped" in said.splitlines()[0]  # two in each of the files
     for words in (
         "byte-order mark left out (1 line, first pairs.tsv:1)",
         "CR LF",
@@ -147,7 +149,7 @@ def test_the_report_tells_what_was_read_and_chosen(tmp_path):
         " parameters",
         "MiB",
         " ms an update",
-        "warning: 40 of the dev sources are also in the training data",
+        "warning: 40 of the dev pairs have a line that is also in the training data",
     ):
         assert words in said
 
@@ -223,7 +225,7 @@ def test_wrong_options(run, words, message):
     [
         ("updtes = 3", "my.toml: no option is called updtes; did you mean updates"),
         ("updates = '3'", "my.toml: updates is '3'; wanted a whole number."),
-        ("updates = 0", "my.toml: training.updates is 0"),
+        ("updates = 0", "my.toml: --updates is 0"),
         ("skip_bad = 1", "wanted true or false"),
         ("optimizer = 3", "wanted a table"),
         ("[optimizer]\nclip = 'x'", "my.toml: optimizer: clip is 'x'; wanted a number."),
@@ -259,3 +261,23 @@ def test_help_reads_well(run):
     assert run("--version").out.strip()
     assert "did you mean generate?" in run("genrate").err
     assert run("genrate").code == run("generate").code == 2
+
+
+@pytest.mark.parametrize("change", [["--batch-tokens", "50"], ["--dev", "other.tsv"]])
+def test_a_resume_of_another_run_is_refused(fails, trained, change):
+    shutil.copytree(trained, "run")
+    write_pairs(Path("other.tsv"), 5)
+    assert "this is not the run that was saved" in fails("train", "--resume", "--out", "run", *change)
+
+
+def test_a_model_without_checkpoints_is_not_overwritten(fails, trained):
+    Path("run").mkdir()
+    shutil.copy(trained / "model.npz", "run")
+    assert "holds a run already" in fails("train", write_pairs(Path("pairs.tsv")), "--out", "run")
+
+
+def test_two_spaces_between_symbols_are_one():
+    lines = [f"{source}\ta  b\n" for source in ("ab", "cd", "ef", "gh") * 10]
+    Path("pairs.tsv").write_text("".join(lines), "utf-8")
+    evaluation = job("pairs.tsv", "--target-tokens", "symbols").evaluation
+    assert {evaluation._read(target) for _, target in evaluation.pairs} == {"a b"}

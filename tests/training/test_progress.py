@@ -65,7 +65,7 @@ def test_progress_of_another_version_is_named():
     "values", [{"updates": 0}, {"minutes": -1}, {"average": 1}, {"patience": 0}, {"log_every": 0}, {"epochs": 0}]
 )
 def test_a_value_out_of_range_is_named(values):
-    with pytest.raises(ConfigError, match=f"training.{next(iter(values))}"):
+    with pytest.raises(ConfigError, match="--" + next(iter(values)).replace("_", "-")):
         TrainingConfig(**values)
 
 

@@ -14,6 +14,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from seq2seq.app.names import class_name, named_class
 from seq2seq.app.options import Types
+from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import classes_of, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
@@ -21,7 +22,7 @@ from seq2seq.data.lines import read_lines
 from seq2seq.errors import ConfigError, DataError
 
 T = TypeVar("T")
-_MAX_LINE = 1_000_000
+_MAX_LINE = 20_000
 ModelPath: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
 Input: TypeAlias = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[INPUT]")]
 
@@ -39,6 +40,7 @@ class ModelOptions:
 
     def load(self) -> TextModel:
         """The model."""
+        use_threads()
         types = classes_of(self.types)
         if self.trust_code:
             types += trusted_classes(model_file(self.model).parent)

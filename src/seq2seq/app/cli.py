@@ -1,4 +1,4 @@
-"""The command line: `seq2seq COMMAND`. Each command is imported only when it is called, so that help comes at once."""
+"""The command line: `seq2seq COMMAND`. Each command is a module of `commands/`, imported when it is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seq2seq.app.runtime import keep_compiled_programs
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 
 COMMANDS = {
@@ -54,6 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python would complain again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        if debug:
+            raise
+        print(f"error: out of memory; a smaller --batch-tokens, --batch or --beam needs less. {error}", file=sys.stderr)
+        return 2
 
 
 def _run(words: list[str]) -> int:
@@ -67,7 +76,6 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         raise ConfigError(f"no command is called {words[0]}; {did_you_mean(words[0], COMMANDS)}")
-    keep_compiled_programs()
     command = importlib.import_module(f"seq2seq.app.commands.{words[0]}")
     return command.main(words[1:])
 

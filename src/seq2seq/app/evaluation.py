@@ -58,7 +58,7 @@ class Evaluation:
             shuffled = _mean_loss(model, self._shuffled_batches)
             scores |= {"shuffled_loss_nats_per_token": shuffled, "listening_nats_per_token": shuffled - loss}
         if isinstance(model, Searchable):
-            sources, references = metrics.group(self.pairs)
+            sources, references = metrics.group((source, self._read(target)) for source, target in self.pairs)
             # The reader of the pairs has rewritten these sources already, if the format asks for that.
             settings = replace(self.text_model.settings, format="tsv")
             outputs = replace(self.text_model, model=model, settings=settings).generate(sources, self.decoding)
@@ -71,9 +71,18 @@ class Evaluation:
         return _OF_LOSS + (_OF_OUTPUTS if isinstance(self.text_model.model, Searchable) else ())
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the pairs as ids."""
+        return self.text_model.dataset(self.pairs).fingerprint
+
+    @property
     def items(self) -> int:
         """Distinct sources."""
         return len({pair[0] for pair in self.pairs})
+
+    def _read(self, target: str) -> str:
+        """A target as the tokenizer can say it: where spaces part tokens, two spaces are one."""
+        return " ".join(target.split()) if self.text_model.target_tokenizer.kind in ("word", "symbols") else target
 
     def _split(self, text: str) -> Sequence[str]:
         """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""

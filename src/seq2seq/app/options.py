@@ -120,6 +120,7 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     model: M = field(default_factory=EncoderDecoderConfig)  # pyright: ignore[reportAssignmentType]
     """What the model is made of."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How parameters follow gradients."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ from seq2seq.core.archive import atomic_write
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
 from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
+from seq2seq.data.holdout import lines_of
 from seq2seq.errors import ArchiveError, ConfigError
 from seq2seq.training import Fingerprint, machine
 from seq2seq.training.checkpoint import Checkpoints
@@ -58,8 +59,8 @@ class _Side(NamedTuple):
     why: str
 
 
-def prepare(options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | None = None) -> Job:
-    """Make a job of the options, and of `given` (train, dev) pairs in the place of files.
+def prepare(options: TrainOptions[Any]) -> Job:
+    """Make a job of the options.
 
     Raises:
         DataError: the pairs cannot be read or used.
@@ -67,7 +68,7 @@ def prepare(options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | N
         ArchiveError: the model to begin with cannot be read.
     """
     cls = model_class(options.model_type)
-    corpus, dev, report = _pairs(options, given)
+    corpus, dev, report = _pairs(options)
     began_with = _began_with(options)
     source, target = _tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
     data = Dataset.build(corpus.pairs, source.tokenizer, target.tokenizer, max_length=options.max_length)
@@ -100,37 +101,33 @@ def prepare(options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | N
         evaluation=evaluation,
         options=options,
         report=report + cost_lines(model, batches),
-        fingerprint=_fingerprint(data, options),
+        fingerprint=_fingerprint(data, evaluation.fingerprint, options),
     )
 
 
-def _pairs(
-    options: TrainOptions[Any], given: tuple[list[Pair], list[Pair]] | None
-) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
+def _pairs(options: TrainOptions[Any]) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
     """The pairs to train on, the pairs to measure on, and what to say of them."""
-    if given is not None:
-        train, dev = given
-        return Corpus(train), dev, [("pairs", f"{len(train):,} to train on, {len(dev):,} held out")]
     if options.dev and not (options.pairs or options.source or options.target):
         raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
     corpus = read_pairs(options.files(options.pairs))
+    skipped = sum(corpus.skipped.values())
     dev_files = options.dev_files()
     if dev_files is None:
         held = hold_out(corpus, seed=options.seed)
         train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
     else:
         found = read_pairs(dev_files)
-        train, dev, notes = corpus.pairs, found.pairs, [*corpus.notes, *found.notes, *_overlap(corpus.pairs, found)]
-    skipped = sum(corpus.skipped.values())
+        train, dev, notes = corpus.pairs, found.pairs, [*corpus.notes, *found.notes, *_overlap(corpus, found)]
+        skipped += sum(found.skipped.values())
     report = [("pairs", f"{len(train):,} to train on, {len(dev):,} to measure on, {skipped:,} skipped")]
     return replace(corpus, pairs=train), dev, report + [("", note) for note in notes]
 
 
-def _overlap(train: Sequence[Pair], dev: Corpus) -> list[str]:
-    """A warning where dev sources also stand in the training data."""
-    known = {pair.source for pair in train}
-    shared = sum(pair.source in known for pair in dev.pairs)
-    return [f"warning: {shared:,} of the dev sources are also in the training data"] if shared else []
+def _overlap(train: Corpus, dev: Corpus) -> list[str]:
+    """A warning where dev lines also stand in the training data: sources, and targets too where lines follow lines."""
+    known = set(lines_of(train.pairs, train.next_sentence))
+    shared = sum(not known.isdisjoint(lines_of([pair], train.next_sentence)) for pair in dev.pairs)
+    return [f"warning: {shared:,} of the dev pairs have a line that is also in the training data"] if shared else []
 
 
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:
@@ -202,8 +199,8 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
     return build_model(cls, key, sizes, options.model)
 
 
-def _fingerprint(data: Dataset, options: TrainOptions[Any]) -> Fingerprint:
-    content = {"data": data.fingerprint}
+def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerprint:
+    content = {"data": data.fingerprint, "dev data": dev, "batch_tokens": str(options.batch_tokens)}
     if options.from_model is not None:
         content["from"] = options.from_model
     else:
@@ -236,13 +233,15 @@ def make_folder(options: TrainOptions[Any]) -> Path:
     if not options.out:
         raise ConfigError("--out is missing: name the folder of the run.")
     folder = Path(options.out)
-    if not options.resume and (found := Checkpoints(folder / "checkpoints").paths()):
-        raise ConfigError(
-            f"{folder}: holds a run already, saved at {found[0].stem}; go on with it by --resume, or choose another "
-            "--out."
-        )
+    if not options.resume and holds_run(folder):
+        raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     return folder
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether there is anything in the folder that a new run would overwrite."""
+    return bool(Checkpoints(folder / "checkpoints").paths()) or (folder / "model.npz").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -11,41 +13,27 @@ import jax
 from seq2seq.errors import ConfigError
 
 
-def use_threads(count: int | None) -> None:
-    """Let JAX and the tokenizers use so many threads; to be called before either computes anything.
+def use_threads(count: int | None = None) -> None:
+    """Let JAX and the tokenizers use so many threads (None: all); to be called before either computes anything.
+
+    What JAX compiles is kept in the user's cache folder, so that the second run of a command begins at once; where JAX
+    was told of a folder already (JAX_COMPILATION_CACHE_DIR), or none can be made, nothing is changed.
 
     Raises:
         ConfigError: fewer than one.
     """
-    if count is None:
-        return
-    if count < 1:
-        raise ConfigError(f"--threads is {count}; wanted 1 or more.")
-    os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    if count is not None:
+        if count < 1:
+            raise ConfigError(f"--threads is {count}; wanted 1 or more.")
+        os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    _keep_compiled_programs()
 
 
 def thread_count() -> int:
     """The threads that computations may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def keep_compiled_programs() -> None:
-    """Keep what JAX compiles in the user's cache folder, so that the second run of a command begins at once.
-
-    Where JAX was told already (JAX_COMPILATION_CACHE_DIR), or the folder cannot be made, nothing is changed.
-    """
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return
-    folder = cache_folder() / "seq2seq" / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def cache_folder() -> Path:
@@ -57,3 +45,27 @@ def cache_folder() -> Path:
             return Path.home() / "Library" / "Caches"
         case _:
             return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _keep_compiled_programs() -> None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return
+    folder = cache_folder() / "seq2seq" / f"compiled-{_processor()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+    """A short name for what programs are compiled for: a home folder may be shared between unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        features = platform.processor()
+    told = f"{platform.machine()} {features} {thread_count()} {jax.__version__}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]

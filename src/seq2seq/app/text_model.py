@@ -26,7 +26,7 @@ from seq2seq.search import Hypotheses, score
 
 _TOKENS = 4096
 """Time steps of source and target in a batch that is scored."""
-_MAX_TEXT = 1_000_000
+_MAX_TEXT = 20_000
 """The longest text taken, in characters."""
 
 
@@ -129,11 +129,16 @@ class TextModel:
         return answers
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """log p(target | source) of each pair, in nats, the end counted."""
-        return [sum(scores) for _, scores in self.token_scores(pairs)]
+        """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
+        sources = self._sources([source for source, _ in pairs])
+        targets = [target for _, target in pairs]
+        return [sum(scores) for _, scores in self.token_scores(list(zip(sources, targets, strict=True)))]
 
     def token_scores(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[str], list[float]]]:
-        """The target tokens of each pair, the end included, and the log-probability of each, in nats."""
+        """The target tokens of each pair, the end included, and the log-probability of each, in nats.
+
+        The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
+        """
         model = self._searchable()
         if not pairs:
             return []
@@ -232,7 +237,7 @@ class TextModel:
         for place in range(found.tokens.shape[1]):
             log_probability = float(found.log_probabilities[row, place])
             if place and math.isinf(log_probability):
-                return  # fewer hypotheses than asked for
+                continue  # fewer hypotheses than asked for
             length = int(found.lengths[row, place])
             ids = found.tokens[row, place, :length].tolist()
             attention = None if found.attention is None else found.attention[row, place, :length, :source_length]

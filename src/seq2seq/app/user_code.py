@@ -64,8 +64,9 @@ def trusted_classes(run: Path) -> list[type]:
         raise ConfigError(f"--trust-code: there is no code in {run / 'code'}; name the class by --types FILE.py:CLASS.")
     found: list[type] = []
     for file in files:
-        values: list[Any] = list(vars(_import(file)).values())
-        found += [value for value in values if isinstance(value, type) and is_module(value)]
+        imported = _import(file)
+        values: list[Any] = [value for value in vars(imported).values() if isinstance(value, type)]
+        found += [value for value in values if is_module(value) and value.__module__ == imported.__name__]
     return found
 
 

@@ -15,6 +15,7 @@ from seq2seq.data.tokenizer import BEGIN, END, PAD
 from seq2seq.errors import ConfigError
 
 Rows = NDArray[np.int64]
+_MOST_STEPS = 32_768
 
 
 class Batch(NamedTuple):
@@ -168,8 +169,9 @@ class SourceBatch(NamedTuple):
 def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> Iterator[SourceBatch]:
     """Sources (ids without begin and end) sorted by length into batches of few static shapes.
 
-    All batches have the same number of rows: `batch`, or for fewer sources the next power of two. The time steps are
-    rounded up to 16, 32, 64, ..., so that any input meets few shapes.
+    Batches have `batch` rows, or for fewer sources the next power of two; where sources are so long that a batch would
+    have more than 32,768 time steps, fewer. The time steps are rounded up to 16, 32, 64, ..., so that any input meets
+    few shapes.
 
     Example:
         >>> answers = [""] * 3
@@ -184,14 +186,24 @@ def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> I
     steps = np.array([len(ids) + 1 for ids in sources], np.int64)
     order = np.argsort(steps, kind="stable")
     size = min(batch, 1 << max(0, len(sources) - 1).bit_length())
-    for start in range(0, len(order), size):
-        indices = order[start : start + size]
-        source = np.full((_on_grid(int(steps[indices[-1]])), size), PAD, np.int32)
-        lengths = np.zeros(size, np.int32)
+    start = 0
+    while start < len(order):
+        rows = _rows(steps[order[start : start + size]], size)
+        indices = order[start : start + rows]
+        source = np.full((_on_grid(int(steps[indices[-1]])), rows), PAD, np.int32)
+        lengths = np.zeros(rows, np.int32)
         for row, index in enumerate(indices):
             lengths[row] = steps[index]
             source[: steps[index], row] = [*sources[index], END]
         yield SourceBatch(indices, source, lengths)
+        start += rows
+
+
+def _rows(steps: NDArray[np.int64], size: int) -> int:
+    """How many of the next sources, of ascending lengths, go into a batch: `size`, halved until they fit."""
+    while size > 1 and size * _on_grid(int(steps[:size][-1])) > _MOST_STEPS:
+        size //= 2
+    return size
 
 
 def _on_grid(steps: int) -> int:

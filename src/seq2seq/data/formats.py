@@ -42,6 +42,8 @@ def parse_sigmorphon(line: str) -> Pair:
         raise BadLineError("not three columns", f"{len(columns)} where lemma TAB features TAB form has 3")
     if not all(columns):
         raise BadLineError("empty side", "lemma, features and form must each hold text")
+    if _FEATURES.fullmatch(columns[2]) and not _FEATURES.fullmatch(columns[1]):
+        raise BadLineError("columns in another order", "features last; write lemma TAB features TAB form")
     return Pair(inflection_source(columns[0], columns[1]), columns[2])
 
 

@@ -96,8 +96,8 @@ def _by_source(pairs: list[Pair], wanted: int, rng: np.random.Generator) -> tupl
 
 def _without_leaks(train: list[Pair], dev: list[Pair], both_sides: bool, how: str) -> Holdout:
     """Leave out of dev what also occurs in training: a verse that stands in two books tells nothing when held out."""
-    seen = set(_lines(train, both_sides))
-    clean = [pair for pair in dev if not seen.intersection(_lines([pair], both_sides))]
+    seen = set(lines_of(train, both_sides))
+    clean = [pair for pair in dev if not seen.intersection(lines_of([pair], both_sides))]
     if not train or not clean:
         few = "nothing would be left to train on" if not train else "every held-out line also occurs in training"
         raise DataError(f"cannot hold out dev pairs: {few}; give more pairs, or a file of dev pairs with --dev.")
@@ -107,5 +107,6 @@ def _without_leaks(train: list[Pair], dev: list[Pair], both_sides: bool, how: st
     return Holdout(train, clean, notes)
 
 
-def _lines(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:
+def lines_of(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:
+    """The sources of pairs, and with `both_sides` their targets."""
     return (line for pair in pairs for line in (pair[:2] if both_sides else pair[:1]))

@@ -66,7 +66,7 @@ resume with what the run began with, or begin a new run.
 
 def machine() -> dict[str, str]:
     """The versions and the hardware that decide about the last bit. The threads are the caller's to add."""
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "optax")}
+    versions = {name: importlib.metadata.version(name) for name in ("seq2seq-jax", "jax", "jaxlib", "numpy", "optax")}
     device = jax.devices()[0]
     return versions | {"device": device.device_kind, "processor": platform.machine()}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from seq2seq.errors import ConfigError, did_you_mean
+from seq2seq.metrics import METRICS
 
 Cost: TypeAlias = tuple[float, float]
 """A dev score as it is compared, less being better: see `TrainingConfig.cost`."""
-_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "error")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,6 @@ class TrainingConfig:
     """Updates from one evaluation on the dev set to the next. None: once an epoch, but 200 at least, 1000 at most."""
     metric: str = "loss"
     """The dev score that says which model is best, and when to stop."""
-    best: Literal["auto", "lowest", "highest"] = "auto"
-    """Which value of the metric is best. auto: the lowest if its name says loss, perplexity, wer or error."""
     patience: int | None = 10
     """Stop after this many evaluations in a row that were not the best so far. None: never."""
     average: int = 0
@@ -56,18 +54,17 @@ class TrainingConfig:
         for name, least in (("updates", 1), ("epochs", 1), ("minutes", 0), ("evaluate_every", 1), ("patience", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ConfigError(f"training.{name} is {value}; wanted {least} or more.")
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} is {value}; wanted {least} or more.")
         if self.average < 0 or self.average == 1:
-            raise ConfigError(f"training.average is {self.average}; wanted 0 (off), or 2 or more models to average.")
+            raise ConfigError(f"--average is {self.average}; wanted 0 (off), or 2 or more models to average.")
         if self.log_every < 1 or self.save_minutes < 0:
-            raise ConfigError("training.log_every must be 1 or more and training.save_minutes 0 or more.")
+            raise ConfigError("--log-every must be 1 or more and --save-minutes 0 or more.")
 
     @property
     def lowest(self) -> bool:
-        """Whether the lowest value of the metric is best."""
-        if self.best == "auto":
-            return any(word in self.metric for word in _LOWER_IS_BETTER)
-        return self.best == "lowest"
+        """Whether the lowest value of the metric is best; so it is of one that `seq2seq.metrics` does not know."""
+        return self.metric not in METRICS or METRICS[self.metric].better == "lower"
 
     def cost(self, scores: Mapping[str, float]) -> Cost:
         """What is to be least: the metric, negated if its highest value is best; among equals the loss.

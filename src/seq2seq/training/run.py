@@ -66,7 +66,7 @@ class Run:
         """
         training = self.training
         content = {f"optimizer.{name}": str(value) for name, value in asdict(self.optimizer).items()}
-        content |= {f"training.{name}": str(getattr(training, name)) for name in ("seed", "metric", "best", "average")}
+        content |= {f"training.{name}": str(getattr(training, name)) for name in ("seed", "metric", "average")}
         content["training.evaluate_every"] = str(training.cadence(batches))
         if self.optimizer.schedule == "cosine":
             content["training.updates"] = str(training.last_update(batches))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +14,14 @@ import tyro
 from seq2seq.app.arguments import parse
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.preflight import render
-from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.prepare import holds_run, make_folder
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
-from seq2seq.app.train import run_job
+from seq2seq.app.train import run
 from seq2seq.data import Pair, hold_out
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.examples import KJV_HELD_OUT, cmudict, kjv_pairs
+from seq2seq.metrics import group
 from seq2seq.models.encoder_decoder import EncoderDecoderConfig
 from seq2seq.nn.cells import GRU
 
@@ -30,7 +31,7 @@ README_2015 = (
     "the house is on fire",
 )
 """The two inputs that the README of 2015 shows, with its replies."""
-_DEV, _SHOWN = 500, 5
+_DEV = 500
 
 
 @dataclass(frozen=True)
@@ -56,37 +57,29 @@ def main(arguments: Sequence[str]) -> int:
     """Train and show."""
     options = parse(DemoOptions, "demo", arguments)
     use_threads(options.threads)
-    show = _kjv if options.name == "kjv" else _g2p
-    return show(_train_options(options))
+    demo = _kjv if options.name == "kjv" else _g2p
+    return demo(options, _free(Path(options.out or f"demo-{options.name}")))
 
 
-def _train_options(options: DemoOptions) -> TrainOptions[Any]:
-    folder = _free(options.out or f"demo-{options.name}")
-    common: dict[str, Any] = {"out": folder, "minutes": options.minutes, "seed": options.seed, "patience": None}
-    if options.name == "kjv":
-        # For three minutes: many small updates, no regularisation, and attention outside the loop.
-        model = EncoderDecoderConfig(
-            cell=GRU, hidden=256, embedding=128, input_feeding=False, dropout=0.0, label_smoothing=0.0
-        )
-        text: dict[str, Any] = {"vocabulary": 4000, "max_length": 80, "batch_tokens": 1024}
-        return TrainOptions(**common, **text, model=model, metric="loss_nats_per_token", evaluate_every=1000)
-    return TrainOptions(**common, model=EncoderDecoderConfig(hidden=256), evaluate_every=500)
-
-
-def _free(folder: str) -> str:
+def _free(folder: Path) -> Path:
     """`folder`, or the first of folder-2, folder-3, ... that holds no run: a demo never spoils another."""
-    name, number = folder, 1
-    while (Path(name) / "checkpoints").exists():
-        number += 1
-        name = f"{folder}-{number}"
-    return name
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(free for free in chain([folder], numbered) if not holds_run(free))
 
 
-def _kjv(options: TrainOptions[Any]) -> int:
+def _kjv(options: DemoOptions, folder: Path) -> int:
     train, dev, _ = kjv_pairs()
     print("The King James Bible: given a verse, what is the next? In 2015 this took a night.")
     print(f"Held out whole, never seen in training: {', '.join(KJV_HELD_OUT)}.\n")
-    model = _run(options, train, dev)
+    # For three minutes: many small updates, no regularisation, and attention outside the loop.
+    small = EncoderDecoderConfig(
+        cell=GRU, hidden=256, embedding=128, input_feeding=False, dropout=0.0, label_smoothing=0.0
+    )
+    chosen = {"model": small, "metric": "loss_nats_per_token", "evaluate_every": 1000}
+    chosen |= {"vocabulary": 4000, "max_length": 80, "batch_tokens": 1024}
+    if not _train(options, folder, train, dev, chosen):
+        return 130
+    model = TextModel.load(folder)
     verses = [dev[int(i)].source for i in np.linspace(0, len(dev) - 1, 3)]
     print("\nReplies, to the two inputs of the 2015 README and to three held-out verses:\n")
     for text, reply in zip([*README_2015, *verses], model.generate([*README_2015, *verses]), strict=True):
@@ -94,45 +87,50 @@ def _kjv(options: TrainOptions[Any]) -> int:
     scores = _listening(model, dev)
     print(f"Dev loss with the true source      {scores['loss_nats_per_token']:.3f} nats/token")
     print(f"Dev loss with a shuffled source    {scores['shuffled_loss_nats_per_token']:.3f} nats/token")
-    print(
-        f"So the source is worth {scores['listening_nats_per_token']:.3f} nats/token: in a few minutes replies are "
-        "grammatical but\ngeneric, as in 2015. More minutes, and clauses for verses, help.\n"
-    )
-    _next(options, '"and god said, let there be light"')
+    print(f"So the source is worth             {scores['listening_nats_per_token']:.3f} nats/token.")
+    print("After a few minutes replies are grammatical but generic, as in 2015; more minutes make it listen more.\n")
+    _next(folder, '"and god said, let there be light"')
     return 0
 
 
-def _g2p(options: TrainOptions[Any]) -> int:
+def _g2p(options: DemoOptions, folder: Path) -> int:
     train, dev, _ = hold_out(Corpus(cmudict()), seed=options.seed)
-    dev = dev[:_DEV]
     print("The CMU pronouncing dictionary: how is an English word spoken?\n")
-    model = _run(options, train, dev)
-    words = list(dict.fromkeys(pair.source for pair in dev))[: 2 * _SHOWN]
-    print("\nWords that were not in the training data:\n")
-    for word, spoken in zip(words, model.generate(words), strict=True):
-        right = any(pair == (word, spoken, "") for pair in dev)
-        print(f"  {word:<20}{spoken:<40}{'' if right else next(pair.target for pair in dev if pair.source == word)}")
-    print("\n(The right column shows the dictionary where it says otherwise.)\n")
+    if not _train(options, folder, train, dev, {"model": EncoderDecoderConfig(hidden=256), "evaluate_every": 500}):
+        return 130
+    model = TextModel.load(folder)
+    sources, references = group(dev[:_DEV])
+    print("\nWords that were not in the training data, and what the dictionary says where it says otherwise:\n")
+    shown = [int(i) for i in np.linspace(0, len(sources) - 1, 10)]
+    for index, spoken in zip(shown, model.generate([sources[index] for index in shown]), strict=True):
+        other = "" if spoken in references[index] else references[index][0]
+        print(f"  {sources[index]:<20}{spoken:<40}{other}")
     scores = _listening(model, dev)
-    print(f"Wrong words: {scores['wer_percent']:.1f} %. Wrong phonemes: {scores['token_error_rate_percent']:.1f} %.\n")
-    _next(options, "zyzzyva")
+    print(
+        f"\nWrong words: {scores['wer_percent']:.1f} %. Wrong phonemes: {scores['token_error_rate_percent']:.1f} %.\n"
+    )
+    _next(folder, "zyzzyva")
     return 0
 
 
-def _run(options: TrainOptions[Any], train: list[Pair], dev: list[Pair]) -> TextModel:
-    folder = make_folder(options)
-    job = prepare(options, (train, dev[:_DEV]))
-    print(render(job.report), flush=True)
-    run_job(job, folder)
-    return TextModel.load(folder)
+def _train(options: DemoOptions, folder: Path, train: list[Pair], dev: list[Pair], chosen: dict[str, Any]) -> bool:
+    """Train as `seq2seq train` would on the same pairs, which are left in the folder; false if interrupted."""
+    files = {"pairs": (train, folder / "train.tsv"), "dev": (dev[:_DEV], folder / "dev.tsv")}
+    paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}
+    common: dict[str, Any] = {"out": str(folder), "minutes": options.minutes, "seed": options.seed, "patience": None}
+    made = TrainOptions(**paths, **common, **chosen)
+    make_folder(made)
+    for pairs, path in files.values():
+        path.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in pairs), "utf-8")
+    return run(made) == 0
 
 
 def _listening(model: TextModel, dev: list[Pair]) -> dict[str, float]:
     return Evaluation(model, [pair[:2] for pair in dev[:_DEV]], listening=True)(model.model)
 
 
-def _next(options: TrainOptions[Any], text: str) -> None:
+def _next(folder: Path, text: str) -> None:
     print("What to try next:")
-    print(f"  echo {text} | seq2seq generate {options.out} --nbest 3")
-    print(f"  seq2seq inspect {options.out}")
+    print(f"  echo {text} | seq2seq generate {folder} --nbest 3")
+    print(f"  seq2seq train --resume --out {folder} --minutes 20")
     print("  seq2seq train YOUR_PAIRS.tsv --out run --minutes 10")

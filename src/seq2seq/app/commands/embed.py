@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, vectors=vectors, texts=np.array(texts, dtype=np.str_))
+            np.savez(file, vectors=vectors, texts=np.array(texts, dtype=np.str_))
 
     atomic_write(Path(options.output), fill)
     say(f"Wrote {options.output}: vectors of width {vectors.shape[1]} for {len(texts):,} lines.")

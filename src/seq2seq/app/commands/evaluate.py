@@ -15,6 +15,7 @@ from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.data import read_pairs
+from seq2seq.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,6 @@ class EvaluateOptions(Decoding, PairOptions, ModelOptions):
     """The tokens that BLEU counts: those that spaces part, or those of raw text (13a)."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object."""
-
-
-_UNITS = {
-    "loss_nats_per_token": "loss, nats/token",
-    "perplexity": "perplexity",
-    "shuffled_loss_nats_per_token": "loss behind other sources, nats/token",
-    "listening_nats_per_token": "what the source is worth, nats/token",
-    "exact_match_percent": "exact match, % of items",
-    "wer_percent": "wrong lines (WER), % of items",
-    "token_error_rate_percent": "token errors, %",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,5 +56,5 @@ def main(arguments: Sequence[str]) -> int:
     else:
         print(f"{'items':<40}{scores.pop('items'):>10,}")
         for name, value in scores.items():
-            print(f"{_UNITS[name]:<40}{value:>10.4g}")
+            print(f"{METRICS[name].label:<40}{value:>10.4g}")
     return 0

@@ -212,3 +212,22 @@ def test_the_options_of_a_model_are_the_arguments_of_its_init(tmp_path):
     }
     with pytest.raises(ConfigError):
         model_class("lstmm")
+
+
+def test_an_error_in_the_users_step_is_one_line_that_says_where(fails):
+    write_pairs(Path("pairs.tsv"))
+    Path("bad.py").write_text(
+        "import jax.numpy as jnp\n"
+        "from jax import Array\n"
+        "from seq2seq import Cell, module\n"
+        "@module\n"
+        "class Bad(Cell):\n"
+        "    w: Array\n"
+        "    @classmethod\n"
+        "    def init(cls, key, i, h): return cls(w=jnp.ones((i, h + 1)))\n"
+        "    def initial_state(self, batch): return jnp.zeros((batch, self.w.shape[1] - 1))\n"
+        "    def step(self, h, x): return h, x @ self.w + h\n",
+        "utf-8",
+    )
+    message = fails("train", "pairs.tsv", "--out", "run", *TINY, "--model.cell", "bad.py:Bad")
+    assert message.startswith("bad.py:10: TypeError: ") and "--debug" in message

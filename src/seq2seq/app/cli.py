@@ -6,7 +6,9 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 
@@ -63,6 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: out of memory; a smaller --batch-tokens, --batch or --beam needs less. {error}", file=sys.stderr)
         return 2
+    except Exception as error:  # the one edge where nothing may pass: a bug, of ours or of a user's cell
+        if debug:
+            raise
+        print(f"error: {_in_one_line(error)}; --debug shows the way there.", file=sys.stderr)
+        return 2
+
+
+def _in_one_line(error: Exception) -> str:
+    """What happened, and where in the user's own code, or else in ours."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    ours = str(Path(__file__).parents[1])
+    where = next((f for f in reversed(frames) if not f.filename.startswith(ours)), frames[-1])
+    said = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    return f"{Path(where.filename).name}:{where.lineno}: {type(error).__name__}: {said}"
 
 
 def _run(words: list[str]) -> int:

@@ -29,7 +29,8 @@ from seq2seq.core.seams import (
 )
 from seq2seq.data import Batch, Batches, Dataset, Pair, PairFiles, Tokenizer, hold_out, read_pairs
 from seq2seq.errors import Seq2SeqError
-from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.models.config import EncoderDecoderConfig
+from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.models.model import Model
 from seq2seq.nn.attention import Additive, Attention, Dot, General, attend, prepare
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman

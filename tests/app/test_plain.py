@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import of_plain, to_plain, to_toml
 from seq2seq.errors import ConfigError
-from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.training import OptimizerConfig
 

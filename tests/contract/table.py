@@ -13,7 +13,8 @@ from jax import Array
 
 from seq2seq.core.module import module
 from seq2seq.core.seams import Key
-from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.models.config import EncoderDecoderConfig
+from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 
 

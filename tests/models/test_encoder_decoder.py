@@ -14,9 +14,10 @@ from contract.table import Counting, config_of, model_of
 
 from seq2seq.core.module import count, named_leaves
 from seq2seq.errors import ConfigError
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.decoder import Bridge, output_leaf
 from seq2seq.models.encoder import Encoder
-from seq2seq.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
 from seq2seq.nn.recurrent import unroll
 
@@ -95,7 +96,13 @@ read = jax.jit(lambda encoder, source, lengths: encoder(source, lengths))
 
 @pytest.mark.parametrize(("both", "reverse"), [(True, False), (False, False), (False, True)])
 def test_annotations_are_in_source_order_and_zero_on_padding(key, both, reverse):
-    encoder = Encoder.init(key, VOCABULARY, 3, (4, 4), GRU, both=both, reverse=reverse, residual=True)
+    encoder = Encoder.init(
+        key,
+        VOCABULARY,
+        EncoderDecoderConfig(
+            cell=GRU, hidden=4, embedding=3, layers=2, bidirectional=both, reverse_source=reverse, residual=True
+        ),
+    )
     annotations, summary = read(encoder, SOURCE, LENGTHS)
     on = np.arange(len(SOURCE))[:, None] < np.asarray(LENGTHS)
     assert (np.asarray(annotations)[~on] == 0).all() and (np.asarray(annotations)[on] != 0).any(-1).all()
@@ -110,7 +117,7 @@ def test_annotations_are_in_source_order_and_zero_on_padding(key, both, reverse)
 
 
 def test_the_summary_is_the_last_output_of_each_direction(key):
-    encoder = Encoder.init(key, VOCABULARY, 3, (4,), LSTM, both=True)
+    encoder = Encoder.init(key, VOCABULARY, EncoderDecoderConfig(cell=LSTM, hidden=4, embedding=3))
     _, summary = read(encoder, SOURCE, LENGTHS)
     xs, layer = encoder.embedding(SOURCE), encoder.layers[0]
     forward, _ = unroll(layer.forward, xs, LENGTHS)
@@ -121,7 +128,7 @@ def test_the_summary_is_the_last_output_of_each_direction(key):
 
 
 def test_dropout_in_the_encoder_needs_a_key(key):
-    encoder = Encoder.init(key, VOCABULARY, 3, (4,), GRU)
+    encoder = Encoder.init(key, VOCABULARY, EncoderDecoderConfig(cell=GRU, hidden=4, embedding=3, bidirectional=False))
     plain, same = encoder(SOURCE, LENGTHS, None, 0.5), encoder(SOURCE, LENGTHS, key, 0.0)
     np.testing.assert_array_equal(plain.annotations, same.annotations)
     assert not np.allclose(encoder(SOURCE, LENGTHS, key, 0.5).annotations, plain.annotations)

@@ -12,7 +12,7 @@ import tyro
 from seq2seq.app.plain import of_plain, read_toml, to_plain, to_toml
 from seq2seq.data import Kind, PairFiles
 from seq2seq.errors import ConfigError, did_you_mean
-from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.training import OptimizerConfig, TrainingConfig
 
 M = TypeVar("M")

@@ -33,7 +33,7 @@ def to_plain(config: Any) -> dict[str, Any]:
     """A configuration as nested dicts. TOML has no null: a None that is the default is left out, another is "None".
 
     Example:
-        >>> from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+        >>> from seq2seq.models.config import EncoderDecoderConfig
         >>> to_plain(EncoderDecoderConfig())["cell"]
         'lstm'
     """

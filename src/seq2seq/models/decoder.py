@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,11 @@ from jax import Array
 
 from seq2seq.core.module import module
 from seq2seq.core.seams import Cell, Key, State
+from seq2seq.models.config import ATTENTIONS, EncoderDecoderConfig, Feed
 from seq2seq.models.encoder import Encoded
 from seq2seq.nn.attention import Attention, Prepared, attend, prepare
 from seq2seq.nn.layers import FF, Embedding, Maxout
-from seq2seq.nn.recurrent import output_width
-
-Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
-"""What enters the cell beside the embedding of the last token:
-
-- nothing: the source enters by the initial state alone (Sutskever et al. 2014), or by attention after the cell;
-- summary: the encoder's summary, at every step and in the readout (Cho et al. 2014);
-- context: what attention finds with the last output as query (Bahdanau et al. 2015);
-- attentional: the last readout vector, so that past choices are known (Luong et al. 2015, "input feeding").
-"""
+from seq2seq.nn.recurrent import Stack, output_width
 
 
 class DecoderMemory(NamedTuple):
@@ -119,6 +111,36 @@ class Decoder:
     input_size: int
     output_leaf: int | None
 
+    @classmethod
+    def init(cls, key: Key, vocabulary: int, config: EncoderDecoderConfig) -> Self:
+        """The decoder that `config` asks for, behind an encoder that is `config.hidden` wide."""
+        keys = jax.random.split(key, 6)
+        attention = None if config.attention == "none" else ATTENTIONS[config.attention]
+        readout_token = config.readout == "maxout"
+        sees_source = attention is not None or config.feed == "summary"
+        features = config.hidden * (2 if sees_source else 1) + config.embedding * readout_token
+        vector = features if config.readout == "linear" else config.hidden
+        if config.readout == "maxout":
+            vector = config.hidden // 2  # as in the papers: 1000 units, 500 maxout units of 2
+        if config.tied:
+            vector = config.embedding
+        fed = {"nothing": 0, "summary": config.hidden, "context": config.hidden, "attentional": vector}[config.feed]
+        cell = _cell(keys[0], config.embedding + fed, config)
+        return cls(
+            embedding=Embedding.init(keys[1], vocabulary, config.embedding),
+            cell=cell,
+            bridge=Bridge.init(keys[2], config.hidden, cell),
+            attention=None if attention is None else attention.init(keys[3], config.hidden, config.hidden),
+            readout=Readout(
+                inner=_inner(keys[4], features, vector, config),
+                output=None if config.tied else FF.init(keys[5], vector, vocabulary),
+            ),
+            feed=config.feed,
+            readout_token=readout_token,
+            input_size=config.embedding + fed,
+            output_leaf=output_leaf(cell, config.embedding + fed),
+        )
+
     def start(self, encoded: Encoded, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
         """The memory and the state before the first token."""
         state = self.bridge(self.cell, encoded.summary)
@@ -172,6 +194,22 @@ class Decoder:
         if self.feed not in widths:
             return None
         return jnp.zeros((encoded.summary.shape[0], widths[self.feed]), encoded.summary.dtype)
+
+
+def _cell(key: Key, input_size: int, config: EncoderDecoderConfig) -> Cell:
+    if config.layers == 1:
+        return config.cell.init(key, input_size, config.hidden)
+    return Stack.init(key, input_size, config.hidden, config.cell, config.layers, config.residual)
+
+
+def _inner(key: Key, features: int, vector: int, config: EncoderDecoderConfig) -> FF | Maxout | None:
+    match config.readout:
+        case "tanh":
+            return FF.init(key, features, vector)
+        case "maxout":
+            return Maxout.init(key, features, vector)
+        case "linear":
+            return None
 
 
 def output_leaf(cell: Cell, input_size: int) -> int | None:

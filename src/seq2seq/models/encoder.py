@@ -10,6 +10,7 @@ from jax import Array
 
 from seq2seq.core.module import module
 from seq2seq.core.seams import Cell, Key
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.nn.layers import Embedding, dropout, split
 from seq2seq.nn.recurrent import Bidirectional, unroll
 
@@ -34,8 +35,7 @@ class Encoder:
     (batch, hidden). Both directions of a layer are hidden / 2 wide.
 
     Example:
-        >>> from seq2seq.nn.cells import GRU
-        >>> encoder = Encoder.init(jax.random.key(0), 10, 4, (6, 6), GRU, both=True)
+        >>> encoder = Encoder.init(jax.random.key(0), 10, EncoderDecoderConfig(hidden=6, layers=2))
         >>> encoded = encoder(jnp.ones((7, 2), int), jnp.array([7, 4]))
         >>> encoded.annotations.shape, encoded.summary.shape
         ((7, 2, 6), (2, 6))
@@ -47,32 +47,20 @@ class Encoder:
     residual: bool = False
 
     @classmethod
-    def init(
-        cls,
-        key: Key,
-        vocabulary: int,
-        embedding: int,
-        sizes: tuple[int, ...],
-        cell: type[Cell],
-        both: bool = False,
-        reverse: bool = False,
-        residual: bool = False,
-    ) -> Self:
-        """One layer for each of `sizes`; in `both` directions, or in one (from the end if `reverse`)."""
+    def init(cls, key: Key, vocabulary: int, config: EncoderDecoderConfig) -> Self:
+        """The encoder that `config` asks for, `config.hidden` wide whether it reads in one direction or in both."""
         key, ke = jax.random.split(key)
-        layers: list[Bidirectional | Cell] = []
-        width = embedding
-        for k, size in zip(jax.random.split(key, len(sizes)), sizes, strict=True):
-            if both:
-                layers.append(Bidirectional.init(k, width, size // 2, cell))
-            else:
-                layers.append(cell.init(k, width, size))
-            width = size
+        widths = [config.embedding] + [config.hidden] * (config.layers - 1)
         return cls(
-            embedding=Embedding.init(ke, vocabulary, embedding),
-            layers=tuple(layers),
-            reverse=reverse,
-            residual=residual,
+            embedding=Embedding.init(ke, vocabulary, config.embedding),
+            layers=tuple(
+                Bidirectional.init(k, width, config.hidden // 2, config.cell)
+                if config.bidirectional
+                else config.cell.init(k, width, config.hidden)
+                for k, width in zip(jax.random.split(key, config.layers), widths, strict=True)
+            ),
+            reverse=config.reverse_source,
+            residual=config.residual,
         )
 
     def __call__(self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0) -> Encoded:

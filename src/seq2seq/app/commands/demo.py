@@ -22,7 +22,7 @@ from seq2seq.data import Pair, hold_out
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.examples import KJV_HELD_OUT, cmudict, kjv_pairs
 from seq2seq.metrics import group
-from seq2seq.models.encoder_decoder import EncoderDecoderConfig
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.nn.cells import GRU
 
 README_2015 = (

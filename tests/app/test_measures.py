@@ -131,3 +131,9 @@ def test_python_loads_a_folder_or_a_file(trained):
     assert by_folder.score([("abc", "cba")]) == by_file.score([("abc", "cba")])
     with pytest.raises(seq2seq.Seq2SeqError, match="input:2"):
         by_file.generate(["abc", "a\0b"])
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate"])
+def test_pairs_of_another_kind_are_refused(fails, trained, tmp_path, command):
+    (tmp_path / "forms").write_text("Fest\tpos=N,num=PL\tFeste\n" * 2, "utf-8")
+    assert "trained on tsv" in fails(command, trained, tmp_path / "forms")

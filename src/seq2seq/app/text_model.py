@@ -20,7 +20,7 @@ from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
-from seq2seq.errors import ArchiveError, DataError, ModuleError
+from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
 from seq2seq.search import Hypotheses, score
 
@@ -170,6 +170,18 @@ class TextModel:
     def dataset(self, pairs: Sequence[tuple[str, str]]) -> Dataset:
         """The pairs as ids."""
         return Dataset.build(pairs, self.source_tokenizer, self.target_tokenizer)
+
+    def check_format(self, found: str) -> None:
+        """Refuse pairs whose sources are not written as those of the training were.
+
+        Raises:
+            ConfigError: one is lemma TAB features TAB form, which is read as symbols, and the other is not.
+        """
+        if (found == "sigmorphon") != (self.settings.format == "sigmorphon"):
+            raise ConfigError(
+                f"the pairs are read as {found}, but the model was trained on {self.settings.format}; "
+                "give it pairs of that kind, or say --format."
+            )
 
     def with_model(self, model: Any) -> TextModel:
         """The same around another model of the same vocabularies."""

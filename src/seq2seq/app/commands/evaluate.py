@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     decoding.check()
     text_model = options.load()
     corpus = read_pairs(options.files(options.pairs))
+    text_model.check_format(corpus.format)
     evaluation = Evaluation(
         text_model,
         [(pair.source, pair.target) for pair in corpus.pairs],

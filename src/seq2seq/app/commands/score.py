@@ -11,7 +11,7 @@ from itertools import islice
 from seq2seq.app.arguments import ModelOptions, parse
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.train import say
-from seq2seq.data import Ledger, Pair, iterate_pairs
+from seq2seq.data import Ledger, Pair, corpus_format, iterate_pairs
 
 _PAIRS_AT_ONCE = 8192
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(ScoreOptions, "score", arguments)
     model = options.load()
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
+    model.check_format(corpus_format(options.files(options.pairs)))
     pairs = iterate_pairs(options.files(options.pairs), ledger)
     for chunk in _chunks(pairs):
         for tokens, scores in model.token_scores(chunk):

@@ -281,3 +281,10 @@ def test_two_spaces_between_symbols_are_one():
     Path("pairs.tsv").write_text("".join(lines), "utf-8")
     evaluation = job("pairs.tsv", "--target-tokens", "symbols").evaluation
     assert {evaluation._read(target) for _, target in evaluation.pairs} == {"a b"}
+
+
+def test_new_limits_take_the_place_of_the_old(trained):
+    shutil.copytree(trained, "run")
+    options = options_from(["--resume", "--out", "run", "--minutes", "5"])
+    assert (options.updates, options.epochs, options.minutes) == (None, None, 5.0)
+    assert options_from(["--resume", "--out", "run"]).updates == LAST

@@ -271,3 +271,12 @@ def test_pretty_shows_every_field_and_count():
         "  name = None",
     ):
         assert line in lines
+
+
+def test_a_tree_of_numbers_can_be_printed():
+    @module
+    class Norm:
+        w: Array
+
+    norms = jax.tree.map(lambda w: float(abs(w).max()), Norm(w=jnp.ones(3)))
+    assert "w = 1.0" in repr(norms)

@@ -13,7 +13,7 @@ from typing import Any
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, make_folder, prepare, user_classes
-from seq2seq.app.user_code import copy_code
+from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.archive import atomic_write
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
 
@@ -28,7 +28,8 @@ def run(options: TrainOptions[Any]) -> int:
     if end.reason == "interrupted":
         say(f"Go on:  seq2seq train --resume --out {folder}")
         return 130
-    say(f"Next:  seq2seq generate {folder} INPUT    seq2seq evaluate {folder} PAIRS    seq2seq inspect {folder}")
+    types = "".join(f" --types {name_of(cls)}" for cls in dict.fromkeys(user_classes(options)))
+    say(f"Next:  seq2seq generate {folder} INPUT{types}    seq2seq evaluate {folder} PAIRS{types}")
     return 0
 
 

@@ -111,7 +111,7 @@ def leaf_name(path: KeyPath) -> str:
 
 def count(tree: Any) -> int:
     """The number of parameters: numbers in all leaves."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(getattr(leaf, "shape", ())) for leaf in jax.tree.leaves(tree))
 
 
 def pretty(tree: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ def options_from(arguments: Sequence[str]) -> TrainOptions[Any]:
     made = options_of(model_class(model_type))
     defaults: TrainOptions[Any] = TrainOptions(model=_default(made), model_type=model_type)
     defaults = from_files(defaults, config, _peek(arguments, "--preset"))
+    if "--resume" in arguments and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
+        defaults = replace(defaults, updates=None, epochs=None, minutes=None)  # new limits take the place of the old
     options = parse(TrainOptions[made], "train", arguments, defaults)
     if options.from_model is not None and any(word.startswith("--model.") for word in arguments):
         raise ConfigError("--model options do not go with --from: that model is what it is.")

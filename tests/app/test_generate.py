@@ -166,3 +166,8 @@ def test_output_is_utf_8_whatever_the_system(trained: Path):
 def test_an_over_long_line_is_one_line_of_error(fails, trained):
     message = fails("generate", trained, stdin=b"abc\n" + b"a" * 100_000 + b"\n")
     assert message.startswith("standard input:2: ")
+
+
+def test_one_text_is_not_a_list_of_letters(trained):
+    with pytest.raises(seq2seq.errors.DataError, match="list of texts"):
+        seq2seq.load(trained).generate("abc")

@@ -230,6 +230,8 @@ class TextModel:
 
     def _sources(self, texts: Sequence[str], first_line: int = 0) -> list[str]:
         """The texts as sources stood in training."""
+        if isinstance(texts, str):
+            raise DataError("wanted a list of texts, found one text; put it in brackets: [text].")
         sources = []
         for line, text in enumerate(texts, first_line + 1):
             try:

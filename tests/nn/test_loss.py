@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nn import reference
 
+from seq2seq.core.cost import product_flops
 from seq2seq.errors import ShapeError
 from seq2seq.nn import loss as loss_module
 from seq2seq.nn.layers import FF
@@ -78,6 +79,48 @@ def test_in_blocks_no_array_holds_all_logits(case, monkeypatch):
     assert everything in traced(case)
     monkeypatch.setattr(loss_module, "_BLOCK", block)
     assert block in traced(case) and max(traced(case)) < everything
+
+
+def test_in_blocks_no_logit_is_computed_twice(case, monkeypatch):
+    monkeypatch.setattr(loss_module, "_BLOCK", 2 * BATCH * VOCABULARY)
+    once = 2 * TARGET * BATCH * HIDDEN * VOCABULARY
+    gradient = jax.grad(lambda readout, states: cross_entropy(readout, states, *case[2:]).sum, (0, 1))
+    assert product_flops(gradient, *case[:2]) // once == 3  # and no more than the small sums of the last block
+
+
+def test_in_blocks_what_is_frozen_costs_nothing(case, monkeypatch):
+    monkeypatch.setattr(loss_module, "_BLOCK", 2 * BATCH * VOCABULARY)
+    readout, states, targets, mask = case
+    once = 2 * TARGET * BATCH * HIDDEN * VOCABULARY
+    loss = lambda states: cross_entropy(readout, states, targets, mask).sum  # noqa: E731
+    assert product_flops(jax.grad(loss), states) // once == 2
+    assert product_flops(loss, states) // once == 1
+
+
+def test_blocks_of_padding_alone_are_passed_over(case):
+    mask, ran = case[3].reshape(-1), []
+
+    def count(now):
+        jax.debug.callback(lambda: ran.append(1))
+        return now[-1].sum(), [], []
+
+    total, _, _ = loss_module._over_blocks(count, (mask,), 3, [])
+    jax.effects_barrier()
+    assert float(total) == 11 and len(ran) == 4  # 11 tokens and 3 of padding, in threes
+
+
+def test_in_blocks_forward_mode_and_second_derivatives_work(case, monkeypatch):
+    readout, states, targets, mask = case
+
+    def loss(w, states):
+        return cross_entropy(lambda x: jnp.tanh(x @ w), states, targets, mask, smoothing=0.1).sum
+
+    both = jax.jit(lambda w, states: (jax.hessian(loss)(w, states), jax.jvp(loss, (w, states), (w, states))[1]))
+    whole = both(readout.w, states)
+    monkeypatch.setattr(loss_module, "_BLOCK", 3 * BATCH * VOCABULARY)
+    jax.clear_caches()
+    blocks = both(readout.w, states)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), blocks, whole)
 
 
 def test_padding_says_nothing_even_where_the_readout_forbids_it(case):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import Loss
@@ -30,8 +33,8 @@ def cross_entropy(
 
     sum over tokens of  logsumexp(a) - (1 - e) * a_y - e * mean(a)
 
-    Many tokens times a large vocabulary go through in blocks of tokens that are computed again in the backward pass,
-    so that all logits never stand in memory at once.
+    Many tokens times a large vocabulary go through in blocks of tokens, without padding, and the gradient of a block is
+    formed while its logits are there: all logits never stand in memory at once, and none is computed twice.
 
     Args:
         readout: states to logits, (..., hidden) -> (..., vocabulary); a module such as `FF`, or any function.
@@ -55,28 +58,104 @@ def cross_entropy(
             "should be (target, batch, hidden), (target, batch) and (target, batch)."
         )
 
-    def block(states: Array, targets: Array, mask: Array) -> Array:
-        # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
-        return jnp.where(mask > 0, token_cross_entropy(readout(states), targets, smoothing) * mask, 0).sum()
+    tokens, vocabulary = targets.size, jax.eval_shape(readout, states).shape[-1]
+    blocks = -(-tokens * vocabulary // _BLOCK)
+    if blocks <= 1:
+        return Loss(_summed(readout(states), targets, mask, smoothing), mask.sum())
+    rows = _in_eights(-(-tokens // blocks))
+    shape = jax.ShapeDtypeStruct((rows, states.shape[-1]), states.dtype)
+    opened = jax.make_jaxpr(readout)(shape)  # a function, and the arrays that it has closed over
 
-    vocabulary = jax.eval_shape(readout, states).shape[-1]
-    steps = max(1, _BLOCK // (vocabulary * targets.shape[1]))  # time steps in a block
-    if targets.shape[0] <= steps:
-        return Loss(block(states, targets, mask), mask.sum())
-    blocks = -(-targets.shape[0] // steps)
+    def block(weights: list[Array], states: Array, targets: Array, mask: Array) -> Array:
+        (logits,) = jaxpr_as_fun(ClosedJaxpr(opened.jaxpr, weights))(states)
+        return _summed(logits, targets, mask, smoothing)
 
-    def in_blocks(x: Array) -> Array:
-        padded = jnp.pad(x, [(0, blocks * steps - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
-        return padded.reshape(blocks, steps, *x.shape[1:])
+    flat = (states.reshape(tokens, -1), targets.reshape(tokens), mask.reshape(tokens))
+    return Loss(_blockwise(block, rows)(opened.consts, *flat), mask.sum())
 
-    # prevent_cse is for code outside loops; in a scan it would only keep XLA from optimising.
-    again = jax.checkpoint(block, prevent_cse=False)
-    total, _ = jax.lax.scan(
-        lambda total, xs: (total + again(*xs), None),
-        jnp.zeros((), states.dtype),
-        (in_blocks(states), in_blocks(targets), in_blocks(mask)),
-    )
-    return Loss(total, mask.sum())
+
+def _summed(logits: Array, targets: Array, mask: Array, smoothing: float) -> Array:
+    # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
+    return jnp.where(mask > 0, token_cross_entropy(logits, targets, smoothing) * mask, 0).sum()
+
+
+def _blockwise(block: Callable[..., Array], rows: int) -> Callable[..., Array]:
+    """The sum of `block(weights, *tokens)` over blocks of so many tokens, with its gradient formed on the way forward.
+
+    Logits are computed once: while those of a block stand in memory, so is their gradient, and only what it is summed
+    into is kept. Tokens come before padding, and blocks of padding alone are passed over. As the derivative is the
+    rule of a `jax.custom_jvp`, forward mode and second derivatives work too.
+    """
+
+    @jax.custom_jvp
+    def total(weights: list[Array], *tokens: Array) -> Array:
+        return _over_blocks(lambda now: (block(weights, *now), [], []), tokens, rows, [])[0]
+
+    def rule(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        weights, *tokens = primals
+        moves = [_moves(t) for t in tangents[0]], [_moves(t) for t in tangents[1:]]
+
+        def gradients(now: Sequence[Array]) -> tuple[Array, list[Array], list[Array]]:
+            def moved(some_weights: list[Array], some_tokens: list[Array]) -> Array:
+                return block(_filled(weights, moves[0], some_weights), *_filled(now, moves[1], some_tokens))
+
+            value, found = jax.value_and_grad(moved, (0, 1))(_taken(weights, moves[0]), _taken(now, moves[1]))
+            return value, *found
+
+        value, *found = _over_blocks(gradients, tokens, rows, _taken(weights, moves[0]))
+        moving = filter(_moves, (*tangents[0], *tangents[1:]))
+        dots = [jnp.vdot(gradient, t) for gradient, t in zip([*found[0], *found[1]], moving, strict=True)]
+        return value, sum(dots, jnp.zeros_like(value))
+
+    total.defjvp(rule, symbolic_zeros=True)
+    return total
+
+
+def _over_blocks(
+    f: Callable[[list[Array]], tuple[Array, list[Array], list[Array]]],
+    tokens: Sequence[Array],
+    rows: int,
+    like: Sequence[Array],
+) -> tuple[Array, list[Array], list[Array]]:
+    """What `f` gives, over blocks of `rows` tokens: a value and terms like `like`, summed, and what is each token's."""
+    *_, mask = tokens
+    order = jnp.argsort(mask == 0, stable=True)
+    blocks = -(-len(mask) // rows)
+
+    def packed(x: Array) -> Array:
+        x = jnp.pad(x[order], [(0, blocks * rows - len(mask))] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(blocks, rows, *x.shape[1:])
+
+    def step(sums: tuple[Array, list[Array]], now: list[Array]) -> Any:
+        def some() -> Any:
+            value, terms, each = f(now)
+            return (sums[0] + value, [a + b for a, b in zip(sums[1], terms, strict=True)]), each
+
+        nothing = [jnp.zeros(x.shape, x.dtype) for x in jax.eval_shape(f, now)[2]]
+        return jax.lax.cond((now[-1] != 0).any(), some, lambda: (sums, nothing))
+
+    first = (jnp.zeros((), mask.dtype), [jnp.zeros_like(x) for x in like])
+    (value, terms), each = jax.lax.scan(step, first, [packed(x) for x in tokens])
+    back = jnp.argsort(order)
+    return value, terms, [x.reshape(blocks * rows, *x.shape[2:])[back] for x in each]
+
+
+def _moves(tangent: Any) -> bool:
+    return not isinstance(tangent, SymbolicZero)
+
+
+def _taken(values: Sequence[Array], which: Sequence[bool]) -> list[Array]:
+    return [x for x, taken in zip(values, which, strict=True) if taken]
+
+
+def _filled(values: Sequence[Array], which: Sequence[bool], others: Sequence[Array]) -> list[Array]:
+    """`values`, with `others` in the places `which`."""
+    rest = iter(others)
+    return [next(rest) if other else x for x, other in zip(values, which, strict=True)]
+
+
+def _in_eights(rows: int) -> int:
+    return -(-rows // 8) * 8 if rows > 64 else rows
 
 
 def token_cross_entropy(logits: Array, targets: Array, smoothing: float = 0.0) -> Array:

@@ -83,6 +83,22 @@ def lstm(p: Tree) -> Any:
     return step
 
 
+def side_by_side(p: Tree) -> Any:
+    """One matrix for input, bias and state, and a product with the weight on the left."""
+    w = jnp.concatenate([p["w4"], p["u4"][:1], p["u4"]])
+
+    def step(state: tuple[Array, Array], x: Array):
+        h, c = state
+        ones = jnp.ones((BATCH, 1))
+        i, f, g, o = jnp.split(jnp.concatenate([x, ones, h], -1) @ w, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        rows = jnp.concatenate([h[:1], (x @ p["w"])[:2]])
+        h = jax.nn.sigmoid(o) * jnp.tanh(c) + jnp.tanh(p["u"][:, :3] @ rows)[:BATCH]
+        return (h, c), h
+
+    return step
+
+
 def with_readout(p: Tree) -> Any:
     def step(h: Array, x: tuple[Array, Array]):
         h, y = gru(p)(h, x[0])
@@ -203,6 +219,7 @@ PROBLEMS = {
     "gru": Problem(gru),
     "cho_gru": Problem(cho_gru),
     "lstm": Problem(lstm, two),
+    "side_by_side": Problem(side_by_side, two),
     "readout": Problem(with_readout, xs=lambda p: (p["x"], IDS)),
     "dropout": Problem(with_dropout, xs=keyed),
     "counting": Problem(counting, init=lambda p: {"h": p["h"], "count": 0}),

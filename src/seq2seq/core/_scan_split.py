@@ -130,7 +130,7 @@ def split(closed: ClosedJaxpr, fixed_count: int, carry_count: int) -> Split:
     carry = tuple(jaxpr.invars[fixed_count : fixed_count + carry_count])
     streams = tuple(jaxpr.invars[fixed_count + carry_count :])
     live = _ancestors(jaxpr.eqns, variables(jaxpr.outvars))
-    kinds = _kinds(live, fixed, streams, carry)
+    kinds = kinds_of(live, fixed, streams, carry)
     constant = {v for v, kind in kinds.items() if kind is Kind.FIXED}
     varying = [e for e in live if _kind(e, kinds) is not Kind.FIXED]
     cycle = _ancestors(varying, variables(jaxpr.outvars[:carry_count]))
@@ -155,9 +155,10 @@ def _kind(equation: JaxprEqn, kinds: dict[Var, Kind]) -> Kind:
     return max((kinds[v] for v in variables(equation.invars)), default=Kind.FIXED)
 
 
-def _kinds(
+def kinds_of(
     equations: Iterable[JaxprEqn], fixed: Iterable[Var], streams: Iterable[Var], carry: Iterable[Var]
 ) -> dict[Var, Kind]:
+    """The kind of every variable of `equations`."""
     kinds = dict.fromkeys(fixed, Kind.FIXED) | dict.fromkeys(streams, Kind.STREAM) | dict.fromkeys(carry, Kind.CARRY)
     for e in equations:
         kinds |= dict.fromkeys(e.outvars, _kind(e, kinds))

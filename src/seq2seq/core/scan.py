@@ -3,7 +3,8 @@
 `jax.grad` of `lax.scan` adds to the gradient of every weight at every step. `scan` reads the jaxpr of the step instead,
 splits it (`_scan_split.py`) and differentiates the parts:
 
-- **before**: products of the inputs, for all steps at once;
+- **before**: products of the inputs, for all steps at once; also where inputs and state lie side by side in one product
+  (`_scan_concat.py`);
 - **loop**: what the state depends on; the gradient of a weight in it is one product over all steps (`_scan_loop.py`);
 - **after**: products that never reach the state (a readout, its loss). Where their results are wider than what the loop
   keeps, they run in blocks of steps, again in the backward pass, so that no stack of logits ever exists.
@@ -23,6 +24,7 @@ from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import JaxprEqn, Literal, Var
 
+from seq2seq.core._scan_concat import taken_apart
 from seq2seq.core._scan_loop import Loop
 from seq2seq.core._scan_split import Split, operands, split
 from seq2seq.core.jaxprs import (
@@ -148,7 +150,8 @@ def _parts(equation: JaxprEqn) -> Split:
     inner, outer = closed.jaxpr.invars, equation.invars
     untimed = sum(same_shape(a, b) for a, b in zip(inner, outer, strict=True))
     carried = sum(same_shape(a, b) for a, b in zip(closed.jaxpr.outvars, equation.outvars, strict=True))
-    return split(inlined(closed), untimed - carried, carried)
+    counts = (untimed - carried, carried)
+    return split(taken_apart(inlined(closed), *counts), *counts)
 
 
 def _run(loop: Loop, values: Sequence[Any]) -> list[Array]:

@@ -230,7 +230,9 @@ def test_products_of_the_input_are_outside_the_loop(name: str) -> None:
     theirs = products_inside(jax.make_jaxpr(jax.grad(lambda p: problem.loss(lax.scan, p)))(P).jaxpr)
     assert not any((BATCH, INPUT) in shapes for shapes in ours)
     assert any({(BATCH, INPUT), (BATCH, INPUT + 1 + HIDDEN)} & set(shapes) for shapes in theirs)
-    assert len(ours) == {"elman": 2, "gru": 2, "cho_gru": 4, "lstm": 2, "side_by_side": 4}[name]  # forward, and back to the state
+    assert (
+        len(ours) == {"elman": 2, "gru": 2, "cho_gru": 4, "lstm": 2, "side_by_side": 4}[name]
+    )  # forward, and back to the state
 
 
 def temporary_bytes(f: Any, *arguments: Any) -> int:

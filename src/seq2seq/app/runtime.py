@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -12,12 +13,15 @@ import jax
 
 from seq2seq.errors import ConfigError
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+
 
 def use_threads(count: int | None = None) -> None:
     """Let JAX and the tokenizers use so many threads (None: all); to be called before either computes anything.
 
-    What JAX compiles is kept in the user's cache folder, so that the second run of a command begins at once; where JAX
-    was told of a folder already (JAX_COMPILATION_CACHE_DIR), or none can be made, nothing is changed.
+    Memory that is freed is kept for the next update (see `_keep_memory`). What JAX compiles is kept in the user's
+    cache folder, so that the second run of a command begins at once; where JAX was told of a folder already
+    (JAX_COMPILATION_CACHE_DIR), or none can be made, nothing is changed.
 
     Raises:
         ConfigError: fewer than one.
@@ -28,6 +32,7 @@ def use_threads(count: int | None = None) -> None:
         os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    _keep_memory()
     _keep_compiled_programs()
 
 
@@ -45,6 +50,20 @@ def cache_folder() -> Path:
             return Path.home() / "Library" / "Caches"
         case _:
             return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what is freed, instead of giving large blocks back to the system.
+
+    Each update asks for the same gradients and activations again; fresh from the system, every page of them has to be
+    cleared first, which takes longer than to write the gradient of a large model.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    set_option = ctypes.CDLL(None).mallopt
+    set_option(_M_MMAP_MAX, 0)
+    set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
+    set_option(_M_ARENA_MAX, 1)
 
 
 def _keep_compiled_programs() -> None:

@@ -122,7 +122,7 @@ def build(config: OptimizerConfig, model: Any, total_updates: int | None = None)
     decay = optax.add_decayed_weights(config.decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree))
     rate = schedule(config, total_updates)
     trained = optax.chain(
-        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
+        _clip_by_global_norm(config.clip) if config.clip else optax.identity(),
         decay if config.decay and config.name != "adamw" else optax.identity(),
         _DIRECTIONS[config.name](),
         decay if config.decay and config.name == "adamw" else optax.identity(),
@@ -183,6 +183,19 @@ def schedule(config: OptimizerConfig, total_updates: int | None = None) -> Calla
 def is_under(path: KeyPath, names: Iterable[str]) -> bool:
     """Whether the leaf at `path` is a field of these dotted names, or lies within one."""
     return any(_fits(_dotted(path), name) for name in names)
+
+
+def _clip_by_global_norm(most: float) -> optax.GradientTransformation:
+    """g * min(1, most / |g|), |g| over all parameters together (Pascanu et al. 2013).
+
+    One factor for all, where optax's own divides every element: XLA then writes no clipped copy of the gradient.
+    """
+
+    def clipped(updates: Any, _: Any) -> Any:
+        factor = jnp.minimum(1.0, most / optax.tree.norm(updates))
+        return jax.tree.map(lambda g: (g * factor).astype(g.dtype), updates)
+
+    return optax.stateless(clipped)
 
 
 def _scale_by_name(scale: dict[str, float]) -> optax.GradientTransformation:

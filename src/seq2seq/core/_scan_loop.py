@@ -23,6 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Var
 
 from seq2seq.core._scan_split import Split
+from seq2seq.core._scan_steps import run_step
 from seq2seq.core._scan_taps import Pieces, Tap, Taps
 from seq2seq.core.jaxprs import Env, apply, inputs, read, run, variables, zeros
 
@@ -138,7 +139,7 @@ class Loop:
 
             def push(other: Array, tap: Tap = tap) -> list[Array]:
                 inner = env | {tap.other: other}
-                run([tap.equation, *tap.pieces.structure], inner)
+                run_step([tap.equation, *tap.pieces.structure], inner, [tap.other])
                 return [inner[v] for v in tap.pieces.leaves]
 
             places = [partner or leaf for leaf, partner in zip(tap.pieces.leaves, tap.partners, strict=True)]

@@ -27,6 +27,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 from seq2seq.core._scan_concat import taken_apart
 from seq2seq.core._scan_loop import Loop
 from seq2seq.core._scan_split import Split, operands, split
+from seq2seq.core._scan_steps import run_step
 from seq2seq.core.jaxprs import (
     Env,
     apply,
@@ -184,7 +185,7 @@ def _over_time(equations: Sequence[JaxprEqn], wanted: Sequence[Var], env: Env, t
 
     def step(now: list[Array]) -> list[Array]:
         inner = env | dict(zip(slices, now, strict=True))
-        run(equations, inner)
+        run_step(equations, inner, slices)
         return [inner[v] for v in wanted]
 
     repeated = jax.checkpoint(step, prevent_cse=False) if block else step

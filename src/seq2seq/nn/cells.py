@@ -22,7 +22,7 @@ from seq2seq.nn.initializers import glorot, orthogonal
 class Elman(Cell):
     """The simple recurrent network (Elman 1990).
 
-    h' = tanh(x @ w + h @ u + b)
+    h' = tanh(x @ w + b + h @ u)
 
     Shapes: w (input, hidden), u (hidden, hidden), b (hidden,). The output is h'.
 
@@ -53,7 +53,7 @@ class Elman(Cell):
     def step(self, state: Array, x: Array) -> tuple[Array, Array]:
         """(batch, hidden), (batch, input) -> (batch, hidden) twice."""
         check_width("Elman.step", x, self.w)
-        h = jnp.tanh(x @ self.w + state @ self.u + self.b)
+        h = jnp.tanh(x @ self.w + self.b + state @ self.u)
         return h, h
 
 
@@ -215,7 +215,7 @@ class LSTM(Cell):
     def step(self, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """(h, c), (batch, input) -> (h', c'), h'."""
         check_width("LSTM.step", x, self.w)
-        i, f, g, o = jnp.split(x @ self.w + state.h @ self.u + self.b, 4, axis=-1)
+        i, f, g, o = jnp.split(x @ self.w + self.b + state.h @ self.u, 4, axis=-1)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return LSTMState(h, c), h

@@ -80,7 +80,8 @@ def _settings(options: argparse.Namespace, table: Table, work: Path, stack: Exit
     folder = options.kit or (beside if beside.exists() else None)
     places = [None if path is None else path.absolute() for path in (folder, options.peers, options.torch)]
     peers, why_no_kit = kit.find(places[0], places[1], places[2], work)
-    data, synthetic = _data(options.data, work)
+    usual = _ROOT / ".bench" / "pairs"
+    data, synthetic = _data(options.data or (usual if usual.exists() else None), work)
     if synthetic:
         table.note("data", "made-up pairs of the sizes of the real ones; give the folder of the real ones by --data")
     return Settings(

@@ -55,7 +55,7 @@ def run(settings: Settings, table: Table) -> None:
     for batch, count in ((64, len(test)), (1, min(16 if settings.quick else _SINGLES, len(test)))):
         found: dict[tuple[str, str], Found] = defaultdict(Found)
         contenders = {"ours": lambda batch=batch, count=count, found=found: _ours(model, test[:count], batch, found)}
-        for name in settings.kit.names if settings.kit else ():
+        for name in settings.peers:
             contenders[name] = _peer(name, settings, (batch, count, updates), found)
         contenders["ours"]()  # compiles
         for key in list(found):

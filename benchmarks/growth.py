@@ -20,12 +20,12 @@ _CASES = {
 
 def run(settings: Settings, table: Table) -> None:
     """A row for each case, each round a fresh process, cases taking turns."""
-    job = JOBS["grown"]
+    job = "grown-quick" if settings.quick else "grown"
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in _CASES}
     for _ in range(settings.process_rounds):
         for name, case in _CASES.items():
             try:
-                found[name].append(measured(job.name, settings.data, 1 if settings.quick else job.updates, case))
+                found[name].append(measured(job, settings.data, JOBS[job].updates, case))
             except UpdateError as error:
                 table.note("growth", f"{name} left out of a round: {error}")
     for name, results in found.items():

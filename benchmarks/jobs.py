@@ -43,7 +43,7 @@ def _speeds(job: Job, gflops: float, settings: Settings, table: Table) -> dict[s
         table.note("jobs", f"{job.name}: no peers: {settings.why_no_kit}")
     else:
         data = corpora.cut(settings.data, job.name, settings.work / "few", dev=_FEW, test=_FEW)
-        names = ["ours", *settings.kit.names]
+        names = ["ours", *settings.peers]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(settings.process_rounds):
         for name in names if number % 2 == 0 else reversed(names):
@@ -74,6 +74,7 @@ def _row(own: list[dict[str, Any]], ours: list[dict[str, Any]], gflops: float, s
         "rounds": len(own),
         "tokens/s": median(own, "tok_per_s"),
         "ms/update": median(own, "ms_per_update"),
+        "pairs/update": median(own, "pairs_per_s") * median(own, "ms_per_update") / 1000,
         "peak MB": memory,
         "% of peak": 100 * rate / settings.peak,
         "ours/own tokens/s": median(ours, "tok_per_s") / median(own, "tok_per_s") if ours else None,

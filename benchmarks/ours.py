@@ -28,25 +28,27 @@ class Job:
     """What is trained.
 
     Attributes:
-        name: the folder of the data; "grown" is made up instead.
+        name: the folder of the data.
         config: the model.
         budget: what an update may cost at most, in sums of its own matrix products; 0 for no budget.
         updates: how many are measured in one round.
+        made_up: instead of the data, so many made-up pairs of so many symbols.
     """
 
     name: str
     config: EncoderDecoderConfig
     budget: float
     updates: int
+    made_up: tuple[int, int] | None = None
 
 
 _COMMON = EncoderDecoderConfig(attention="additive", readout="tanh", dropout=0.0, label_smoothing=0.0)
 JOBS = {
     "g2p": Job("g2p", replace(_COMMON, cell=LSTM, embedding=128, hidden=512), 1.35, 60),
     "text": Job("text", replace(_COMMON, cell=GRU, embedding=512, hidden=1000), 1.25, 6),
-    "grown": Job("grown", replace(_COMMON, cell=GRU, embedding=256, hidden=512), 0.0, 6),
+    "grown": Job("grown", replace(_COMMON, cell=GRU, embedding=256, hidden=512), 0.0, 6, (5_000, 4_000)),
+    "grown-quick": Job("grown", replace(_COMMON, cell=GRU, embedding=32, hidden=64), 0.0, 2, (256, 400)),
 }
-_GROWN_PAIRS, _GROWN_TYPES = 5_000, 4_000
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ class Training:
         source, target = (Tokenizer.train("symbols", side, vocabulary=len(side) + 4) for side in types)
         self.tokenizers = (source, target)
         dataset = Dataset.build([(" ".join(a), " ".join(b)) for a, b in pairs], *self.tokenizers)
-        mean = float(dataset.lengths.sum(axis=1).mean())
-        self.batches = Batches(dataset, tokens=round(PAIRS_IN_A_BATCH * mean), seed=1)
+        self.batches = _batches(dataset)
         model = EncoderDecoder.init(jax.random.key(0), source.size, target.size, job.config)
         optimizer = build(OPTIMIZER, model)
         self._update = make_update(optimizer)
@@ -160,13 +161,24 @@ def _pair_flops(model: Any, source: int, target: int) -> int:
     return flops(products(forward(Batch(ids, np.full(1, source, np.int32), out, out, mask)), model))
 
 
+def _batches(dataset: Dataset) -> Batches:
+    """Batches of 64 pairs on average, as the peers make them: the budget of tokens that comes to that."""
+    budget = PAIRS_IN_A_BATCH * float(dataset.lengths.sum(axis=1).mean())
+    batches = Batches(dataset, tokens=round(budget), seed=1)
+    for _ in range(2):
+        budget *= PAIRS_IN_A_BATCH * batches.count / len(dataset)
+        batches = Batches(dataset, tokens=round(budget), seed=1)
+    return batches
+
+
 def _pairs(job: Job, data: Path, growth: Growth) -> tuple[list[Pair], tuple[list[str], list[str]]]:
     """The training pairs, and the symbols of both sides."""
-    if job.name != "grown":
+    if job.made_up is None:
         folder = data / job.name
         return read_tsv(folder / "train.tsv"), (read_types(folder / "vocab.src"), read_types(folder / "vocab.tgt"))
-    types = [f"w{n}" for n in range(growth.vocabulary * _GROWN_TYPES)]
-    plain = made_up("text", growth.corpus * growth.length * _GROWN_PAIRS, (types, types))
+    count, symbols = job.made_up
+    types = [f"w{n}" for n in range(growth.vocabulary * symbols)]
+    plain = made_up("text", growth.corpus * growth.length * count, (types, types))
     joined = [plain[start : start + growth.length] for start in range(0, len(plain), growth.length)]
     long = [([w for s, _ in several for w in s], [w for _, t in several for w in t]) for several in joined]
     return long, (types, types)

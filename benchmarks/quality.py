@@ -31,7 +31,7 @@ def run(settings: Settings, table: Table) -> None:
     if settings.kit is None:
         table.note("quality", f"no peers: {settings.why_no_kit}")
         return
-    for name in settings.kit.names:
+    for name in settings.peers:
         try:
             results = settings.kit.run(name, settings.data, "g2p", "--cell", "lstm", "--seconds", seconds)
             table.row("quality", f"{seconds} s of training, {name}", _row(results))

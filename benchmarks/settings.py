@@ -44,6 +44,11 @@ class Settings:
         return 1 if self.quick else max(3, min(5, self.rounds))
 
     @property
+    def peers(self) -> list[str]:
+        """The peers to run."""
+        return self.kit.names[: 1 if self.quick else None] if self.kit else []
+
+    @property
     def peak(self) -> float:
         """The float32 peak, GFLOP/s."""
         return next(peak.gflops for peak in self.peaks if peak.gflops)

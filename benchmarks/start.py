@@ -42,7 +42,7 @@ def run(settings: Settings, table: Table) -> None:
         shutil.rmtree(cache, ignore_errors=True)
         for name in ("cold", "warm"):
             times.setdefault(f"answer, {name}", []).append(first_answer(settings, model, cache))
-        if settings.kit and "torch" in settings.kit.names:
+        if settings.kit and "torch" in settings.peers:
             try:
                 times.setdefault("torch", []).append(_torch_update(settings.kit, settings))
             except KitError as error:

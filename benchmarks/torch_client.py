@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +30,11 @@ class TorchWorker:
         self._process = subprocess.Popen(
             [python, _WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.version = str(self.ask({"what": "versions", "threads": threads})["torch"])
+        try:
+            self.version = str(self.ask({"what": "versions", "threads": threads})["torch"])
+        except TorchError:
+            self.close()
+            raise
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request.
@@ -64,12 +69,17 @@ class TorchWorker:
 
         return measure
 
+    def close(self) -> None:
+        """Let the worker end."""
+        if self._process.stdin:
+            with suppress(OSError):  # what it could not be sent
+                self._process.stdin.close()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        self.close()

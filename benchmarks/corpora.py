@@ -7,7 +7,7 @@ by spaces, and vocab.{src,tgt}, one symbol a line.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ def has(data: Path, job: str) -> bool:
     return all((data / job / name).exists() for name in names)
 
 
-def write(folder: Path, splits: dict[str, Sequence[Pair]], types: tuple[Sequence[str], Sequence[str]]) -> None:
+def write(folder: Path, splits: Mapping[str, Sequence[Pair]], types: tuple[Sequence[str], Sequence[str]]) -> None:
     """Write a job's files, for us and for the peers."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, pairs in splits.items():
@@ -74,7 +74,7 @@ def made_up(job: str, count: int, types: tuple[Sequence[str], Sequence[str]]) ->
     for end, length in zip(np.cumsum(lengths), lengths, strict=True):
         word, keep = ids[end - length : end], kept[end - length : end]
         heard = word[keep] if keep.any() else word[:1]
-        pairs.append(([types[0][n] for n in word], [types[1][n % len(types[1])] for n in heard]))
+        pairs.append(([types[0][n] for n in word.tolist()], [types[1][n % len(types[1])] for n in heard.tolist()]))
     return pairs
 
 

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 from benchmarks import corpora
@@ -54,9 +55,9 @@ def run(settings: Settings, table: Table) -> None:
         table.note("decoding", f"no peers: {settings.why_no_kit}")
     for batch, count in ((64, len(test)), (1, min(16 if settings.quick else _SINGLES, len(test)))):
         found: dict[tuple[str, str], Found] = defaultdict(Found)
-        contenders = {"ours": lambda batch=batch, count=count, found=found: _ours(model, test[:count], batch, found)}
+        contenders = {"ours": partial(_ours, model, test[:count], batch, found)}
         for name in settings.peers:
-            contenders[name] = _peer(name, settings, (batch, count, updates), found)
+            contenders[name] = partial(_peer, name, settings, (batch, count, updates), found)
         contenders["ours"]()  # compiles
         for key in list(found):
             found[key] = replace(found[key], first=found[key].seconds[0], seconds=[])
@@ -90,23 +91,17 @@ def _ours(model: TextModel, test: list[corpora.Pair], batch: int, found: dict[tu
         its.wrong = 100 * sum(a != b for a, b in zip(outputs, targets, strict=True)) / len(targets)
 
 
-def _peer(
-    name: str, settings: Settings, sizes: tuple[int, int, int], found: dict[tuple[str, str], Found]
-) -> Callable[[], None]:
+def _peer(name: str, settings: Settings, sizes: tuple[int, int, int], found: dict[tuple[str, str], Found]) -> None:
     """One round of a peer: its driver trains, and decodes behind."""
     batch, count, updates = sizes
     kit: Any = settings.kit
     data = corpora.cut(settings.data, "g2p", settings.work / f"test{count}", dev=min(count, 16), test=count)
-
-    def run() -> None:
-        results = kit.run(name, data, "g2p", "--cell", "lstm", "--updates", updates, "--decode-batch", batch)
-        for search, beam in _BEAMS.items():
-            result = phase(results, "decode-test", beam)
-            its = found[search, name]
-            its.seconds.append(count / float(result["sent_per_s"]))
-            its.wrong = float(result["wer"])
-
-    return run
+    results = kit.run(name, data, "g2p", "--cell", "lstm", "--updates", updates, "--decode-batch", batch)
+    for search, beam in _BEAMS.items():
+        result = phase(results, "decode-test", beam)
+        its = found[search, name]
+        its.seconds.append(count / float(result["sent_per_s"]))
+        its.wrong = float(result["wer"])
 
 
 def _row(its: Found, found: dict[tuple[str, str], Found], search: str, count: int) -> dict[str, Value]:

@@ -6,11 +6,12 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks import corpora, products
 from benchmarks.kit import KitError, phase
-from benchmarks.ours import JOBS, Job, Training, forward, gradient, necessary_flops
+from benchmarks.ours import JOBS, Job, Training, forward, fresh, gradient, necessary_flops, read
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
 from benchmarks.timing import Clocked, interleaved
@@ -25,10 +26,9 @@ def run(settings: Settings, table: Table) -> None:
     """For each job a row for us and each peer, then the row of products."""
     for name in ("g2p",) if settings.quick else ("g2p", "text"):
         job = JOBS[name]
-        training = Training(job, settings.data)
-        lengths = training.batches.dataset.lengths
-        gflops = necessary_flops(training.state.model, lengths) / len(lengths) / 1e9
-        del training  # its memory is for the processes
+        dataset, tokenizers = read(job, settings.data)
+        shapes = jax.eval_shape(lambda job=job, tokenizers=tokenizers: fresh(job, tokenizers))
+        gflops = necessary_flops(shapes, dataset.lengths) / len(dataset) / 1e9
         for peer, values in _speeds(job, gflops, settings, table).items():
             table.row("jobs", f"{name} update, {peer}", values)
     for name in ("g2p",) if settings.quick else ("g2p", "text"):

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.products import Product, matmul, milliseconds
+from benchmarks.products import FLOAT32, Product, Types, matmul, milliseconds
 from seq2seq.app.runtime import thread_count
 
 _SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1920, 512, 3000))
@@ -50,14 +50,14 @@ def description() -> str:
 
 def peaks(rounds: int, *, quick: bool = False) -> list[Peak]:
     """The peak of float32, and of bfloat16 and 8-bit products where the machine has them."""
-    found = [Peak("f32", _peak(("float32", "float32", "float32"), rounds, quick))]
+    found = [Peak("f32", _peak(FLOAT32, rounds, quick))]
     for name, (types, _) in _UNITS.items():
         why = lacks(name)
         found.append(Peak(name, None, why) if why else Peak(name, _peak(types, rounds, quick)))
     return found
 
 
-def _peak(types: tuple[str, str, str], rounds: int, quick: bool) -> float:
+def _peak(types: Types, rounds: int, quick: bool) -> float:
     kinds: list[Product] = [matmul(*shape, types) for shape in (_SHAPES[:1] if quick else _SHAPES)]
     return max(product.flops / took / 1e6 for product, took in milliseconds(kinds, rounds).items())
 

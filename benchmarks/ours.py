@@ -64,21 +64,15 @@ class Training:
     """A job ready to train: `updates(n)` makes n updates.
 
     Attributes:
-        job: what is trained.
-        batches: its batches.
+        batches: those of the job.
         tokenizers: of source and target.
         state: model and optimiser, as they stand.
     """
 
     def __init__(self, job: Job, data: Path, growth: Growth = Growth()):
-        pairs, types = _pairs(job, data, growth)
-        self.job = job
-        # One text a symbol: exactly these are known, however common each is.
-        source, target = (Tokenizer.train("symbols", side, vocabulary=len(side) + 4) for side in types)
-        self.tokenizers = (source, target)
-        dataset = Dataset.build([(" ".join(a), " ".join(b)) for a, b in pairs], *self.tokenizers)
+        dataset, self.tokenizers = read(job, data, growth)
         self.batches = _batches(dataset)
-        model = EncoderDecoder.init(jax.random.key(0), source.size, target.size, job.config)
+        model = fresh(job, self.tokenizers)
         optimizer = build(OPTIMIZER, model)
         self._update = make_update(optimizer)
         self.state = begin(model, optimizer)
@@ -121,6 +115,20 @@ class Training:
             epoch += 1
 
 
+def read(job: Job, data: Path, growth: Growth = Growth()) -> tuple[Dataset, tuple[Tokenizer, Tokenizer]]:
+    """The training pairs of a job, and the tokenizers of source and target."""
+    pairs, types = _pairs(job, data, growth)
+    # One text a symbol: exactly these are known, however common each is.
+    source, target = (Tokenizer.train("symbols", side, vocabulary=len(side) + 4) for side in types)
+    return Dataset.build([(" ".join(a), " ".join(b)) for a, b in pairs], source, target), (source, target)
+
+
+def fresh(job: Job, tokenizers: tuple[Tokenizer, Tokenizer]) -> EncoderDecoder:
+    """The model of a job before training."""
+    source, target = tokenizers
+    return EncoderDecoder.init(jax.random.key(0), source.size, target.size, job.config)
+
+
 def tokens(batches: Sequence[Batch]) -> int:
     """Source and target tokens; begin, end and padding are not counted, as in the kit."""
     return sum(int(b.source_lengths.sum() + b.target_mask.sum()) - 2 * pairs([b]) for b in batches)
@@ -132,8 +140,8 @@ def pairs(batches: Sequence[Batch]) -> int:
 
 
 def gradient(batch: Batch) -> Callable[[Any], Any]:
-    """The program whose products an update makes: the gradient of the mean loss of the model that it is given."""
-    return jax.grad(lambda model: model.loss(batch, jax.random.key(0)).mean)
+    """The program whose products an update makes: the mean loss, which it tells, and the gradient."""
+    return jax.value_and_grad(lambda model: model.loss(batch, jax.random.key(0)).mean)
 
 
 def forward(batch: Batch) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ from benchmarks.timing import Clocked, interleaved
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"}
 _RUN_FLOPS = 1e9  # of a product in one measurement, so that its call weighs nothing
+
+
+Types: TypeAlias = tuple[str, str, str]
+FLOAT32: Types = ("float32", "float32", "float32")
 
 
 class Product(NamedTuple):
@@ -35,7 +39,7 @@ class Product(NamedTuple):
     left: tuple[int, ...]
     right: tuple[int, ...]
     axes: Any
-    types: tuple[str, str, str] = ("float32", "float32", "float32")
+    types: Types = FLOAT32
 
     @property
     def flops(self) -> int:
@@ -76,7 +80,7 @@ class Product(NamedTuple):
         return max(1, min(200, round(_RUN_FLOPS / self.flops)))
 
 
-def matmul(rows: int, inner: int, columns: int, types: tuple[str, str, str] = ("float32",) * 3) -> Product:
+def matmul(rows: int, inner: int, columns: int, types: Types = FLOAT32) -> Product:
     """(rows, inner) @ (inner, columns)."""
     return Product((rows, inner), (inner, columns), (((1,), (0,)), ((), ())), types)
 
@@ -154,4 +158,5 @@ def _product(equation: Any) -> Product:
     left, right, out = (*equation.invars, *equation.outvars)
     contracted, batched = equation.params["dimension_numbers"]
     axes = tuple(tuple(tuple(side) for side in pair) for pair in (contracted, batched))
-    return Product(left.aval.shape, right.aval.shape, axes, tuple(str(v.aval.dtype) for v in (left, right, out)))
+    types = (str(left.aval.dtype), str(right.aval.dtype), str(out.aval.dtype))
+    return Product(left.aval.shape, right.aval.shape, axes, types)

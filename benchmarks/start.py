@@ -15,7 +15,7 @@ from benchmarks.ours import JOBS, Training
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
 
-_MODEL = [
+_MODEL = [  # the model of the kit's torch driver
     *("--model.cell", "lstm", "--model.embedding", "128", "--model.hidden", "512"),
     *("--model.attention", "additive", "--model.dropout", "0", "--model.label-smoothing", "0"),
 ]

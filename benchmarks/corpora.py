@@ -72,9 +72,9 @@ def made_up(job: str, count: int, types: tuple[Sequence[str], Sequence[str]]) ->
     kept = rng.random(len(ids)) < mean_target / mean_source
     pairs: list[Pair] = []
     for end, length in zip(np.cumsum(lengths), lengths, strict=True):
-        word, keep = ids[end - length : end], kept[end - length : end]
-        heard = word[keep] if keep.any() else word[:1]
-        pairs.append(([types[0][n] for n in word.tolist()], [types[1][n % len(types[1])] for n in heard.tolist()]))
+        word: list[int] = ids[end - length : end].tolist()
+        heard = [n for n, keep in zip(word, kept[end - length : end], strict=True) if keep] or word[:1]
+        pairs.append(([types[0][n] for n in word], [types[1][n % len(types[1])] for n in heard]))
     return pairs
 
 

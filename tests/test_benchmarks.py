@@ -148,7 +148,7 @@ def test_tokens_are_those_of_the_files() -> None:
     assert np.mean([len(b) for _, b in pairs]) == pytest.approx(6.32, rel=0.05)
     lines = [(" ".join(a), " ".join(b)) for a, b in pairs]
     sides = [Tokenizer.train("symbols", side) for side in zip(*lines, strict=True)]
-    batches = ours._batches(Dataset.build(lines, *sides))
+    batches = ours._batches(Dataset.build(lines, *sides), 5)
     epoch = list(batches.epoch(0))
     assert ours.tokens(epoch) == sum(len(a) + len(b) for a, b in pairs)
     assert ours.pairs(epoch) == 700

@@ -1,8 +1,9 @@
 """`make bench`, or `python -m benchmarks`: everything side by side on this machine, as one table.
 
 What is compared is measured in turn, in rounds of one run, and medians are shown: machines differ and are disturbed, so
-trust the ratios. Ratios are named over/under, and above 1 they are in our favour. Without torch, the kit of peers or
-its data, the table says which rows are left out and why; made-up pairs then stand in for the data.
+trust the ratios, which are named over/under. Without torch or the kit of peers the table says what is left out and why.
+Without --data the pairs are those of .bench/pairs, or else made up: the kit's `install.sh .bench NAME...` and
+`make_data.py .bench/pairs` put peers and pairs where `make bench` finds them; BENCH="--only layers" passes options on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks import corpora, decoding, growth, jobs, kit, layers, machine, quality, start
 from benchmarks.settings import Settings
 from benchmarks.table import Table
+from benchmarks.timing import BenchmarkError
 from benchmarks.torch_client import TorchError, TorchWorker
 from seq2seq.app.runtime import use_threads
 
@@ -63,7 +65,10 @@ def main() -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True)))
         settings = _settings(options, table, work, stack)
         for part in options.parts:
-            _PARTS[part](settings, table)
+            try:
+                _PARTS[part](settings, table)
+            except BenchmarkError as error:
+                table.note(part, f"the rest is left out: {error}")
 
 
 def _settings(options: argparse.Namespace, table: Table, work: Path, stack: ExitStack) -> Settings:

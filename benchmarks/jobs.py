@@ -1,4 +1,8 @@
-"""Whole training updates: ours and the peers' in processes that alternate, and ours against its own matrix products."""
+"""Whole training updates: ours and the peers' in processes that alternate, and ours against its own matrix products.
+
+"% of peak" is what the products of our model need (forward once, backward twice, no padding) for the pairs a second, of
+the fastest product on this machine; some peers' models differ a little, and make more.
+"""
 
 from __future__ import annotations
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.timing import BenchmarkError
+
 _KNOWN = ("torch", "yoyodyne", "eole", "onmt", "joeynmt")
 
 
-class KitError(RuntimeError):
+class KitError(BenchmarkError):
     """A peer failed."""
 
 

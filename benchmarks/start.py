@@ -14,6 +14,7 @@ from benchmarks.kit import Kit, KitError, results
 from benchmarks.ours import JOBS, Training
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
+from benchmarks.timing import BenchmarkError
 
 _MODEL = [  # the model of the kit's torch driver
     *("--model.cell", "lstm", "--model.embedding", "128", "--model.hidden", "512"),
@@ -23,7 +24,7 @@ _LONGEST = 600.0  # s
 _UPDATES = 6  # of the kit's torch driver: it cannot tell its speed of fewer
 
 
-class StartError(RuntimeError):
+class StartError(BenchmarkError):
     """The command ended before it had said anything."""
 
 

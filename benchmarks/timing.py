@@ -13,6 +13,11 @@ import jax
 Measure: TypeAlias = Callable[[], float]
 """Makes one measurement and returns it, mostly milliseconds."""
 
+
+class BenchmarkError(RuntimeError):
+    """Something could not be measured; in one line."""
+
+
 _PAUSE = 0.01  # s: threads of the one before may still spin, waiting for work
 _LEAST = 0.05  # s that one measurement takes at least, as far as `_MOST` runs go
 _MOST = 100

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.timing import Measure, enough
+from benchmarks.timing import BenchmarkError, Measure, enough
 from seq2seq.app.runtime import thread_count
 
 _WORKER = Path(__file__).with_name("torch_worker.py")
 
 
-class TorchError(RuntimeError):
+class TorchError(BenchmarkError):
     """The worker could not do what it was asked for."""
 
 

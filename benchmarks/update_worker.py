@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ours import JOBS, Growth, Training, pairs, tokens
+from benchmarks.timing import BenchmarkError
 from seq2seq.app.runtime import use_threads
 
 _ROOT = Path(__file__).parents[1]
 
 
-class UpdateError(RuntimeError):
+class UpdateError(BenchmarkError):
     """The process that trains failed."""
 
 

@@ -13,8 +13,8 @@ test: .venv/ready            # the whole suite, doctests included
 check: .venv/ready           # style, types, floors, doctests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/python -m pytest tests/test_floors.py src
 
-bench: .venv/ready           # measurements; minutes
-	$(BIN)/python -m benchmarks
+bench: .venv/ready .bench/torch/ready    # ours beside torch and what peers there are: the better part of an hour
+	$(BIN)/python -m benchmarks --torch .bench/torch/bin/python $(BENCH)
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,5 +22,10 @@ bench: .venv/ready           # measurements; minutes
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+.bench/torch/ready:          # an environment of its own: torch is not a dependency
+	$(PYTHON) -m venv .bench/torch
+	.bench/torch/bin/python -m pip install --quiet torch==2.13.0 numpy
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .bench

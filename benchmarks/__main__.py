@@ -1,113 +1,122 @@
-"""`python -m benchmarks [--json] [--rounds 7]`: how fast the loop, an update and a search are on this machine.
+"""`make bench`, or `python -m benchmarks`: everything side by side on this machine, as one table.
 
-Everything that is compared is timed in turn within one process, and the median of the rounds is shown, since shared
-machines are noisy: trust the ratios.
+What is compared is measured in turn, in rounds of one run, and medians are shown: machines differ and are disturbed, so
+trust the ratios, which are named over/under. Without torch or the kit of peers the table says what is left out and why.
+Without --data the pairs are those of .bench/pairs, or else made up: the kit's `install.sh .bench NAME...` and
+`make_data.py .bench/pairs` put peers and pairs where `make bench` finds them; BENCH="--only layers" passes options on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from benchmarks import corpora, decoding, growth, jobs, kit, layers, machine, quality, start
+from benchmarks.settings import Settings
+from benchmarks.table import Table
+from benchmarks.timing import BenchmarkError
+from benchmarks.torch_client import TorchError, TorchWorker
+from seq2seq.app.runtime import use_threads
 
-from seq2seq import GRU, LSTM, BeamOptions, EncoderDecoder, EncoderDecoderConfig, OptimizerConfig, beam, greedy, scan
-from seq2seq.data import Batch
-from seq2seq.training.optimizer import build
-from seq2seq.training.state import begin, make_update
-
-LAYERS = [(30, 64, 512, 1000), (20, 64, 256, 512), (20, 64, 128, 256), (20, 16, 128, 256), (20, 1, 128, 256)]
-
-
-def milliseconds(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The median time of each program, the programs taking turns."""
-    for run in programs.values():
-        jax.block_until_ready(run())
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(rounds):
-        for name, run in programs.items():
-            began = time.perf_counter()
-            jax.block_until_ready(run())
-            times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(several) for name, several in times.items()}
+_ROOT = Path(__file__).parents[1]
+_PARTS: dict[str, Callable[[Settings, Table], None]] = {
+    "layers": layers.run,
+    "jobs": jobs.run,
+    "decoding": decoding.run,
+    "start": start.run,
+    "growth": growth.run,
+    "quality": quality.run,
+}
 
 
-def layer(cell_type: Any, shape: tuple[int, int, int, int], rounds: int) -> dict[str, Any]:
-    """One recurrent layer, forward and backward: `seq2seq.scan` beside `jax.lax.scan`."""
-    steps, batch, inputs, hidden = shape
-    cell = cell_type.init(jax.random.key(0), inputs, hidden)
-    xs = jax.random.normal(jax.random.key(1), (steps, batch, inputs))
-
-    def gradient(loop: Any) -> Callable[[], Any]:
-        def loss(cell: Any, xs: Any) -> Any:
-            return jnp.square(loop(cell.step, cell.initial_state(batch), xs)[1]).mean()
-
-        compiled = jax.jit(jax.grad(loss, argnums=(0, 1)))
-        return lambda: compiled(cell, xs)
-
-    found = milliseconds({"lax.scan": gradient(jax.lax.scan), "seq2seq.scan": gradient(scan)}, rounds)
-    name = f"{cell_type.__name__}, time {steps}, batch {batch}, input {inputs}, hidden {hidden}"
-    return {"what": name, **found, "lax/ours": found["lax.scan"] / found["seq2seq.scan"]}
-
-
-def pronunciation() -> tuple[EncoderDecoder, Batch]:
-    """The model and a batch of a pronunciation job: 64 words of 8 letters and 8 phonemes."""
-    model = EncoderDecoder.init(jax.random.key(0), 40, 80, EncoderDecoderConfig())
-    rng = np.random.default_rng(0)
-    source, target = (rng.integers(4, kinds, (9, 64), dtype=np.int32) for kinds in (40, 80))
-    return model, Batch(source, np.full(64, 9, np.int32), target, target, np.ones((9, 64), np.float32))
-
-
-def update(rounds: int) -> dict[str, Any]:
-    """One update of the default model on the pronunciation job."""
-    model, batch = pronunciation()
-    optimizer = build(OptimizerConfig(), model)
-    step, key = make_update(optimizer), jax.random.key(0)
-    state = begin(model, optimizer)
-
-    def run() -> Any:
-        nonlocal state
-        state, report = step(state, batch, key, 1.0)
-        return report
-
-    took = milliseconds({"update": run}, rounds)["update"]
-    tokens = int(batch.source_lengths.sum() + batch.target_mask.sum())
-    return {"what": "update, default model, 64 words", "ms": took, "tokens/s": 1000 * tokens / took}
-
-
-def search(rounds: int) -> dict[str, Any]:
-    """Greedy and beam 5 over 64 words of the pronunciation job, to the length limit."""
-    model, batch = pronunciation()
-    limit = np.full(64, 12, np.int32)
-    rows = (model, batch.source, batch.source_lengths, limit)
-    programs = {
-        "greedy": lambda: greedy(*rows, 12),
-        "beam 5": lambda: beam(*rows, BeamOptions(size=5, max_length=12)),
-    }
-    found = milliseconds(programs, rounds)
-    return {"what": "search, 64 words", **{f"{name}, words/s": 64_000 / took for name, took in found.items()}}
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, with commas between: {', '.join(_PARTS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default 7)")
+    parser.add_argument("--quick", action="store_true", help="as small as can be: to see that it works")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--torch", type=Path, metavar="PYTHON", help="an interpreter that has torch")
+    parser.add_argument("--kit", type=Path, metavar="FOLDER", help="the kit of peers (run_one.sh and its drivers)")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="one virtual environment for each peer")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="g2p/ and text/, as the kit's make_data.py writes")
+    options = parser.parse_args()
+    options.parts = [part.strip() for part in options.only.split(",")]
+    if unknown := [part for part in options.parts if part not in _PARTS]:
+        parser.error(f"--only {unknown[0]}: wanted some of {', '.join(_PARTS)}")
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: wanted 1 or more")
+    for name in ("torch", "kit", "peers", "data"):
+        path = getattr(options, name)
+        if path is not None and not path.exists():
+            parser.error(f"--{name} {path}: there is no such file or folder")
+    return options
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default 7)")
-    options = parser.parse_args()
-    jobs = [lambda c=c, s=s: layer(c, s, options.rounds) for c in (GRU, LSTM) for s in LAYERS]
-    for job in [*jobs, lambda: update(options.rounds), lambda: search(options.rounds)]:
-        row = job()
-        if options.json:
-            print(json.dumps(row), flush=True)
-        else:
-            numbers = "   ".join(f"{name} {value:,.2f}" for name, value in row.items() if name != "what")
-            print(f"{row['what']:<52}{numbers}", flush=True)
+    options = arguments()
+    use_threads()
+    table = Table(options.json)
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True)))
+        settings = _settings(options, table, work, stack)
+        for part in options.parts:
+            try:
+                _PARTS[part](settings, table)
+            except BenchmarkError as error:
+                table.note(part, f"the rest is left out: {error}")
+
+
+def _settings(options: argparse.Namespace, table: Table, work: Path, stack: ExitStack) -> Settings:
+    """The machine, told first; then torch, peers and data."""
+    table.note("machine", machine.description())
+    peaks = machine.peaks(options.rounds, quick=options.quick)
+    for peak in peaks:
+        found = f"{peak.gflops:,.0f} GFLOP/s" if peak.gflops else peak.why
+        table.note("machine", f"matrix products, peak, {peak.name}: {found}")
+    worker, why_no_torch = _worker(options.torch, stack)
+    if worker:
+        table.note("machine", f"torch {worker.version}")
+    beside = _ROOT.parent / "shared" / "peers"
+    folder = options.kit or (beside if beside.exists() else None)
+    places = [None if path is None else path.absolute() for path in (folder, options.peers, options.torch)]
+    peers, why_no_kit = kit.find(places[0], places[1], places[2], work)
+    usual = _ROOT / ".bench" / "pairs"
+    data, synthetic = _data(options.data or (usual if usual.exists() else None), work)
+    if synthetic:
+        table.note("data", "made-up pairs of the sizes of the real ones; give the folder of the real ones by --data")
+    return Settings(
+        rounds=1 if options.quick else options.rounds,
+        quick=options.quick,
+        work=work,
+        data=data,
+        synthetic=synthetic,
+        worker=worker,
+        why_no_torch=why_no_torch,
+        kit=peers,
+        why_no_kit=why_no_kit,
+        peaks=peaks,
+    )
+
+
+def _worker(python: Path | None, stack: ExitStack) -> tuple[TorchWorker | None, str]:
+    if python is None:
+        return None, "give an interpreter that has it by --torch"
+    try:
+        return stack.enter_context(TorchWorker(python.absolute())), ""
+    except (TorchError, OSError) as error:
+        return None, f"{python} cannot be used ({error})"
+
+
+def _data(given: Path | None, work: Path) -> tuple[Path, bool]:
+    """The folder of the pairs, and whether they are made up."""
+    if given is not None and all(corpora.has(given, job) for job in ("g2p", "text")):
+        return given.absolute(), False
+    return corpora.synthetic(work / "data"), True
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from seq2seq.errors import SearchError
 from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
+QUEUE = 8
+"""Batches whose sources are read together, so that a line that is done gives its place to the next."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Decoding:
             max_length=max_length,
             banned=_BANNED,
             attention=attention,
+            slots=self.batch,
         )
 
     def searching(self, max_length: int, attention: bool) -> BeamOptions:
@@ -85,6 +88,7 @@ class Decoding:
             max_length=max_length,
             banned=_BANNED,
             attention=attention,
+            slots=self.batch,
         )
 
 
@@ -100,7 +104,7 @@ def decode(
 
     Args:
         model: anything with `start` and `step`.
-        batch: the sources.
+        batch: the sources; where there are more than `decoding.batch`, the others wait for a free place.
         limit: (batch,) the most tokens to generate for each, the end counted.
         lines: (batch,) the line number of each, on which what is drawn for it depends.
         decoding: how.
@@ -111,7 +115,7 @@ def decode(
     if decoding.sample:
         found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention))
     elif decoding.beam == 1 and decoding.nbest == 1:
-        found = greedy(*rows, longest, banned=_BANNED, attention=attention)
+        found = greedy(*rows, longest, banned=_BANNED, attention=attention, slots=decoding.batch)
     else:
         found = beam(*rows, decoding.searching(longest, attention))
     return jax.tree.map(np.asarray, found)

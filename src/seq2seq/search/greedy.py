@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
+from seq2seq.core.seams import BEGIN, PAD, Searchable
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
 from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
@@ -66,7 +66,7 @@ def greedy(
 def _greedy(
     model: Searchable, source: Array, lengths: Array, limit: Array, banned: tuple[int, ...], shape: Shape
 ) -> Hypotheses:
-    def likeliest(logits: Array, time: Array, keys: Key | None) -> Array:
+    def likeliest(logits: Array, time: Array, keys: None) -> Array:
         return jnp.argmax(ban(logits, banned), axis=-1).astype(jnp.int32)
 
     return roll_out(model, (source, lengths, room(lengths, limit, shape.max_length)), likeliest, shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import Array
@@ -13,8 +13,8 @@ from seq2seq.search.hypotheses import Hypotheses, Trail
 from seq2seq.search.slots import run
 from seq2seq.search.stepping import advance, begin, normaliser, used
 
-Choose: TypeAlias = Callable[[Array, Array, Key | None], Array]
-"""(logits (batch, width, vocabulary), time (batch,), the rows' keys (batch,)) -> the chosen ids (batch, width)."""
+Choose: TypeAlias = Callable[[Array, Array, Any], Array]
+"""(logits (batch, width, vocabulary), time (batch,), the rows' keys (batch,) or None) -> the ids (batch, width)."""
 
 
 class Shape(NamedTuple):

@@ -121,7 +121,7 @@ def _sample(
 ) -> Hypotheses:
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
 
-    def draw(logits: Array, time: Array, keys: Key | None) -> Array:
+    def draw(logits: Array, time: Array, keys: Key) -> Array:
         kept, ids = narrow(logits, options)
         own = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)))(fold(keys, jnp.arange(options.samples)), time)
         at = jax.vmap(jax.vmap(jax.random.categorical))(own, kept)

@@ -51,7 +51,6 @@ class _Work(NamedTuple):
         row: (slots,) which row is in each slot; at least `count` if none.
         began: (slots,) the value of `steps` when it came in.
         fixed, now: of the rows in the slots.
-        done: (slots,) slots whose row is done, or that have none.
         trail: of the slots; step n of the loop is at n modulo its length.
         ended: (now, trail) of all rows: those that have not begun as they were given, those that are done as they are.
     """
@@ -62,7 +61,6 @@ class _Work(NamedTuple):
     began: Array
     fixed: Fixed
     now: Now
-    done: Array
     trail: Trail
     ended: tuple[Now, Trail]
 
@@ -91,7 +89,6 @@ def run(step: Step, done: Done, rows: tuple[Fixed, Now], trail: Trail, count: Ar
         began=zeros,
         fixed=here[0],
         now=here[1],
-        done=done(*here),
         trail=jax.tree.map(lambda leaf: leaf[:, :slots], trail),
         ended=(now, trail),
     )
@@ -103,16 +100,11 @@ def run(step: Step, done: Done, rows: tuple[Fixed, Now], trail: Trail, count: Ar
         after, left = step(work.fixed, work.now, work.steps - work.began)
         written = work.trail.write(work.steps % len(trail.tokens), left)
         work = work._replace(steps=work.steps + 1, now=after, trail=written)
-        return hand_over(work._replace(done=work.done | done(work.fixed, after)))
-
-    def hand_over(work: _Work) -> _Work:
-        ready = work.done & (work.row < count)
+        ready = (work.row < count) & done(work.fixed, after)
         order = jnp.argsort(~ready)
-        work = lax.fori_loop(0, ready.sum(), lambda i, now: _next_row(now, order[i], fixed, count), work)
-        begun = done(work.fixed, work.now)
-        return work._replace(done=begun | (work.row >= count))
+        return lax.fori_loop(0, ready.sum(), lambda i, now: _next_row(now, order[i], fixed, count), work)
 
-    last = lax.while_loop(more, once, hand_over(work))
+    last = lax.while_loop(more, once, work)
     return Outcome(*last.ended, last.steps)
 
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Searchable
+from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
-from seq2seq.errors import SearchError
+from seq2seq.errors import ModuleError, SearchError
 from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
@@ -41,6 +41,9 @@ class Decoding:
     """Sampling: the same seed draws the same outputs, line by line."""
     batch: int = 64
     """Inputs that are decoded together."""
+    shortlist: int | None = None
+    """Choose among so many pieces only, those that come first in the vocabulary: words, symbols and characters stand
+    there by frequency, bpe has its 256 bytes first. Quicker, and all probabilities are those among these pieces."""
 
     def check(self) -> None:
         """Refuse what cannot be searched for, before any file is read.
@@ -57,6 +60,8 @@ class Decoding:
             raise SearchError(f"--batch is {self.batch}; wanted at least 1.")
         if not 0 <= self.seed < 2**32:
             raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
+        if self.shortlist is not None and self.shortlist <= END + 1:
+            raise SearchError(f"--shortlist is {self.shortlist}; wanted at least {END + 2}: {END + 1} are no text.")
         if self.sample:
             self.sampling(1, False)
             return
@@ -119,6 +124,19 @@ def decode(
     else:
         found = beam(*rows, decoding.searching(longest, attention))
     return jax.tree.map(np.asarray, found)
+
+
+def shortlisted(model: Searchable, count: int | None) -> Searchable:
+    """The model, restricted to the first `count` target ids if that is asked for.
+
+    Raises:
+        ModuleError: it has no `restricted`.
+    """
+    if count is None:
+        return model
+    if not isinstance(model, Restrictable):
+        raise ModuleError(f"{type(model).__name__} has no `restricted(count)`: it cannot decode with --shortlist.")
+    return model.restricted(count)
 
 
 def _rounded(length: int) -> int:

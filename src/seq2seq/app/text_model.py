@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.decoding import QUEUE, Decoding, decode
+from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.seams import Encodable, Searchable
@@ -115,7 +115,7 @@ class TextModel:
         `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
         """
         decoding = decoding or Decoding()
-        model = self._searchable()
+        model = shortlisted(self._searchable(), decoding.shortlist)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import seq2seq
 from seq2seq.app.commands.generate import escaped
 from seq2seq.app.text_model import Decoding, TextSettings
+from seq2seq.core.seams import Prediction
 
 INPUT = b"abc\n\nfed\n   \nbad\nabc"
 
@@ -79,6 +81,32 @@ def test_json_has_what_python_has(run, trained):
     assert empty["outputs"][0]["text"] == ""
 
 
+def test_a_shortlist_of_everything_changes_nothing_and_a_shorter_one_is_kept_to(trained):
+    model, texts = seq2seq.load(trained), ["abc", "fed", "bad", "", "ace"]
+    size = model.target_tokenizer.size
+    whole = model.hypotheses(texts, Decoding(nbest=2))
+    assert model.hypotheses(texts, Decoding(nbest=2, shortlist=size)) == whole
+    found = model.hypotheses(texts, Decoding(nbest=2, shortlist=size - 2))
+    said = {token for several in found for hypothesis in several for token in hypothesis.tokens}
+    missing = {model.target_tokenizer.token(index) for index in (size - 2, size - 1)}
+    assert said and not said & missing
+    assert missing & {token for several in whole for hypothesis in several for token in hypothesis.tokens}
+
+
+def test_a_model_that_cannot_be_restricted_says_so(trained):
+    @jax.tree_util.register_static
+    class Mute:
+        def start(self, source, lengths):
+            return (), lengths
+
+        def step(self, memory, state, token):
+            return state, Prediction(jax.nn.one_hot(token, 9))
+
+    model = seq2seq.load(trained).with_model(Mute())
+    with pytest.raises(seq2seq.errors.ModuleError, match="Mute has no `restricted"):
+        model.generate(["abc"], Decoding(shortlist=6))
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [("plain", "plain"), ("a\tb", "a\\tb"), ("a\nb\r", "a\\nb\\r"), ("a\\tb\t", "a\\\\tb\\t"), ("\u2028", "\\u2028")],
@@ -112,6 +140,7 @@ def test_limits_grow_with_the_source():
         (["--sample", "--seed", -1], "--seed is -1"),
         (["--sample", "--seed", 2**70], "--seed is"),
         (["--temperature", 0.5], "add --sample"),
+        (["--shortlist", 4], "--shortlist is 4; wanted at least 5"),
     ],
 )
 def test_what_cannot_be_searched(fails, options, message):

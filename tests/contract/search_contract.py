@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,19 +13,25 @@ from seq2seq.core.seams import BEGIN, END, PAD, Searchable
 from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample, score
 
 LENGTH = 7
-Search = Callable[[Array, Array, Array, Array], Hypotheses]
-"""(source, lengths, limit, line numbers) -> hypotheses, the model being given."""
+Search = Callable[..., Hypotheses]
+"""(source, lengths, limit, line numbers, slots=None) -> hypotheses, the model being given."""
 
 
 def searches(model: Searchable) -> dict[str, Search]:
     """Every search over `model`, with attention asked for."""
     wide = BeamOptions(size=4, nbest=4, max_length=LENGTH, attention=True)
     drawn = SampleOptions(samples=3, temperature=0.9, top_k=5, top_p=0.95, max_length=LENGTH, attention=True)
-    return {
-        "greedy": lambda s, n, limit, lines: greedy(model, s, n, limit, LENGTH, attention=True),
-        "beam": lambda s, n, limit, lines: beam(model, s, n, limit, wide),
-        "sample": lambda s, n, limit, lines: sample(model, s, n, limit, line_keys(3, lines), drawn),
-    }
+
+    def search_greedily(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
+        return greedy(model, s, n, limit, LENGTH, attention=True, slots=slots)
+
+    def search_beam(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
+        return beam(model, s, n, limit, replace(wide, slots=slots))
+
+    def draw(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
+        return sample(model, s, n, limit, line_keys(3, lines), replace(drawn, slots=slots))
+
+    return {"greedy": search_greedily, "beam": search_beam, "sample": draw}
 
 
 def check_search_contract(model: Searchable, source: Array, lengths: Array) -> None:
@@ -74,7 +81,7 @@ def check_forced_scores(model: Searchable, source: Array, lengths: Array, found:
 def check_company_changes_nothing(
     search: Search, source: Array, lengths: Array, limit: Array, found: Hypotheses
 ) -> None:
-    """Another order, padding columns, filler rows, no batch mates at all: each line's answer stays."""
+    """Another order, padding columns, filler rows, two slots, no batch mates at all: each line's answer stays."""
     rows = jnp.arange(len(lengths))[::-1]
     padding, fillers = jnp.zeros((2, len(rows)), jnp.int32), jnp.zeros((len(source) + 2, 2), jnp.int32)
     crowd = jnp.concatenate([jnp.concatenate([source[:, rows], padding]), fillers], axis=1)
@@ -84,6 +91,7 @@ def check_company_changes_nothing(
         jnp.concatenate([lengths[rows], more]),
         jnp.concatenate([limit[rows], more + LENGTH]),
         jnp.concatenate([rows, more + 99]),
+        slots=2,
     )
     for here, there in enumerate(rows.tolist()):
         same_row(among, here, found, there)

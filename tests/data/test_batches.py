@@ -199,11 +199,11 @@ def test_damaged_files_are_told(tmp_path):
 # ---------------------------------------------------------------- inference
 
 
-@given(st.lists(st.lists(st.integers(4, 9), max_size=40), max_size=60), st.integers(1, 16))
-def test_inference_batches_restore_the_order(sources, batch):
+@given(st.lists(st.lists(st.integers(4, 9), max_size=40), max_size=60), st.integers(1, 16), st.integers(1, 4))
+def test_inference_batches_restore_the_order(sources, batch, queue):
     answers: list[list[int] | None] = [None] * len(sources)
     shapes = set()
-    for indices, source, lengths in inference_batches(sources, batch=batch):
+    for indices, source, lengths in inference_batches(sources, batch=batch, queue=queue):
         shapes.add(source.shape)
         assert not lengths[len(indices) :].any() and not source[:, len(indices) :].any()
         for row, index in enumerate(indices):
@@ -211,7 +211,17 @@ def test_inference_batches_restore_the_order(sources, batch):
             assert not source[lengths[row] :, row].any()
     assert answers == [[*ids, END] for ids in sources]
     assert {steps for steps, _ in shapes} <= {16, 32, 64}
-    assert len({rows for _, rows in shapes}) <= 1
+    assert len({rows for _, rows in shapes}) <= (1 if queue == 1 else 2)
+    assert len(shapes) <= (3 if queue == 1 else 6)
+
+
+def test_a_queue_holds_what_one_shape_holds_longest_first():
+    sources = [[5] * n for n in (3, 20, 1, 2, 9, 15, 16, 4)]
+    found = list(inference_batches(sources, batch=2, queue=4))
+    assert [source.shape for _, source, _ in found] == [(16, 8), (32, 2)]
+    assert found[0].indices.tolist() == [5, 4, 7, 0, 3, 2] and found[0].lengths.tolist() == [16, 10, 5, 4, 3, 2, 0, 0]
+    long = list(inference_batches([[5] * 4000] * 9, batch=2, queue=8))
+    assert {source.shape for _, source, _ in long} == {(4096, 8), (4096, 2)}
 
 
 def test_few_sources_make_small_batches():
@@ -219,3 +229,5 @@ def test_few_sources_make_small_batches():
     assert [len(lengths) for _, _, lengths in inference_batches([[5]])] == [1]
     with pytest.raises(ConfigError):
         list(inference_batches([[5]], batch=0))
+    with pytest.raises(ConfigError):
+        list(inference_batches([[5]], queue=0))

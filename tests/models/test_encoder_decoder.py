@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from contract.batches import BATCH, VOCABULARY
 from contract.cells import CELLS, randomised
-from contract.table import Counting, config_of, model_of
+from contract.table import TABLE, Counting, config_of, model_of
 
 from seq2seq.core.module import count, named_leaves
 from seq2seq.errors import ConfigError
@@ -20,6 +20,7 @@ from seq2seq.models.encoder import Encoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
 from seq2seq.nn.recurrent import unroll
+from seq2seq.search import greedy
 
 SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
 
@@ -149,3 +150,28 @@ def test_which_leaf_of_the_state_is_the_output(key):
     # Of the stack of two LSTMs the leaves are h, c, h, c; a residual stack's output is a sum, and no leaf.
     assert found == {"Elman": 0, "GRU": 0, "ChoGRU": 0, "LSTM": 0, "Stack": 2, "residual": None, "Dropped": 0}
     assert output_leaf(Counting.init(key, 3, 4), 3) is None
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_restricted_logits_are_the_same_columns(name):
+    model = model_of(name)
+    memory, state = model.start(SOURCE, LENGTHS)
+    token = jnp.full(len(LENGTHS), VOCABULARY - 1)  # any token may have been read
+    _, whole = model.step(memory, state, token)
+    for size in (5, VOCABULARY - 1, VOCABULARY, VOCABULARY + 9):
+        some = model.restricted(size)
+        _, part = some.step(memory, state, token)
+        assert part.logits.shape == (len(LENGTHS), min(size, VOCABULARY))
+        np.testing.assert_allclose(part.logits, whole.logits[:, :size], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bahdanau", "reversed additive"])
+def test_restricted_search_is_a_search_with_the_others_banned(name):
+    model, some = model_of(name), model_of(name).restricted(5)
+    limit, special = [7] * len(LENGTHS), (0, 1, 2)
+    others = greedy(model, SOURCE, LENGTHS, limit, 7, banned=(*special, *range(5, VOCABULARY)))
+    found = greedy(some, SOURCE, LENGTHS, limit, 7, banned=special)
+    np.testing.assert_array_equal(found.tokens, others.tokens)
+    assert (found.log_probabilities >= others.log_probabilities).all()  # of what is left, and so of more each
+    free = greedy(model, SOURCE, LENGTHS, limit, 7, banned=special)
+    assert (free.tokens != found.tokens).any()

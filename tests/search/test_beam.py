@@ -94,8 +94,8 @@ def test_the_loop_ends_as_soon_as_nothing_can_change():
     keen = TableModel(model.table.at[..., END].add(12.0), model.transition, model.focus)
     options = BeamOptions(size=3, max_length=50)
     limit = jnp.array([50, 50, 0, 50])
-    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit, options).time) == 1
-    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit * 0, options).time) == 0
+    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit, options).steps) == 1
+    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit * 0, options).steps) == 0
 
 
 def test_attention_follows_the_hypothesis_that_was_chosen():

@@ -9,12 +9,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Searchable
+from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
-from seq2seq.errors import SearchError
+from seq2seq.errors import ModuleError, SearchError
 from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
+QUEUE = 8
+"""Batches whose sources are read together, so that a line that is done gives its place to the next."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Decoding:
     """Sampling: the same seed draws the same outputs, line by line."""
     batch: int = 64
     """Inputs that are decoded together."""
+    shortlist: int | None = None
+    """Choose among so many pieces only, those that come first in the vocabulary: words, symbols and characters stand
+    there by frequency, bpe has its 256 bytes first. Quicker, and all probabilities are those among these pieces."""
 
     def check(self) -> None:
         """Refuse what cannot be searched for, before any file is read.
@@ -55,6 +60,8 @@ class Decoding:
             raise SearchError(f"--batch is {self.batch}; wanted at least 1.")
         if not 0 <= self.seed < 2**32:
             raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
+        if self.shortlist is not None and self.shortlist <= END + 1:
+            raise SearchError(f"--shortlist is {self.shortlist}; wanted at least {END + 2}: {END + 1} are no text.")
         if self.sample:
             self.sampling(1, False)
             return
@@ -74,6 +81,7 @@ class Decoding:
             max_length=max_length,
             banned=_BANNED,
             attention=attention,
+            slots=self.batch,
         )
 
     def searching(self, max_length: int, attention: bool) -> BeamOptions:
@@ -85,6 +93,7 @@ class Decoding:
             max_length=max_length,
             banned=_BANNED,
             attention=attention,
+            slots=self.batch,
         )
 
 
@@ -100,7 +109,7 @@ def decode(
 
     Args:
         model: anything with `start` and `step`.
-        batch: the sources.
+        batch: the sources; where there are more than `decoding.batch`, the others wait for a free place.
         limit: (batch,) the most tokens to generate for each, the end counted.
         lines: (batch,) the line number of each, on which what is drawn for it depends.
         decoding: how.
@@ -111,10 +120,23 @@ def decode(
     if decoding.sample:
         found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention))
     elif decoding.beam == 1 and decoding.nbest == 1:
-        found = greedy(*rows, longest, banned=_BANNED, attention=attention)
+        found = greedy(*rows, longest, banned=_BANNED, attention=attention, slots=decoding.batch)
     else:
         found = beam(*rows, decoding.searching(longest, attention))
     return jax.tree.map(np.asarray, found)
+
+
+def shortlisted(model: Searchable, count: int | None) -> Searchable:
+    """The model, restricted to the first `count` target ids if that is asked for.
+
+    Raises:
+        ModuleError: it has no `restricted`.
+    """
+    if count is None:
+        return model
+    if not isinstance(model, Restrictable):
+        raise ModuleError(f"{type(model).__name__} has no `restricted(count)`: it cannot decode with --shortlist.")
+    return model.restricted(count)
 
 
 def _rounded(length: int) -> int:

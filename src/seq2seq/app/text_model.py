@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.decoding import Decoding, decode
+from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.seams import Encodable, Searchable
@@ -115,12 +115,12 @@ class TextModel:
         `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
         """
         decoding = decoding or Decoding()
-        model = self._searchable()
+        model = shortlisted(self._searchable(), decoding.shortlist)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
         ids = self.source_tokenizer.encode_batch(sources[line] for line in kept)
-        for batch in inference_batches(ids, batch=decoding.batch):
+        for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
             lines = np.zeros(len(batch.lengths), np.uint32)
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
             found = decode(model, batch, self.settings.limit(batch.lengths), lines, decoding, attention)

@@ -133,3 +133,15 @@ class Encodable(Protocol):
     def encode(self, source: Array, lengths: Array, /) -> Array:
         """One vector for each source: (batch, hidden)."""
         ...
+
+
+@runtime_checkable
+class Restrictable(Protocol):
+    """What can be told to choose among the first ids of its vocabulary only, and is then quicker."""
+
+    def restricted(self, count: int, /) -> Self:
+        """The same model with logits (batch, count): of the ids below `count`, as they were; the others not computed.
+
+        It still reads any token. `count` of the whole vocabulary or more changes nothing.
+        """
+        ...

@@ -166,12 +166,18 @@ class SourceBatch(NamedTuple):
     lengths: NDArray[np.int32]
 
 
-def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> Iterator[SourceBatch]:
+def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64, queue: int = 1) -> Iterator[SourceBatch]:
     """Sources (ids without begin and end) sorted by length into batches of few static shapes.
 
     Batches have `batch` rows, or for fewer sources the next power of two; where sources are so long that a batch would
     have more than 32,768 time steps, fewer. The time steps are rounded up to 16, 32, 64, ..., so that any input meets
     few shapes.
+
+    Args:
+        sources: the ids of each text.
+        batch: rows that are in work at once.
+        queue: where more than `batch` sources of one rounded length are left, that many times `batch` come together,
+            the longest first, for a search that decodes them in `batch` slots.
 
     Example:
         >>> answers = [""] * 3
@@ -181,22 +187,37 @@ def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64) -> I
         >>> answers
         ['[5 6 3]', '[7 3]', '[3]']
     """
-    if batch < 1:
-        raise ConfigError(f"inference_batches: batch is {batch}; it must be at least 1.")
+    if batch < 1 or queue < 1:
+        raise ConfigError(f"inference_batches: batch is {batch} and queue {queue}; both must be at least 1.")
     steps = np.array([len(ids) + 1 for ids in sources], np.int64)
     order = np.argsort(steps, kind="stable")
     size = min(batch, 1 << max(0, len(sources) - 1).bit_length())
     start = 0
     while start < len(order):
-        rows = _rows(steps[order[start : start + size]], size)
-        indices = order[start : start + rows]
-        source = np.full((_on_grid(int(steps[indices[-1]])), rows), PAD, np.int32)
-        lengths = np.zeros(rows, np.int32)
-        for row, index in enumerate(indices):
-            lengths[row] = steps[index]
-            source[: steps[index], row] = [*sources[index], END]
-        yield SourceBatch(indices, source, lengths)
-        start += rows
+        left = steps[order[start:]]
+        rows, used = _queue(left, size, queue) or (_rows(left[:size], size), size)
+        indices = order[start : start + min(rows, used)]
+        yield _padded(sources, indices[::-1] if rows > size else indices, rows)
+        start += len(indices)
+
+
+def _padded(sources: Sequence[Sequence[int]], indices: Rows, rows: int) -> SourceBatch:
+    """The sources `indices` with their ends, in as many rows."""
+    lengths = np.zeros(rows, np.int32)
+    lengths[: len(indices)] = [len(sources[index]) + 1 for index in indices]
+    source = np.full((_on_grid(int(lengths.max())), rows), PAD, np.int32)
+    for row, index in enumerate(indices):
+        source[: lengths[row], row] = [*sources[index], END]
+    return SourceBatch(indices, source, lengths)
+
+
+def _queue(steps: NDArray[np.int64], size: int, queue: int) -> tuple[int, int] | None:
+    """The rows of a queue and how many of the next sources go into it; None where a batch of `size` holds them all."""
+    width = _on_grid(int(steps[0]))
+    same = int(np.searchsorted(steps, width, side="right"))
+    while queue > 1 and size * queue * width > _MOST_STEPS:
+        queue //= 2
+    return (size * queue, min(same, size * queue)) if queue > 1 and same > size else None
 
 
 def _rows(steps: NDArray[np.int64], size: int) -> int:

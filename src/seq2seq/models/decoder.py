@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -93,6 +94,12 @@ class Readout:
         """(..., readout) -> (..., vocabulary)."""
         return embedding.logits(vector) if self.output is None else self.output(vector)
 
+    def restricted(self, count: int, embedding: Embedding) -> Self:
+        """The readout with logits of the ids below `count` only: (..., count)."""
+        if self.output is None:
+            return replace(self, output=FF(w=embedding.table[:count].T, b=jnp.zeros(count, embedding.table.dtype)))
+        return replace(self, output=FF(w=self.output.w[:, :count], b=self.output.b[:count]))
+
 
 @module
 class Decoder:
@@ -177,6 +184,12 @@ class Decoder:
     def logits(self, vector: Array) -> Array:
         """(..., readout) -> (..., vocabulary)."""
         return self.readout.logits(vector, self.embedding)
+
+    def restricted(self, count: int) -> Self:
+        """The decoder with logits of the ids below `count` only: (..., count)."""
+        if count >= self.embedding.table.shape[0]:
+            return self
+        return replace(self, readout=self.readout.restricted(count, self.embedding))
 
     def _attend(self, memory: DecoderMemory, query: Array | None) -> tuple[Array, Array]:
         return attend(_given(self.attention), _given(query), _given(memory.prepared))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import jax
@@ -90,3 +91,16 @@ class EncoderDecoder(Model):
         """The summary of each source: (batch, hidden)."""
         encoded: Encoded = self.encoder(source, lengths)
         return encoded.summary
+
+    def restricted(self, count: int) -> Self:
+        """The model with an output layer for the ids below `count` only; the logits of those stay as they are.
+
+        It is for decoding: where the output layer was the target embedding, it is no longer.
+
+        Example:
+            >>> model = EncoderDecoder.init(jax.random.key(0), 10, 12, EncoderDecoderConfig(hidden=6, embedding=4))
+            >>> memory, state = model.start(jnp.ones((5, 2), int), jnp.array([5, 3]))
+            >>> model.restricted(7).step(memory, state, jnp.array([2, 11]))[1].logits.shape
+            (2, 7)
+        """
+        return replace(self, decoder=self.decoder.restricted(count))

@@ -28,8 +28,19 @@ from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, END, PAD, Memory, Searchable, State
 from seq2seq.errors import SearchError
+from seq2seq.search import slots
 from seq2seq.search.hypotheses import Hypotheses, Trail, pick
-from seq2seq.search.stepping import advance, begin, check_lengths, check_rows, normaliser, room, top_k
+from seq2seq.search.stepping import (
+    advance,
+    begin,
+    check_lengths,
+    check_rows,
+    check_slots,
+    normaliser,
+    room,
+    top_k,
+    used,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,7 @@ class BeamOptions:
         max_length: the target axis of the result.
         banned: ids that are never generated; their probability is not given to the others.
         attention: whether to keep the model's attention.
+        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
 
     Raises:
         SearchError: a value that finds nothing.
@@ -59,9 +71,11 @@ class BeamOptions:
     max_length: int = 100
     banned: tuple[int, ...] = (PAD, BEGIN)
     attention: bool = False
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         check_lengths("BeamOptions", self.max_length, self.banned)
+        check_slots("BeamOptions", self.slots)
         if self.size < 1:
             raise SearchError(f"BeamOptions: size is {self.size}, wanted at least 1.")
         if not 1 <= self.nbest <= self.size:
@@ -84,7 +98,7 @@ class Ended(NamedTuple):
 
 
 class Beams(NamedTuple):
-    """The loop's carry. State leaves are (batch, beam, ...).
+    """What changes with each step. State leaves are (batch, beam, ...).
 
     Attributes:
         token: (batch, beam) the last token of each place.
@@ -92,13 +106,11 @@ class Beams(NamedTuple):
         done: (batch,) rows whose answer is settled; what their places do from then on is never read.
     """
 
-    time: Array
     state: State
     token: Array
     log_probabilities: Array
     ended: Ended
     done: Array
-    trail: Trail
 
 
 class Chosen(NamedTuple):
@@ -152,38 +164,45 @@ def _beam(model: Searchable, source: Array, lengths: Array, limit: Array, option
     return _read_back(explore(model, source, lengths, limit, options), limit, options)
 
 
-def explore(model: Searchable, source: Array, lengths: Array, limit: Array, options: BeamOptions) -> Beams:
+def explore(model: Searchable, source: Array, lengths: Array, limit: Array, options: BeamOptions) -> slots.Outcome:
     """Run the loop until every row is done; `limit` as `room` gives it."""
-    memory, beams = _first(model, source, lengths, limit, options)
-    return lax.while_loop(lambda now: ~now.done.all(), lambda now: _extend(model, memory, limit, options, now), beams)
+    rows, trail = _first(model, source, lengths, limit, options)
+
+    def step(fixed: tuple[Memory, Array], now: Beams, time: Array) -> tuple[Beams, Trail]:
+        return _extend(model, fixed, options, now, time)
+
+    return slots.run(step, lambda _, now: now.done, rows, trail, used(lengths), options.slots or len(lengths))
 
 
 def _first(
     model: Searchable, source: Array, lengths: Array, limit: Array, options: BeamOptions
-) -> tuple[Memory, Beams]:
-    """Memory, and beams whose first place holds the empty hypothesis of log-probability 0; the others are empty."""
-    memory, state, token, positions = begin(model, source, lengths, options.size)
+) -> tuple[tuple[tuple[Memory, Array], Beams], Trail]:
+    """Memory with the limits, beams whose first place holds the empty hypothesis of log-probability 0; and a trail."""
+    memory, state, token, positions = begin(model, source, lengths, options.size, options.slots or len(lengths))
     log_probabilities = jnp.full(token.shape, -jnp.inf, jnp.float32).at[:, 0].set(0.0)
     nothing, nowhere = jnp.full((len(limit), options.nbest), -jnp.inf, jnp.float32), token[:, : options.nbest]
-    ended = Ended(nothing, nothing, nowhere, nowhere)
+    beams = Beams(state, token, log_probabilities, Ended(nothing, nothing, nowhere, nowhere), limit <= 0)
     trail = Trail.empty(options.max_length, token.shape, positions if options.attention else None)
-    return memory, Beams(jnp.int32(0), state, token, log_probabilities, ended, limit <= 0, trail)
+    return ((memory, limit), beams), trail
 
 
-def _extend(model: Searchable, memory: Memory, limit: Array, options: BeamOptions, now: Beams) -> Beams:
+def _extend(
+    model: Searchable, fixed: tuple[Memory, Array], options: BeamOptions, now: Beams, time: Array
+) -> tuple[Beams, Trail]:
     """One step of every row: predict, choose, take out what ended, see which rows are done."""
+    memory, limit = fixed
     state, prediction = advance(model, memory, now.state, now.token)
     chosen = _choose(prediction.logits, now.log_probabilities, options)
     attention = prediction.attention if options.attention else None
-    trail = now.trail.write(now.time, Trail(chosen.tokens, chosen.gains, chosen.parents, attention))
     open_rows = ~now.done[:, None]
     ends = chosen.tokens == END
-    ended = _take_in(now.ended, chosen, ends & open_rows, now.time + 1, options)
+    ended = _take_in(now.ended, chosen, ends & open_rows, time[:, None] + 1, options)
     going = jnp.where(ends, -jnp.inf, chosen.log_probabilities)
     going = jnp.where(open_rows, going, now.log_probabilities)
-    done = now.done | (now.time + 1 >= limit) | _settled(going, ended, limit, options)
+    done = now.done | (time + 1 >= limit) | _settled(going, ended, limit, options)
     state = jax.tree.map(lambda leaf: pick(leaf, chosen.parents), state)
-    return Beams(now.time + 1, state, chosen.tokens, going, ended, done, trail)
+    beams = Beams(state, chosen.tokens, going, ended, done)
+    return beams, Trail(chosen.tokens, chosen.gains, chosen.parents, attention)
 
 
 def _choose(logits: Array, log_probabilities: Array, options: BeamOptions) -> Chosen:
@@ -204,10 +223,10 @@ def _choose(logits: Array, log_probabilities: Array, options: BeamOptions) -> Ch
 
 
 def _take_in(ended: Ended, chosen: Chosen, ends: Array, length: Array, options: BeamOptions) -> Ended:
-    """The n best of what had ended and what `ends` now at `length`; the earlier one first among equals."""
+    """The n best of what had ended and what `ends` now at `length` (batch, 1); the earlier one first among equals."""
     scores = jnp.where(ends, chosen.log_probabilities / options.divisors()[length], -jnp.inf)
     places = jnp.broadcast_to(jnp.arange(options.size, dtype=jnp.int32), scores.shape)
-    new = Ended(scores, chosen.log_probabilities, jnp.full_like(places, length), places)
+    new = Ended(scores, chosen.log_probabilities, jnp.broadcast_to(length, places.shape), places)
     both = jax.tree.map(lambda old, now: jnp.concatenate([old, now], axis=1), ended, new)
     _, at = lax.top_k(both.scores, options.nbest)
     return jax.tree.map(lambda leaf: pick(leaf, at), both)
@@ -226,8 +245,9 @@ def _settled(going: Array, ended: Ended, limit: Array, options: BeamOptions) -> 
     return bound <= ended.scores[:, -1]
 
 
-def _read_back(last: Beams, limit: Array, options: BeamOptions) -> Hypotheses:
+def _read_back(found: slots.Outcome, limit: Array, options: BeamOptions) -> Hypotheses:
     """The n best finished hypotheses, then those cut off, followed back from their last tokens to their first."""
+    last: Beams = found.now
     cut, places = lax.top_k(last.log_probabilities, options.nbest)
     lengths = jnp.where(jnp.isneginf(cut), 0, limit[:, None])
     unfinished = Ended(cut / options.divisors()[limit][:, None], cut, lengths, places)
@@ -236,5 +256,5 @@ def _read_back(last: Beams, limit: Array, options: BeamOptions) -> Hypotheses:
     rank = jnp.arange(options.nbest)
     finished = rank < have
     best = jax.tree.map(lambda leaf: pick(leaf, jnp.where(finished, rank, options.nbest + rank - have)), both)
-    trail = last.trail.follow(best.lengths, best.places)
+    trail = found.trail.follow(best.lengths, best.places)
     return trail.hypotheses(best.lengths, finished, best.scores, best.log_probabilities)

@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD, Searchable
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.rollout import roll_out
-from seq2seq.search.stepping import ban, check_lengths, check_rows, room
+from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
 
 
 def greedy(
@@ -24,6 +24,7 @@ def greedy(
     *,
     banned: tuple[int, ...] = (PAD, BEGIN),
     attention: bool = False,
+    slots: int | None = None,
 ) -> Hypotheses:
     """The likeliest token at each step, until END or the row's limit.
 
@@ -38,10 +39,11 @@ def greedy(
         max_length: the target axis of the result; compiled once for each value.
         banned: ids that are never generated; their probability is not given to the others.
         attention: whether to keep the model's attention.
+        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
 
     Raises:
         ShapeError: arrays that do not fit each other.
-        SearchError: a `max_length` below 1, or END banned.
+        SearchError: a `max_length` or `slots` below 1, or END banned.
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
@@ -55,21 +57,16 @@ def greedy(
         [[[4, 5, 3, 0, 0]]]
     """
     check_lengths("greedy", max_length, banned)
+    check_slots("greedy", slots)
     rows = check_rows("greedy", source, lengths=lengths, limit=limit)
-    return _greedy(model, *rows, max_length, banned, attention)
+    return _greedy(model, *rows, banned, Shape(max_length, 1, attention, slots))
 
 
-@partial(jax.jit, static_argnames=("max_length", "banned", "attention"))
+@partial(jax.jit, static_argnames=("banned", "shape"))
 def _greedy(
-    model: Searchable,
-    source: Array,
-    lengths: Array,
-    limit: Array,
-    max_length: int,
-    banned: tuple[int, ...],
-    attention: bool,
+    model: Searchable, source: Array, lengths: Array, limit: Array, banned: tuple[int, ...], shape: Shape
 ) -> Hypotheses:
-    def likeliest(logits: Array, time: Array) -> Array:
+    def likeliest(logits: Array, time: Array, keys: None) -> Array:
         return jnp.argmax(ban(logits, banned), axis=-1).astype(jnp.int32)
 
-    return roll_out(model, source, lengths, room(lengths, limit, max_length), likeliest, (max_length, 1, attention))
+    return roll_out(model, (source, lengths, room(lengths, limit, shape.max_length)), likeliest, shape)

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from seq2seq.core.seams import END, PAD, Searchable, State
+from seq2seq.core.seams import END, PAD, Key, Memory, Searchable, State
 from seq2seq.search.hypotheses import Hypotheses, Trail
-from seq2seq.search.stepping import advance, begin, normaliser
+from seq2seq.search.slots import run
+from seq2seq.search.stepping import advance, begin, normaliser, used
 
-Choose: TypeAlias = Callable[[Array, Array], Array]
-"""(logits (batch, width, vocabulary), time ()) -> the chosen ids (batch, width)."""
+Choose: TypeAlias = Callable[[Array, Array, Any], Array]
+"""(logits (batch, width, vocabulary), time (batch,), the rows' keys (batch,) or None) -> the ids (batch, width)."""
+
+
+class Shape(NamedTuple):
+    """What is compiled for: the target axis, hypotheses of each row, whether attention is kept, rows at once."""
+
+    max_length: int
+    width: int
+    attention: bool
+    slots: int | None
+
+
+class Fixed(NamedTuple):
+    """What never changes: Memory, and (batch,) limits and keys, if any."""
+
+    memory: Memory
+    limit: Array
+    keys: Key | None
 
 
 class Rollout(NamedTuple):
-    """The loop's carry: State leaves (batch, width, ...), the rest (batch, width)."""
+    """What changes with each step: State leaves (batch, width, ...), the rest (batch, width)."""
 
-    time: Array
     state: State
     token: Array
     lengths: Array
     finished: Array
-    trail: Trail
 
     def going(self, limit: Array) -> Array:
         """Which places still want a token, (batch, width)."""
@@ -32,42 +48,44 @@ class Rollout(NamedTuple):
 
 
 def roll_out(
-    model: Searchable, source: Array, lengths: Array, limit: Array, choose: Choose, shape: tuple[int, int, bool]
+    model: Searchable, rows: tuple[Array, Array, Array], choose: Choose, shape: Shape, keys: Key | None = None
 ) -> Hypotheses:
-    """Let `choose` write `width` hypotheses for each row; `shape` is (max_length, width, attention asked for)."""
-    max_length, width, wants_attention = shape
-    memory, state, token, positions = begin(model, source, lengths, width)
-    trail = Trail.empty(max_length, token.shape, positions if wants_attention else None)
-    first = Rollout(jnp.int32(0), state, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool), trail)
+    """Let `choose` write hypotheses for each row; `rows` is (source, lengths, limit as `room` gives it)."""
+    source, lengths, limit = rows
+    slots = shape.slots or len(lengths)
+    memory, state, token, positions = begin(model, source, lengths, shape.width, slots)
+    trail = Trail.empty(shape.max_length, token.shape, positions if shape.attention else None)
+    first = Rollout(state, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool))
 
-    def more(now: Rollout) -> Array:
-        return now.going(limit).any()
+    def done(fixed: Fixed, now: Rollout) -> Array:
+        return ~now.going(fixed.limit).any(axis=1)
 
-    def write(now: Rollout) -> Rollout:
-        going = now.going(limit)
-        state, prediction = advance(model, memory, now.state, now.token)
-        token = jnp.where(going, choose(prediction.logits, now.time), PAD)
+    def write(fixed: Fixed, now: Rollout, time: Array) -> tuple[Rollout, Trail]:
+        going = now.going(fixed.limit)
+        state, prediction = advance(model, fixed.memory, now.state, now.token)
+        token = jnp.where(going, choose(prediction.logits, time, fixed.keys), PAD)
         logit = jnp.take_along_axis(prediction.logits, token[..., None], axis=-1)[..., 0]
         gains = jnp.where(going, logit - normaliser(prediction.logits), 0.0)
-        attention = prediction.attention if wants_attention else None
-        trail = now.trail.write(now.time, Trail(token, gains, token, attention))
+        attention = prediction.attention if shape.attention else None
         ended = now.finished | (going & (token == END))
-        return Rollout(now.time + 1, state, token, now.lengths + going.astype(jnp.int32), ended, trail)
+        after = Rollout(state, token, now.lengths + going.astype(jnp.int32), ended)
+        return after, Trail(token, gains, token, attention)
 
-    last = lax.while_loop(more, write, first)
-    return _result(last)
+    last = run(write, done, (Fixed(memory, limit, keys), first), trail, used(lengths), slots)
+    return _result(last.now, last.trail)
 
 
-def _result(last: Rollout) -> Hypotheses:
+def _result(last: Rollout, trail: Trail) -> Hypotheses:
     """Every place is its own parent, so that the trail is already along its hypotheses; only the ends are cut.
 
     A place that came to where no token was possible is empty, as in a beam.
     """
-    total = last.trail.token_log_probabilities.sum(0)
+    times = jnp.arange(len(trail.tokens))[:, None, None]
+    total = jnp.where(times < last.lengths, trail.token_log_probabilities, 0.0).sum(0)
     lengths = jnp.where(jnp.isneginf(total), 0, last.lengths)
-    on = jnp.arange(len(last.trail.tokens))[:, None, None] < lengths
-    tokens = jnp.where(on, last.trail.tokens, PAD)
-    gains = jnp.where(on, last.trail.token_log_probabilities, 0.0)
-    attention = None if last.trail.attention is None else jnp.where(on[..., None], last.trail.attention, 0.0)
+    on = times < lengths
+    tokens = jnp.where(on, trail.tokens, PAD)
+    gains = jnp.where(on, trail.token_log_probabilities, 0.0)
+    attention = None if trail.attention is None else jnp.where(on[..., None], trail.attention, 0.0)
     finished = last.finished & (lengths > 0)
     return Trail(tokens, gains, tokens, attention).hypotheses(lengths, finished, total, total)

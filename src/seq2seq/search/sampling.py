@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
 from seq2seq.errors import SearchError
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.rollout import roll_out
-from seq2seq.search.stepping import ban, check_lengths, check_rows, room
+from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class SampleOptions:
         max_length: the target axis of the result.
         banned: ids that are never generated.
         attention: whether to keep the model's attention.
+        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
 
     Raises:
         SearchError: a value that draws nothing.
@@ -47,9 +48,11 @@ class SampleOptions:
     max_length: int = 100
     banned: tuple[int, ...] = (PAD, BEGIN)
     attention: bool = False
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         check_lengths("SampleOptions", self.max_length, self.banned)
+        check_slots("SampleOptions", self.slots)
         if self.samples < 1:
             raise SearchError(f"SampleOptions: samples is {self.samples}, wanted at least 1.")
         if not self.temperature > 0:
@@ -117,15 +120,15 @@ def _sample(
     model: Searchable, source: Array, lengths: Array, limit: Array, keys: Key, options: SampleOptions
 ) -> Hypotheses:
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
-    own = fold(keys, jnp.arange(options.samples))  # (batch, samples)
 
-    def draw(logits: Array, time: Array) -> Array:
+    def draw(logits: Array, time: Array, keys: Key) -> Array:
         kept, ids = narrow(logits, options)
-        at = jax.vmap(jax.vmap(lambda key, x: jax.random.categorical(jax.random.fold_in(key, time), x)))(own, kept)
+        own = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)))(fold(keys, jnp.arange(options.samples)), time)
+        at = jax.vmap(jax.vmap(jax.random.categorical))(own, kept)
         return jnp.take_along_axis(ids, at[..., None], axis=-1)[..., 0].astype(jnp.int32)
 
-    shape = (options.max_length, options.samples, options.attention)
-    return roll_out(model, source, lengths, room(lengths, limit, options.max_length), draw, shape)
+    shape = Shape(options.max_length, options.samples, options.attention, options.slots)
+    return roll_out(model, (source, lengths, room(lengths, limit, options.max_length)), draw, shape, keys)
 
 
 def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:

@@ -47,13 +47,27 @@ def check_lengths(name: str, max_length: int, banned: tuple[int, ...]) -> None:
         raise SearchError(f"{name}: END ({END}) is banned, so that nothing could ever end; take it out of banned.")
 
 
+def check_slots(name: str, slots: int | None) -> None:
+    """Refuse a search in no slot at all.
+
+    Raises:
+        SearchError: `slots` is below 1.
+    """
+    if slots is not None and slots < 1:
+        raise SearchError(f"{name}: slots is {slots}, wanted at least 1, or None for all rows at once.")
+
+
 def room(lengths: Array, limit: Array, max_length: int) -> Array:
     """Tokens that each row may have, (batch,): its limit, and 0 for a source of length 0, which only fills up."""
     return jnp.where(lengths > 0, jnp.clip(limit, 0, max_length), 0)
 
 
-def begin(model: Searchable, source: Array, lengths: Array, width: int) -> tuple[Memory, State, Array, int | None]:
+def begin(
+    model: Searchable, source: Array, lengths: Array, width: int, slots: int
+) -> tuple[Memory, State, Array, int | None]:
     """Read the sources and spread the state over `width` places: every State leaf becomes (batch, width, ...).
+
+    At most `slots` rows are read at once, and only so many parts of the batch as have a source in them.
 
     Returns:
         Memory (never copied per place), State, the BEGIN tokens (batch, width), and the width of the model's
@@ -62,13 +76,39 @@ def begin(model: Searchable, source: Array, lengths: Array, width: int) -> tuple
     Raises:
         ShapeError: `step` does not keep the shapes and dtypes of its state.
     """
-    memory, state = model.start(source, lengths)
+    memory, state = _read(model, source, lengths, slots)
     token = jnp.full(lengths.shape, BEGIN, jnp.int32)
     after, prediction = jax.eval_shape(model.step, memory, state, token)
     _check_state(type(model).__name__, state, after)
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width, *x.shape[1:])), (state, token))
     attention = None if prediction.attention is None else prediction.attention.shape[-1]
     return memory, *spread, attention
+
+
+def _read(model: Searchable, source: Array, lengths: Array, slots: int) -> tuple[Memory, State]:
+    """`start`, part by part: an encoder's intermediate values need room for `slots` rows only."""
+    rows = len(lengths)
+    if slots >= rows:
+        return model.start(source, lengths)
+    more = -rows % slots
+    source, lengths = jnp.pad(source, ((0, 0), (0, more))), jnp.pad(lengths, (0, more))
+
+    def part(i: Array) -> tuple[Memory, State]:
+        columns = lax.dynamic_slice_in_dim(source, i * slots, slots, axis=1)
+        return model.start(columns, lax.dynamic_slice_in_dim(lengths, i * slots, slots))
+
+    def write(i: Array, whole: tuple[Memory, State]) -> tuple[Memory, State]:
+        return jax.tree.map(lambda x, y: lax.dynamic_update_slice_in_dim(x, y, i * slots, 0), whole, part(i))
+
+    shapes = jax.eval_shape(part, jnp.int32(0))
+    empty = jax.tree.map(lambda leaf: jnp.zeros((rows + more, *leaf.shape[1:]), leaf.dtype), shapes)
+    whole = lax.fori_loop(0, -(-used(lengths) // slots), write, empty)
+    return jax.tree.map(lambda leaf: leaf[:rows], whole)
+
+
+def used(lengths: Array) -> Array:
+    """How many rows there are up to the last one that has a source, ()."""
+    return jnp.max(jnp.where(lengths > 0, jnp.arange(1, len(lengths) + 1), 0), initial=0)
 
 
 def advance(model: Searchable, memory: Memory, state: State, token: Array) -> tuple[State, Prediction]:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.core.seams import BEGIN, PAD, UNKNOWN, Searchable
 from seq2seq.data import SourceBatch
 from seq2seq.errors import SearchError
@@ -18,7 +19,7 @@ _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(Arithmetic):
     """How to generate."""
 
     beam: int = 5

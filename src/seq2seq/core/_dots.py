@@ -2,8 +2,9 @@
 
 Each operand is made ready by itself, so that one that stays the same (a weight) can be made ready once. Axes come in
 canonical order, left (batch, free, contracted) and right (batch, contracted, free), row-major: the only order for which
-XLA's kernels on the CPU take bfloat16 and int8. There a transpose stands before the barrier, which keeps XLA from
-folding it back into the product; elsewhere behind it, since other kernels read transposed operands as they are.
+XLA's kernels on the CPU take bfloat16 and int8. (jaxlib 0.10 even compiles others that then fail to run.) There a
+transpose of an operand stands before a barrier and one of the result behind another, which keep XLA from folding them
+into the product; elsewhere operands are transposed behind the barrier, since other kernels read them as they are.
 """
 
 from __future__ import annotations
@@ -95,16 +96,34 @@ def product(left: Any, right: Any, of: tuple[Side, Side]) -> Array:
     return _dot(left, right, of, jnp.float32)
 
 
+def turned(of: tuple[Side, Side]) -> tuple[Side, Side]:
+    """The sides of the product with its operands exchanged: the same but for the order of the axes in its result."""
+    left, right = of
+    return right._replace(left=True), left._replace(left=False)
+
+
+def turns(of: tuple[Side, Side], permutation: tuple[int, ...]) -> bool:
+    """Whether a transpose by `permutation` makes of the product that of its operands exchanged."""
+    batch, left, right = len(of[0].batch), len(of[0].free), len(of[1].free)
+    axes = list(range(batch + left + right))
+    return list(permutation) == axes[:batch] + axes[batch + left :] + axes[batch : batch + left]
+
+
 def _dot(left: Array, right: Array, of: tuple[Side, Side], result: Any) -> Array:
     batch, contracted = len(of[0].batch), len(of[0].contracted)
     inner = tuple(range(left.ndim - contracted, left.ndim)), tuple(range(batch, batch + contracted))
     outer = tuple(range(batch))
-    return lax.dot_general(left, right, (inner, (outer, outer)), preferred_element_type=result)
+    y = lax.dot_general(left, right, (inner, (outer, outer)), preferred_element_type=result)
+    return lax.optimization_barrier(y) if _on_cpu() else y
 
 
 def _ready(x: Array, side: Side) -> Array:
     if side.order == tuple(range(x.ndim)):
         return lax.optimization_barrier(x)
-    if jax.default_backend() != "cpu":
+    if not _on_cpu():
         return lax.transpose(lax.optimization_barrier(x), side.order)
     return lax.optimization_barrier(lax.transpose(x, side.order))
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from seq2seq.core._dots import BARRIER, is_float32_product, product, quantised, rounded, sides
+from seq2seq.core._dots import BARRIER, is_float32_product, product, quantised, rounded, sides, turned, turns
 from seq2seq.core.jaxprs import Env, apply, defined, inputs, read, run, same_shape, variables
 
 _CALLS = frozenset(
@@ -93,6 +93,32 @@ def run_rest(closed: ClosedJaxpr, parts: Parts, known: Env, values: Sequence[Any
     return [read(a, env) for a in closed.jaxpr.outvars]
 
 
+class _Scope(NamedTuple):
+    """A program while it is evaluated.
+
+    Attributes:
+        env: the values so far.
+        ready: the operands that were made ready; what one product needs another may need too.
+        turned: the results of products that are only transposed afterwards, and then are those of the operands
+            exchanged, as for the gradient of a weight; these are computed instead.
+    """
+
+    env: Env
+    ready: dict[Any, Any]
+    turned: set[Any]
+
+    def product(self, equation: JaxprEqn, values: list[Any], make: Callable[..., Any]) -> Any:
+        """One product of operands made ready by `make`."""
+        of, atoms = sides(equation), equation.invars
+        if equation.outvars[0] in self.turned:
+            of, atoms, values = turned(of), atoms[::-1], values[::-1]
+        keys = [(id(atom), side, make) for atom, side in zip(atoms, of, strict=True)]
+        for key, x, side in zip(keys, values, of, strict=True):
+            if key not in self.ready:
+                self.ready[key] = make(x, side)
+        return product(self.ready[keys[0]], self.ready[keys[1]], of)
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     how: Products
@@ -103,13 +129,13 @@ class _Evaluation:
         env: Env = dict(zip(jaxpr.constvars, closed.consts, strict=True))
         env.update(zip(jaxpr.invars, values, strict=True))
         fixed = {v for v, weight in zip(jaxpr.invars, weights, strict=True) if weight}
-        ready: dict[Any, Any] = {}
+        scope = _Scope(env, {}, _turned(jaxpr))
         for e in jaxpr.eqns:
             still = [isinstance(a, Literal) or a in fixed for a in e.invars]
             if e.primitive.name in _CALLS:
                 outputs, kept = self._inline(e, [read(a, env) for a in e.invars], still)
             else:
-                outputs = self._equation(e, env, still, ready)
+                outputs = self._equation(e, scope, still)
                 kept = [all(still) and not e.effects] * len(outputs)
             env.update(zip(e.outvars, outputs, strict=True))
             fixed |= {v for v, keeps in zip(e.outvars, kept, strict=True) if keeps}
@@ -123,20 +149,24 @@ class _Evaluation:
         again = params.get("differentiated") and any(jax.tree.leaves(params.get("prevent_cse")))
         return self.call(closed, _apart(values, still) if again else values, still)
 
-    def _equation(self, equation: JaxprEqn, env: Env, still: list[bool], ready: dict[Any, Any]) -> list[Any]:
-        values = [read(a, env) for a in equation.invars]
+    def _equation(self, equation: JaxprEqn, scope: _Scope, still: list[bool]) -> list[Any]:
+        values = [read(a, scope.env) for a in equation.invars]
         match equation.primitive.name:
             case "dot_general" if is_float32_product(equation):
                 quantise = self.how.int8 and still[0] != still[1]
                 if quantise or self.how.bfloat16:
-                    return [_product(equation, values, quantised if quantise else rounded, ready)]
+                    return [scope.product(equation, values, quantised if quantise else rounded)]
+                if equation.outvars[0] in scope.turned:
+                    scope.turned.remove(equation.outvars[0])
+            case "transpose" if equation.invars[0] in scope.turned:
+                return values
             case "scan":
                 return self._scan(equation, values, still)
             case "while":
                 return self._while(equation, values, still)
             case "cond":
                 return self._cond(equation, values, still)
-        return apply(equation, [env[v] for v in variables(equation.invars)])
+        return apply(equation, [scope.env[v] for v in variables(equation.invars)])
 
     def _scan(self, equation: JaxprEqn, values: list[Any], still: list[bool]) -> list[Any]:
         params, inner = equation.params, equation.params["jaxpr"].jaxpr
@@ -185,16 +215,15 @@ def _begun(closed: ClosedJaxpr, known: Env) -> Callable[[Sequence[Any]], list[An
     return lambda values: run_rest(closed, parts, known, values)
 
 
-def _product(equation: JaxprEqn, values: list[Any], make: Callable[..., Any], ready: dict[Any, Any]) -> Any:
-    """One product; an operand that was made ready for another is not made ready again."""
-    both = sides(equation)
-    operands: list[Any] = []
-    for atom, x, side in zip(equation.invars, values, both, strict=True):
-        key = (id(atom), side, make)
-        if key not in ready:
-            ready[key] = make(x, side)
-        operands.append(ready[key])
-    return product(*operands, both)
+def _turned(jaxpr: Jaxpr) -> set[Any]:
+    """The results of products that a transpose alone reads, which exchanges the operands."""
+    readers: dict[Any, list[Any]] = {}
+    for e in jaxpr.eqns:
+        for v in variables(e.invars):
+            readers.setdefault(v, []).append(e)
+    found = {e.outvars[0]: sides(e) for e in jaxpr.eqns if is_float32_product(e)}
+    alone = {v: readers[v][0] for v in found if len(readers.get(v, [])) == 1 and v not in variables(jaxpr.outvars)}
+    return {v for v, e in alone.items() if e.primitive.name == "transpose" and turns(found[v], e.params["permutation"])}
 
 
 def _apart(values: list[Any], still: list[bool]) -> list[Any]:

@@ -18,7 +18,7 @@ from jax.extend.core import JaxprEqn
 
 BARRIER = "optimization_barrier"
 """The primitive from which every operand that was made ready comes."""
-_LARGEST = 127.0
+_UNIT = 1 / 127  # a factor, since XLA divides by a constant now exactly and now by multiplying
 
 
 class Side(NamedTuple):
@@ -75,9 +75,9 @@ def rounded(x: Array, side: Side) -> Array:
 
 
 def quantised(x: Array, side: Side) -> Quantised:
-    """x in 8 bits, symmetrically, over the contracted axes: scale = max |x| / 127, values = round(x / scale)."""
+    """x in 8 bits, symmetrically, over the contracted axes: scale = max |x| * (1 / 127), values = round(x / scale)."""
     axes = side.contracted
-    scale = lax.expand_dims(lax.reduce_max(lax.abs(x), axes) / _LARGEST, sorted(axes))
+    scale = lax.expand_dims(lax.reduce_max(lax.abs(x), axes) * _UNIT, sorted(axes))
     # Where all is 0 so is the scale, and every value; NaN stays in the scale.
     values = lax.round(x / jnp.where(scale > 0, scale, 1.0), lax.RoundingMethod.TO_NEAREST_EVEN)
     rows = lax.transpose(scale, side.order).reshape([x.shape[axis] for axis in side.batch + side.free])

@@ -22,12 +22,11 @@ class InPrecision:
     """A `Searchable` whose products are computed in 8 bits or in bfloat16; everything else stays float32.
 
     With int8, each product in `step` of what changes (an activation) with what depends on the model's leaves alone (a
-    weight, perhaps transposed) is computed in 8 bits (Devlin 2017, section 3.1; Jacob et al. 2018, section 2, with
-    zero-point 0):
+    weight, perhaps transposed) is computed in 8 bits (Devlin 2017 took 16; Jacob et al. 2018, equation 1, with Z = 0):
 
-        s[m] = max over k of |x[m, k]| / 127        x8[m, k] = round(x[m, k] / s[m])        for each row, as it comes
-        t[n] = max over k of |w[k, n]| / 127        w8[k, n] = round(w[k, n] / t[n])        for each column, once
-        y[m, n] = (sum over k of x8[m, k] * w8[k, n]) * s[m] * t[n]        the sum in int32, round to nearest even
+        s[m] = max over k of |x[m, k]| * (1 / 127)    x8[m, k] = round(x[m, k] / s[m])    for each row, as it comes
+        t[n] = max over k of |w[k, n]| * (1 / 127)    w8[k, n] = round(w[k, n] / t[n])    for each column, once
+        y[m, n] = (sum over k of x8[m, k] * w8[k, n]) * s[m] * t[n]    the sum in int32; round is to nearest, or even
 
     A factor is then off by at most half a scale. Products of activations (attention) and `start` are not quantised.
     With bfloat16, all other products, those of `start` too, are computed as `bfloat16_products` does.

@@ -16,7 +16,7 @@ class Arithmetic:
     precision: Precision = "auto"
     """What matrix products are computed in; auto is bfloat16 where the processor multiplies it faster."""
     int8: bool = False
-    """Multiply by the model's weights in 8 bits while generating: faster where the processor can, a little less exact.
+    """Multiply by the model's weights in 8 bits to generate or score: faster where the processor can, less exact.
     (A loss is always measured in --precision.)"""
 
     def of(self, model: Searchable) -> Searchable:

@@ -10,6 +10,7 @@ from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import Hypothesis, TextModel
 from seq2seq.core.archive import Archive
 from seq2seq.core.module import count, module, named_leaves, pretty
+from seq2seq.core.precision import bfloat16_products
 from seq2seq.core.scan import scan
 from seq2seq.core.seams import (
     BEGIN,
@@ -38,7 +39,7 @@ from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
-from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, sample, score
+from seq2seq.search import BeamOptions, Hypotheses, InPrecision, SampleOptions, beam, greedy, sample, score
 from seq2seq.training import OptimizerConfig, TrainingConfig
 
 load = TextModel.load
@@ -73,6 +74,7 @@ __all__ = [
     "General",
     "Hypotheses",
     "Hypothesis",
+    "InPrecision",
     "Key",
     "LayerNorm",
     "Loss",
@@ -95,6 +97,7 @@ __all__ = [
     "TrainingConfig",
     "attend",
     "beam",
+    "bfloat16_products",
     "count",
     "cross_entropy",
     "dropout",

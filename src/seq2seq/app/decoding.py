@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
 from seq2seq.errors import ModuleError, SearchError
@@ -20,7 +21,7 @@ QUEUE = 8
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(Arithmetic):
     """How to generate."""
 
     beam: int = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from seq2seq import metrics
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import TextModel
+from seq2seq.core.precision import Resolved, in_precision, resolve
 from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
 from seq2seq.data import Batch, Batches
 from seq2seq.errors import DataError
@@ -32,7 +33,7 @@ class Evaluation:
     Attributes:
         text_model: whose tokenizers and settings are used.
         pairs: (source, target); those with the same source are one item, right if any target matches.
-        decoding: how to generate; greedy by default.
+        decoding: how to generate, greedily by default; its precision is that of the loss too.
         bleu_tokenize: "none" if spaces part the tokens that BLEU counts, "13a" for raw text.
         listening: whether to measure the loss with shuffled sources too.
 
@@ -52,10 +53,11 @@ class Evaluation:
 
     def __call__(self, model: Any) -> dict[str, float]:
         """The scores of a model, by name; those of outputs only if the model can generate."""
-        loss = _mean_loss(model, self._batches)
+        precision = resolve(self.decoding.precision)
+        loss = _mean_loss(model, self._batches, precision)
         scores = {"loss_nats_per_token": loss, "perplexity": math.exp(min(loss, 700.0))}
         if self.listening:
-            shuffled = _mean_loss(model, self._shuffled_batches)
+            shuffled = _mean_loss(model, self._shuffled_batches, precision)
             scores |= {"shuffled_loss_nats_per_token": shuffled, "listening_nats_per_token": shuffled - loss}
         if isinstance(model, Searchable):
             sources, references = metrics.group((source, self._read(target)) for source, target in self.pairs)
@@ -104,12 +106,15 @@ class Evaluation:
         return [batch for _, batch in Batches(data, tokens=_TOKENS, seed=0).once()]
 
 
-def _mean_loss(model: Any, batches: Sequence[Batch]) -> float:
+def _mean_loss(model: Any, batches: Sequence[Batch], precision: Resolved) -> float:
     """Nats per token."""
-    losses = [_loss(model, batch) for batch in batches]
+    losses = [_loss(model, batch, precision) for batch in batches]
     return sum(float(loss.sum) for loss in losses) / max(1.0, sum(float(loss.count) for loss in losses))
 
 
-@jax.jit
-def _loss(model: Any, batch: BatchLike) -> Loss:
-    return model.loss(batch, None) if isinstance(model, Trainable) else Model.loss(model, batch)
+@partial(jax.jit, static_argnames="precision")
+def _loss(model: Any, batch: BatchLike, precision: Resolved) -> Loss:
+    def loss(model: Any, batch: BatchLike) -> Loss:
+        return model.loss(batch, None) if isinstance(model, Trainable) else Model.loss(model, batch)
+
+    return in_precision(loss, precision)(model, batch)

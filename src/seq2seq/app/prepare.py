@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from seq2seq.app.construct import build_model, model_class, shares_vocabulary
-from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
@@ -19,6 +19,7 @@ from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
+from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
 from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
@@ -93,7 +94,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         settings,
         config=options.public_toml(began_with.config if began_with else ""),
     )
-    evaluation = Evaluation(text_model, [pair[:2] for pair in dev])
+    evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     return Job(
         text_model=text_model,
@@ -181,6 +182,7 @@ def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, targ
     optimizer = options.optimizer
     return replace(
         options,
+        precision=resolve(options.precision),
         batch_tokens=tokens,
         source_tokens=source.kind,
         target_tokens=target.kind,

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
+from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, inference_batches, source_of_line
@@ -97,6 +99,7 @@ class TextModel:
     settings: TextSettings = field(default_factory=TextSettings)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
+    _searched: dict[Any, Searchable] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
         """The best output for each text.
@@ -115,7 +118,7 @@ class TextModel:
         `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
         """
         decoding = decoding or Decoding()
-        model = shortlisted(self._searchable(), decoding.shortlist)
+        model = self._searchable(decoding, decoding.shortlist)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
@@ -128,18 +131,20 @@ class TextModel:
                 answers[kept[index]] = list(self._read(found, row, int(batch.lengths[row])))
         return answers
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
         sources = self._sources([source for source, _ in pairs])
         targets = [target for _, target in pairs]
-        return [sum(scores) for _, scores in self.token_scores(list(zip(sources, targets, strict=True)))]
+        return [sum(scores) for _, scores in self.token_scores(list(zip(sources, targets, strict=True)), arithmetic)]
 
-    def token_scores(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[str], list[float]]]:
+    def token_scores(
+        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
+    ) -> list[tuple[list[str], list[float]]]:
         """The target tokens of each pair, the end included, and the log-probability of each, in nats.
 
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """
-        model = self._searchable()
+        model = self._searchable(arithmetic or Arithmetic())
         if not pairs:
             return []
         data = self.dataset(pairs)
@@ -241,11 +246,14 @@ class TextModel:
                 raise DataError(str(error), "input", line) from None
         return sources
 
-    def _searchable(self) -> Searchable:
+    def _searchable(self, arithmetic: Arithmetic, shortlist: int | None = None) -> Searchable:
         if not isinstance(self.model, Searchable):
             name = type(self.model).__name__
             raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")
-        return self.model
+        kind = resolve(arithmetic.precision), arithmetic.int8, shortlist
+        if kind not in self._searched:  # weights are made ready once, not for every call
+            self._searched[kind] = arithmetic.of(shortlisted(self.model, shortlist))
+        return self._searched[kind]
 
     def _read(self, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
         for place in range(found.tokens.shape[1]):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from seq2seq.core.precision import Precision
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.metrics import METRICS
 
@@ -45,6 +46,9 @@ class TrainingConfig:
     """Score also the mean of the models of the last so many evaluations, and keep it if it is best. 0: off."""
     seed: int = 1
     """The seed of parameters, dropout and the order of the data: the same seed gives the same run."""
+    precision: Precision = "auto"
+    """What matrix products are computed in, parameters staying float32; auto is bfloat16 where the processor multiplies
+    it faster."""
     log_every: int = 10
     """Updates from one line of the log to the next."""
     save_minutes: float = 3.0

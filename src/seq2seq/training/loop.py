@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from seq2seq.core.module import named_leaves
+from seq2seq.core.precision import resolve
 from seq2seq.core.seams import BatchLike
 from seq2seq.errors import ConfigError, NonFiniteLossError, ResumeError
 from seq2seq.training.checkpoint import Snapshot, on_host
@@ -84,7 +85,7 @@ class _Session:
         self.every = self.config.cadence(batches.count)
         optimizer = build(run.optimizer, model, self.last_update)
         self.rate = schedule(run.optimizer, self.last_update)
-        self.update = make_update(optimizer, run.optimizer.freeze)
+        self.update = make_update(optimizer, run.optimizer.freeze, resolve(self.config.precision))
         self.key = jax.random.key(self.config.seed)
         self.fingerprint = run.full_fingerprint(batches.count)
         self.state, self.recent, self.progress = begin(model, optimizer), (), Progress()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from seq2seq.core.precision import resolve
 from seq2seq.core.seams import BatchLike
 from seq2seq.training.checkpoint import Checkpoints, Fingerprint
 from seq2seq.training.config import TrainingConfig
@@ -67,6 +68,7 @@ class Run:
         training = self.training
         content = {f"optimizer.{name}": str(value) for name, value in asdict(self.optimizer).items()}
         content |= {f"training.{name}": str(getattr(training, name)) for name in ("seed", "metric", "average")}
+        content["training.precision"] = resolve(training.precision)
         content["training.evaluate_every"] = str(training.cadence(batches))
         if self.optimizer.schedule == "cosine":
             content["training.updates"] = str(training.last_update(batches))

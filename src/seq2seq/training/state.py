@@ -12,6 +12,7 @@ import optax
 from jax import Array
 from jax.tree_util import KeyPath
 
+from seq2seq.core.precision import Precision, in_precision
 from seq2seq.core.seams import BatchLike, Key, Loss
 from seq2seq.errors import ModuleError
 from seq2seq.training.optimizer import is_under
@@ -63,12 +64,15 @@ def fresh(tree: T) -> T:
     return jax.tree.map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)
 
 
-def make_update(optimizer: optax.GradientTransformation, freeze: tuple[str, ...] = ()) -> Update:
+def make_update(
+    optimizer: optax.GradientTransformation, freeze: tuple[str, ...] = (), precision: Precision = "float32"
+) -> Update:
     """The compiled `update`: the gradient once for each shape of batch, the optimiser once for all.
 
     The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
     randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
-    of the state that goes in is reused (donated): it cannot be read afterwards.
+    of the state that goes in is reused (donated): it cannot be read afterwards. `precision` is that of the products in
+    loss and gradient; parameters, their gradients and the optimiser are float32.
 
     Raises:
         ModuleError: the model's `loss` does not return a `Loss`; when first called.
@@ -106,7 +110,7 @@ def make_update(optimizer: optax.GradientTransformation, freeze: tuple[str, ...]
         return TrainState(_move(state.model, updates, freeze, rate_scale), optimizer_state, state.update + 1), report
 
     # Two programs: the optimiser's, a third of what there is to compile, is then not compiled again for each shape.
-    gradient_of, applied = jax.jit(gradient), jax.jit(apply, donate_argnums=0)
+    gradient_of, applied = jax.jit(in_precision(gradient, precision)), jax.jit(apply, donate_argnums=0)
 
     def update(state: TrainState, batch: BatchLike, key: Key, rate_scale: float) -> tuple[TrainState, Report]:
         return applied(state, *gradient_of(state.model, state.update, batch, key), rate_scale)

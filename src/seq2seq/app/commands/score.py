@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.train import say
 from seq2seq.data import Ledger, Pair, corpus_format, iterate_pairs
@@ -17,7 +18,7 @@ _PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class ScoreOptions(PairOptions, ModelOptions):
+class ScoreOptions(Arithmetic, PairOptions, ModelOptions):
     """log p(target | source) of each pair, one number a line: natural log, the end of the target counted."""
 
     pairs: Files = ()
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     model.check_format(corpus_format(options.files(options.pairs)))
     pairs = iterate_pairs(options.files(options.pairs), ledger)
     for chunk in _chunks(pairs):
-        for tokens, scores in model.token_scores(chunk):
+        for tokens, scores in model.token_scores(chunk, options):
             if options.per_token:
                 print("".join(f"{token}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
             else:

@@ -1,0 +1,115 @@
+"""A model whose search steps multiply in fewer bits; a search takes it as it takes any model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import ClosedJaxpr
+
+from seq2seq.core.precision import Precision, bfloat16_products, resolve
+from seq2seq.core.rewriting import Parts, Products, part, rewrite, run_once, run_rest
+from seq2seq.core.seams import Memory, Prediction, Searchable, State
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("model", "ready"), meta_fields=("how", "recipe"))
+@dataclass(frozen=True)
+class InPrecision:
+    """A `Searchable` whose products are computed in 8 bits or in bfloat16; everything else stays float32.
+
+    With int8, each product in `step` of what changes (an activation) with what depends on the model's leaves alone (a
+    weight, perhaps transposed) is computed in 8 bits (Devlin 2017 took 16; Jacob et al. 2018, equation 1, with Z = 0):
+
+        s[m] = max over k of |x[m, k]| * (1 / 127)    x8[m, k] = round(x[m, k] / s[m])    for each row, as it comes
+        t[n] = max over k of |w[k, n]| * (1 / 127)    w8[k, n] = round(w[k, n] / t[n])    for each column, once
+        y[m, n] = (sum over k of x8[m, k] * w8[k, n]) * s[m] * t[n]    the sum in int32; round is to nearest, or even
+
+    A factor is then off by at most half a scale. Products of activations (attention) and `start` are not quantised.
+    With bfloat16, all other products, those of `start` too, are computed as `bfloat16_products` does.
+
+    Make it with `InPrecision.of`, which makes the weights ready: no search does so again.
+
+    Example:
+        >>> from seq2seq.core.module import module
+        >>> @module
+        ... class Chain:  # the next token depends on the last one alone
+        ...     w: Array
+        ...     def start(self, source, lengths):
+        ...         return (), jnp.zeros_like(lengths)
+        ...     def step(self, memory, state, token):
+        ...         return state, Prediction(jax.nn.one_hot(token, 4) @ self.w)
+        >>> chain = InPrecision.of(Chain(w=jnp.array([[0.1, 0.2, 0.3, 0.4]] * 4)), int8=True)
+        >>> chain.ready[0].dtype.name, chain.ready[0].shape
+        ('int8', (4, 4))
+        >>> logits = chain.step((), jnp.zeros(1, int), jnp.array([2]))[1].logits
+        >>> bool(jnp.allclose(logits, chain.model.w[2], atol=1e-6))
+        True
+    """
+
+    model: Any
+    ready: tuple[Array, ...]
+    how: Products
+    recipe: str = field(repr=False)
+
+    @classmethod
+    def of(cls, model: Searchable, precision: Precision = "float32", int8: bool = False) -> Self:
+        """`model` with its weights made ready."""
+        how = Products(bfloat16=resolve(precision) == "bfloat16", int8=int8)
+        # One source of one token: what depends on the weights alone depends on no shape of a batch.
+        source, row = jax.ShapeDtypeStruct((1, 1), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+        memory, state = jax.eval_shape(lambda source, lengths: model.start(source, lengths), source, row)
+        step = _Step.traced(model, how, memory, state, row)
+        return cls(model, tuple(jax.jit(step.ready)(jax.tree.leaves(model))), how, step.recipe())
+
+    def start(self, source: Array, lengths: Array) -> tuple[Memory, State]:
+        """Read the sources."""
+        if not self.how.bfloat16:
+            return self.model.start(source, lengths)
+        return bfloat16_products(lambda model, *rows: model.start(*rows))(self.model, source, lengths)
+
+    def step(self, memory: Memory, state: State, token: Array) -> tuple[State, Prediction]:
+        """Read one target token of each sentence and predict the next."""
+        step = _Step.traced(self.model, self.how, memory, state, token)
+        leaves = jax.tree.leaves(self.model)
+        # A step that is written otherwise for a batch than for one row finds its weights here.
+        ready = self.ready if step.recipe() == self.recipe else step.ready(leaves)
+        return step(leaves, ready, jax.tree.leaves((memory, state, token)))
+
+
+class _Step(NamedTuple):
+    """A traced and rewritten step, parted in what depends on the model alone and the rest."""
+
+    closed: ClosedJaxpr
+    parts: Parts
+    leaves: int
+    result: Any
+
+    @classmethod
+    def traced(cls, model: Any, how: Products, *inputs: Any) -> Self:
+        def step(model: Any, *inputs: Any) -> Any:
+            return model.step(*inputs)
+
+        closed, result = jax.make_jaxpr(step, return_shape=True)(model, *inputs)
+        leaves = len(jax.tree.leaves(model))
+        weights = [index < leaves for index in range(len(closed.jaxpr.invars))]
+        closed = rewrite(closed, weights, how)
+        return cls(closed, part(closed, closed.jaxpr.invars[:leaves]), leaves, jax.tree.structure(result))
+
+    def ready(self, leaves: list[Any]) -> list[Array]:
+        """The operands that depend on the model alone."""
+        return run_once(self.closed, self.parts, dict(zip(self.closed.jaxpr.invars, leaves, strict=False)))
+
+    def recipe(self) -> str:
+        """How `ready` makes them, as a text: the same for the same model, whatever the batch."""
+        avals: list[Any] = [v.aval for v in self.closed.jaxpr.invars[: self.leaves]]
+        return str(jax.make_jaxpr(self.ready)([jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]))
+
+    def __call__(self, leaves: list[Any], ready: Any, values: list[Any]) -> Any:
+        """What the step returns."""
+        known = dict(zip(self.closed.jaxpr.invars, leaves, strict=False))
+        known |= dict(zip(self.parts.ready, ready, strict=True))
+        return jax.tree.unflatten(self.result, run_rest(self.closed, self.parts, known, values))

@@ -12,7 +12,9 @@ from contract.batches import BATCH, VOCABULARY
 from contract.cells import CELLS, randomised
 from contract.table import TABLE, Counting, config_of, model_of
 
+from seq2seq.core.cost import product_flops
 from seq2seq.core.module import count, named_leaves
+from seq2seq.data import Batch
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.decoder import Bridge, output_leaf
@@ -175,3 +177,15 @@ def test_restricted_search_is_a_search_with_the_others_banned(name):
     assert (found.log_probabilities >= others.log_probabilities).all()  # of what is left, and so of more each
     free = greedy(model, SOURCE, LENGTHS, limit, 7, banned=special)
     assert (free.tokens != found.tokens).any()
+
+
+def test_a_sampled_softmax_is_for_training_only(key):
+    config = EncoderDecoderConfig(hidden=6, embedding=4, label_smoothing=0.0, dropout=0.0)
+    whole = EncoderDecoder.init(key, 10, 300, config)
+    sampled = EncoderDecoder.init(key, 10, 300, dataclasses.replace(config, sampled_softmax=5))
+    ids = jnp.ones((4, 2), jnp.int32)
+    batch = Batch(ids, jnp.array([4, 3]), ids, ids, jnp.ones((4, 2)))  # type: ignore[arg-type]
+    assert sampled.loss(batch, None).sum == whole.loss(batch, None).sum
+    assert sampled.loss(batch, key).sum != whole.loss(batch, key).sum
+    flops = [product_flops(lambda m: m.loss(batch, key).sum, model) for model in (sampled, whole)]
+    assert flops[1] - flops[0] == 2 * 8 * 6 * (300 - 5 - 1)

@@ -54,6 +54,8 @@ class EncoderDecoderConfig:
     """Probability of dropping a unit of the embeddings, annotations, readout, and between layers."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary."""
+    sampled_softmax: int = 0
+    """Train against so many words drawn by frequency instead of the whole vocabulary (Jean et al. 2015); 0 is off."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "embedding", "layers"):
@@ -73,6 +75,10 @@ class EncoderDecoderConfig:
             raise ConfigError(f"model.hidden is {self.hidden}; a bidirectional encoder needs an even number.")
         if self.bidirectional and self.reverse_source:
             raise ConfigError("model.reverse_source needs model.bidirectional off: both directions are read already.")
+        if self.sampled_softmax < 0:
+            raise ConfigError(f"model.sampled_softmax is {self.sampled_softmax}; wanted 0 (off) or more.")
+        if self.sampled_softmax and self.label_smoothing:
+            raise ConfigError("model.sampled_softmax needs model.label_smoothing 0: it does not see the other words.")
         if self.tied and self.readout == "linear":
             raise ConfigError("model.tied needs a tanh or maxout readout, which is as wide as the embedding.")
 

@@ -94,11 +94,12 @@ class Readout:
         """(..., readout) -> (..., vocabulary)."""
         return embedding.logits(vector) if self.output is None else self.output(vector)
 
-    def restricted(self, count: int, embedding: Embedding) -> Self:
-        """The readout with logits of the ids below `count` only: (..., count)."""
+    def columns(self, ids: Array | slice, embedding: Embedding) -> FF:
+        """The output layer at some ids: (..., readout) -> (..., ids)."""
         if self.output is None:
-            return replace(self, output=FF(w=embedding.table[:count].T, b=jnp.zeros(count, embedding.table.dtype)))
-        return replace(self, output=FF(w=self.output.w[:, :count], b=self.output.b[:count]))
+            w = embedding.table[ids].T
+            return FF(w=w, b=jnp.zeros(w.shape[1], w.dtype))
+        return FF(w=self.output.w[:, ids], b=self.output.b[ids])
 
 
 @module
@@ -189,7 +190,12 @@ class Decoder:
         """The decoder with logits of the ids below `count` only: (..., count)."""
         if count >= self.embedding.table.shape[0]:
             return self
-        return replace(self, readout=self.readout.restricted(count, self.embedding))
+        output = self.readout.columns(slice(count), self.embedding)
+        return replace(self, readout=replace(self.readout, output=output))
+
+    def columns(self, ids: Array) -> FF:
+        """The output layer at some ids."""
+        return self.readout.columns(ids, self.embedding)
 
     def _attend(self, memory: DecoderMemory, query: Array | None) -> tuple[Array, Array]:
         return attend(_given(self.attention), _given(query), _given(memory.prepared))

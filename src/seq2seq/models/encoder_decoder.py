@@ -19,6 +19,7 @@ from seq2seq.models.model import Model
 from seq2seq.nn.layers import dropout, split
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import drop_between
+from seq2seq.nn.sampled_softmax import draw_words, sampled_cross_entropy
 
 
 @module
@@ -40,6 +41,7 @@ class EncoderDecoder(Model):
     decoder: Decoder
     dropout: float
     label_smoothing: float
+    sampled_softmax: int = 0
 
     @classmethod
     def init(
@@ -56,10 +58,14 @@ class EncoderDecoder(Model):
             decoder=Decoder.init(decoder_key, target_vocabulary, config),
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
+            sampled_softmax=config.sampled_softmax,
         )
 
     def loss(self, batch: BatchLike, key: Key | None = None) -> Loss:
-        """Token cross-entropy in nats; with a key there is dropout and label smoothing, without one there is none."""
+        """Token cross-entropy in nats; with a key there is dropout and label smoothing, without one there is none.
+
+        With a key and `sampled_softmax`, the normaliser is estimated from so many drawn words.
+        """
         keys = split(key, 4)
         decoder = self.decoder
         lengths = jnp.asarray(batch.source_lengths)
@@ -75,6 +81,10 @@ class EncoderDecoder(Model):
         _, vectors = scan(step, state, embedded)
         smoothing = 0.0 if key is None else self.label_smoothing
         vectors = dropout(keys[3], self.dropout, vectors)
+        if key is not None and self.sampled_softmax:
+            vocabulary = decoder.embedding.table.shape[0]
+            drawn = draw_words(jax.random.fold_in(key, self.sampled_softmax), vocabulary, self.sampled_softmax)
+            return sampled_cross_entropy(decoder.columns, vectors, batch.target_out, batch.target_mask, *drawn)
         return cross_entropy(decoder.logits, vectors, batch.target_out, batch.target_mask, smoothing=smoothing)
 
     def start(self, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:

@@ -63,4 +63,5 @@ def test_a_toy_task_is_learnt(task: str, precision: Resolved) -> None:
         decoding = Decoding(beam=1, batch=128, precision=precision, int8=int8)
         outputs = text_model.generate([source for source, _ in unseen], decoding)
         right = sum(output == target for output, (_, target) in zip(outputs, unseen, strict=True))
-        assert right / len(unseen) >= (0.99 if task == "addition" else 1.0)
+        exact = precision == "float32" and task != "addition" and not int8
+        assert right / len(unseen) >= (1.0 if exact else 0.99)

@@ -104,7 +104,7 @@ def _blockwise(block: Callable[..., Array], rows: int) -> Callable[..., Array]:
 
         value, *found = _over_blocks(gradients, tokens, rows, _taken(weights, moves[0]))
         moving = filter(_moves, (*tangents[0], *tangents[1:]))
-        dots = [jnp.vdot(gradient, t) for gradient, t in zip([*found[0], *found[1]], moving, strict=True)]
+        dots = [(gradient * t).sum() for gradient, t in zip([*found[0], *found[1]], moving, strict=True)]
         return value, sum(dots, jnp.zeros_like(value))
 
     total.defjvp(rule, symbolic_zeros=True)

@@ -5,8 +5,7 @@ step's inputs too, CARRY if it depends on the state. A *product* is a dot_genera
 floating operand (the weight) with a varying one. From these follow the parts:
 
 - `once`: FIXED equations, computed once (a weight transposed, sliced or cast);
-- `before`: products of STREAM values on which the state depends, what feeds them and biases added to them, for all
-  steps at once;
+- `before`: products of STREAM values on which the state depends, and what feeds them, for all steps at once;
 - `loop`: everything else on which the state depends, and all that cannot be moved;
 - `after`: products whose results never reach the state, with what feeds them and what follows from them.
 
@@ -16,7 +15,6 @@ control flow, no effects. What is not moved stays in the loop, as `jax.lax.scan`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -24,7 +22,7 @@ from functools import cached_property
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from seq2seq.core.jaxprs import byte_count, defined, inputs, is_float, primitives, same_shape, variables
+from seq2seq.core.jaxprs import byte_count, defined, inputs, is_float, primitives, variables
 
 Equations = tuple[JaxprEqn, ...]
 
@@ -192,20 +190,13 @@ def _movable(equation: JaxprEqn) -> bool:
 
 
 def _before(cycle: Sequence[JaxprEqn], kinds: dict[Var, Kind], constant: set[Var]) -> list[JaxprEqn]:
-    """The STREAM products of the cycle, with what feeds them, and with what is only added to them."""
+    """The STREAM products of the cycle, with what feeds them."""
     streams = [e for e in cycle if _kind(e, kinds) is Kind.STREAM]
     pinned = [e for e in streams if not _movable(e)]
     pinned += _descendants(streams, defined(pinned))
     moving = [e for e in streams if e not in pinned]
     seeds = [e for e in moving if operands(e, constant)]
-    before = _ancestors(moving, defined(seeds))
-    readers = Counter(v for e in cycle for v in variables(e.invars))
-    for e in moving:
-        varying = [v for v in variables(e.invars) if v not in constant]
-        alone = len(varying) == 1 and varying[0] in defined(before) and readers[varying[0]] == 1
-        if e.primitive.name == "add" and alone and same_shape(varying[0], e.outvars[0]):
-            before = [*before, e]  # a bias: its gradient is then one sum over all steps
-    return before
+    return _ancestors(moving, defined(seeds))
 
 
 def _after(rest: Sequence[JaxprEqn], cycle: Sequence[JaxprEqn], constant: set[Var]) -> list[JaxprEqn]:

@@ -6,7 +6,8 @@ linear loop as one more input (a *push* on y, at a *tap*). Transposed by `jax.gr
 cotangents of the pushes for all steps, and the product for all steps becomes that of the weight's gradient. Because
 this is a rule of forward mode (`jax.custom_jvp`), everything else follows: jvp, hessian, vmap, remat, grad of grad.
 
-Of each step the linear loop keeps what is dear to compute (products, exponentials) and computes the rest again.
+Of each step the linear loop keeps what is dear to compute (products, exponentials) and not very wide, and computes
+the rest again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array, lax
@@ -22,10 +23,10 @@ from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Var
 
-from seq2seq.core._scan_split import Split
+from seq2seq.core._scan_split import PRODUCTS, Split
 from seq2seq.core._scan_steps import run_step
-from seq2seq.core._scan_taps import Pieces, Tap, Taps
-from seq2seq.core.jaxprs import Env, apply, inputs, read, run, variables, zeros
+from seq2seq.core._scan_taps import WIDEST, Pieces, Tap, Taps
+from seq2seq.core.jaxprs import Env, apply, byte_count, inputs, read, run, variables, zeros
 
 _CHEAP = frozenset(
     """abs add add_any and broadcast_in_dim convert_element_type copy copy_p div eq expand_dims ge gt integer_pow le lt
@@ -76,7 +77,7 @@ class Loop:
             return [read(a, env) for a in parts.carry_out], (emitted, [env[v] for v in kept])
 
         if weights:
-            body = jax.checkpoint(body, prevent_cse=False, policy=_keep)
+            body = jax.checkpoint(body, prevent_cse=False, policy=self._keeps)
         xs = ([values[v] for v in stacked], list(pushes.values()))
         first = [values[v] for v in parts.carry]
         last, (emitted, stacks) = lax.scan(body, first, xs, self.steps, self.reverse, self.unroll)
@@ -107,6 +108,19 @@ class Loop:
         partners = [v for t in taps for v in t.partners if v is not None]
         own = [leaf for t in taps for leaf, v in zip(t.pieces.leaves, t.partners, strict=True) if v is None]
         return own, {(p := self._taps.stream_of[v]).whole: p for v in partners}
+
+    def _keeps(self, primitive: Any, *operands: Any, **_: Any) -> bool:
+        """Whether a result is kept for the backward pass: not what is cheap to compute, nor what is very wide.
+
+        What additive attention makes of every pair of source and target position is many times as wide as any product
+        of the loop: kept for all steps it would be most of the memory, and to compute it again takes a few percent.
+        """
+        wide = max((byte_count([a]) for a in map(_Atom, operands)), default=0) > WIDEST * self._widest_product
+        return primitive.name not in _CHEAP and (primitive.name in PRODUCTS or not wide)
+
+    @cached_property
+    def _widest_product(self) -> int:
+        return max((byte_count(t.equation.outvars) for t in self._taps.all), default=0)
 
     @cached_property
     def _next(self) -> dict[Var, Var]:
@@ -165,8 +179,10 @@ def _sum(*terms: Any) -> Any:
     return first + rest[0] if rest else first
 
 
-def _keep(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name not in _CHEAP
+class _Atom(NamedTuple):
+    """A type, as `byte_count` wants it."""
+
+    aval: Any
 
 
 @jax.custom_jvp

@@ -44,7 +44,7 @@ _MOVABLE = frozenset(
     reduce_sum rem reshape rev round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh
     slice sort split sqrt square squeeze stop_gradient sub tan tanh top_k transpose xor""".split()  # noqa: SIM905
 )
-_PRODUCTS = frozenset({"dot_general", "conv_general_dilated", "gather"})
+PRODUCTS = frozenset({"dot_general", "conv_general_dilated", "gather"})
 _EXPANDS = 4  # a FIXED equation whose output is so many times its input costs more to keep than to repeat
 
 
@@ -112,7 +112,7 @@ class Split:
 
 def operands(equation: JaxprEqn, fixed: set[Var]) -> tuple[Var, Var] | None:
     """The weight and the varying operand, if `equation` is a product of the two."""
-    if equation.primitive.name not in _PRODUCTS:
+    if equation.primitive.name not in PRODUCTS:
         return None
     left, right = equation.invars[:2]
     if isinstance(left, Literal) or isinstance(right, Literal) or (left in fixed) == (right in fixed):

@@ -8,8 +8,9 @@ from functools import cached_property
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from seq2seq.core._scan_split import Equations, Split, operands
-from seq2seq.core.jaxprs import defined, is_float, same_shape, variables
+from seq2seq.core.jaxprs import byte_count, defined, is_float, same_shape, variables
 
+WIDEST = 4  # times what it is measured against, and a value costs more to keep than to compute again
 _STRUCTURE = frozenset({"reshape", "slice", "split", "squeeze", "transpose"})
 
 
@@ -65,9 +66,17 @@ class Taps:
 
     @cached_property
     def all(self) -> list[Tap]:
-        """The products of the loop."""
+        """The products of the loop that are worth it."""
         pairs = [(e, operands(e, self.parts.invariant)) for e in self.parts.loop]
-        return [self._tap(e, *pair) for e, pair in pairs if pair is not None]
+        return [self._tap(e, *pair) for e, pair in pairs if pair is not None and self._is_worth_it(*pair)]
+
+    def _is_worth_it(self, weight: Var, other: Var) -> bool:
+        """The cost rule: whether to keep `other` of every step, or to add to the weight's gradient at every step.
+
+        A tap keeps `other`; without one the gradient is read and written. So a small weight of a wide operand, such as
+        the vector that scores every source position in attention, is left to the loop. States are kept anyway.
+        """
+        return other in self.parts.carry or byte_count([other]) <= WIDEST * byte_count([weight])
 
     def _tap(self, equation: JaxprEqn, weight: Var, other: Var) -> Tap:
         pieces = self._pieces(equation.outvars[0], _STRUCTURE)

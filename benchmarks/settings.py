@@ -41,7 +41,7 @@ class Settings:
     @property
     def process_rounds(self) -> int:
         """Rounds of what needs a process of its own each time."""
-        return 1 if self.quick else max(3, min(5, self.rounds))
+        return 1 if self.quick else min(5, self.rounds)
 
     @property
     def peers(self) -> list[str]:

@@ -260,7 +260,11 @@ def test_what_stays_the_same_in_a_loop_is_cast_before_it(made, step_by_step, mon
     weights = 0
     for e in scans:
         body = e.params["jaxpr"].jaxpr
-        constant = {v for v in body.invars[: e.params["num_consts"]]}
+        untimed, carried = (
+            sum(a.aval.shape == b.aval.shape for a, b in zip(inner, outer, strict=True))
+            for inner, outer in ((body.invars, e.invars), (body.outvars, e.outvars))
+        )
+        constant = set(body.invars[: untimed - carried])
         cast = [
             c for c in body.eqns if c.primitive.name == "convert_element_type" and c.params["new_dtype"] == BFLOAT16
         ]

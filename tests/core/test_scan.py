@@ -270,6 +270,26 @@ def test_memory_of_a_step_with_its_own_readout_and_loss() -> None:
     assert not any(v.aval.shape == (16, 8, 2000) for e in hoisted.eqns for v in e.outvars)  # no stack of logits
 
 
+def test_nothing_of_the_width_of_attention_is_kept_for_all_steps() -> None:
+    steps, source, batch, hidden = 7, 30, 2, 8
+    keys = jnp.ones((batch, source, hidden))
+    p = {"u": jnp.eye(hidden), "v": jnp.ones(hidden), "keys": keys, "h": jnp.ones((batch, hidden))}
+
+    def loss(s: Scan, p: Tree) -> Array:
+        def step(h: Array, _: None):
+            weights = jax.nn.softmax(jnp.tanh((h @ p["u"])[:, None] + p["keys"]) @ p["v"])
+            h = jnp.tanh(jnp.einsum("bs,bsh->bh", weights, p["keys"]) @ p["u"])
+            return h, h
+
+        return s(step, p["h"], None, steps)[1].sum()
+
+    wide = (steps, batch, source, hidden)
+    ours, theirs = (jax.make_jaxpr(jax.grad(lambda p, s=s: loss(s, p)))(p).jaxpr for s in (scan, lax.scan))
+    assert wide in {v.aval.shape for e in theirs.eqns for v in e.outvars}
+    assert wide not in {v.aval.shape for e in ours.eqns for v in e.outvars}
+    assert_equal(*(jax.grad(lambda p, s=s: loss(s, p))(p) for s in (scan, lax.scan)))
+
+
 Unary = Callable[[Tree, Array], Array]
 Binary = Callable[[Array, Array], Array]
 UNARY: tuple[Unary, ...] = (

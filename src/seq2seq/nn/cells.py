@@ -174,10 +174,10 @@ class LSTMState(NamedTuple):
 class LSTM(Cell):
     """The long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
 
-    i  = sigmoid(x @ w_i + h @ u_i + b_i)
-    f  = sigmoid(x @ w_f + h @ u_f + b_f)
-    g  = tanh(x @ w_g + h @ u_g + b_g)
-    o  = sigmoid(x @ w_o + h @ u_o + b_o)
+    i  = sigmoid(x @ w_i + b_i + h @ u_i)
+    f  = sigmoid(x @ w_f + b_f + h @ u_f)
+    g  = tanh(x @ w_g + b_g + h @ u_g)
+    o  = sigmoid(x @ w_o + b_o + h @ u_o)
     c' = f * c + i * g
     h' = o * tanh(c')
 

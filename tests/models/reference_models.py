@@ -11,7 +11,7 @@ def affine(layer, x):
 
 
 def embed(layer, ids):
-    return np.asarray(layer.table, np.float64)[ids]
+    return layer.scale * np.asarray(layer.table, np.float64)[ids]
 
 
 def maxout(layer, x):

@@ -59,7 +59,7 @@ def test_start_and_step_are_enough_to_train():
     for row, length in enumerate(BATCH.source_lengths):
         memory = model.embedding(jnp.asarray(BATCH.source[:length, row])).sum(0) / max(int(length), 1)
         for t in range(int(BATCH.target_mask[:, row].sum())):
-            logits = model.out(2 * memory + model.embedding.table[BATCH.target_in[t, row]])
+            logits = model.out(2 * memory + model.embedding(BATCH.target_in[t, row]))
             wanted += reference.cross_entropy(np.asarray(logits)[1:], BATCH.target_out[t, row] - 1)
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
     # A model may forbid padding with -inf; what it then says of the padding of a batch must not make NaN.

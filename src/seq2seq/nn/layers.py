@@ -43,7 +43,10 @@ class FF:
 
 @module
 class Embedding:
-    """A vector for each id: y = table[ids], with ids of any shape and y (..., width).
+    """A vector for each id: y = scale * table[ids], with ids of any shape and y (..., width).
+
+    `init` makes rows with a norm of about 1, as an output layer wants them, and scale = sqrt(width) (Vaswani et al.
+    2017, section 3.4), so that what a cell reads has elements of about 1 and counts from the first update on.
 
     Example:
         >>> Embedding.init(jax.random.key(0), 10, 4)(jnp.array([[1, 2, 3]])).shape
@@ -51,15 +54,16 @@ class Embedding:
     """
 
     table: Array
+    scale: float = 1.0
 
     @classmethod
     def init(cls, key: Key, vocabulary: int, width: int) -> Self:
-        """N(0, 1 / width), so that a vector has a norm of about 1."""
-        return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5)
+        """N(0, 1 / width), and sqrt(width) to scale it by."""
+        return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5, scale=width**0.5)
 
     def __call__(self, ids: Array | NDArray[Any]) -> Array:
         """(...) ids -> (..., width)."""
-        return self.table[ids]
+        return self.scale * self.table[ids]
 
     def logits(self, x: Array) -> Array:
         """The table as an output layer, x @ table.T: (..., width) -> (..., vocabulary) (Press and Wolf 2017)."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.corpora import Pair, made_up, read_tsv, read_types
 from benchmarks.products import flops, products
 from seq2seq import GRU, LSTM, EncoderDecoder, EncoderDecoderConfig, OptimizerConfig
+from seq2seq.app.prepare import training_batches
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.data import Batch, Batches, Dataset, Tokenizer
 from seq2seq.training.optimizer import build
@@ -33,7 +34,6 @@ class Job:
         budget: what an update may cost at most, in sums of its own matrix products; 0 for no budget.
         updates: how many are measured in one round.
         made_up: instead of the data, so many made-up pairs of so many symbols.
-        shapes: the most shapes of batches.
     """
 
     name: str
@@ -41,7 +41,6 @@ class Job:
     budget: float
     updates: int
     made_up: tuple[int, int] | None = None
-    shapes: int = 5
 
 
 _COMMON = EncoderDecoderConfig(attention="additive", readout="tanh", dropout=0.0, label_smoothing=0.0)
@@ -49,7 +48,7 @@ JOBS = {
     "g2p": Job("g2p", replace(_COMMON, cell=LSTM, embedding=128, hidden=512), 1.35, 60),
     "text": Job("text", replace(_COMMON, cell=GRU, embedding=512, hidden=1000), 1.25, 6),
     "grown": Job("grown", replace(_COMMON, cell=GRU, embedding=256, hidden=512), 0.0, 6, (5_000, 4_000)),
-    "grown-quick": Job("grown", replace(_COMMON, cell=GRU, embedding=32, hidden=64), 0.0, 2, (256, 400), 1),
+    "grown-quick": Job("grown", replace(_COMMON, cell=GRU, embedding=32, hidden=64), 0.0, 2, (256, 400)),
 }
 
 
@@ -73,8 +72,8 @@ class Training:
 
     def __init__(self, job: Job, data: Path, growth: Growth = Growth()):
         dataset, self.tokenizers = read(job, data, growth)
-        self.batches = _batches(dataset, job.shapes)
         model = fresh(job, self.tokenizers)
+        self.batches = _batches(dataset, model)
         optimizer = build(OPTIMIZER, model)
         self._update = make_update(optimizer)
         self.state = begin(model, optimizer)
@@ -171,13 +170,13 @@ def _pair_flops(model: Any, source: int, target: int) -> int:
     return flops(products(forward(Batch(ids, np.full(1, source, np.int32), out, out, mask)), model))
 
 
-def _batches(dataset: Dataset, shapes: int) -> Batches:
-    """Batches of 64 pairs on average, as the peers make them: the budget of tokens that comes to that."""
+def _batches(dataset: Dataset, model: Any) -> Batches:
+    """Batches as `seq2seq train` makes them, of 64 pairs on average as the peers': the budget that comes to that."""
     budget = PAIRS_IN_A_BATCH * float(dataset.lengths.sum(axis=1).mean())
-    batches = Batches(dataset, tokens=round(budget), seed=1, max_shapes=shapes)
+    batches = training_batches(dataset, model, round(budget), seed=1)
     for _ in range(2):
         budget *= PAIRS_IN_A_BATCH * batches.count / len(dataset)
-        batches = Batches(dataset, tokens=round(budget), seed=1, max_shapes=shapes)
+        batches = training_batches(dataset, model, round(budget), seed=1)
     return batches
 
 

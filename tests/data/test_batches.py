@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.data import BEGIN, END, PAD, Batches, Dataset, Pair, Shape, Tokenizer, collate, inference_batches
-from seq2seq.data.buckets import _cut
+from seq2seq.data.buckets import _Cuts, _share
 from seq2seq.errors import ConfigError, CorruptArchiveError, DataError
 
 LETTERS = Tokenizer.train("character", ["abcdefghij"])
@@ -104,15 +104,37 @@ def test_shapes_follow_the_lengths():
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 4))
 def test_the_cuts_are_as_good_as_any(steps, most):
     lengths = np.sort(np.array(steps))
-    _, corners = _cut(np.stack([lengths, lengths], axis=1), most)
-    tried = [
-        sum(len(part) * part[-1] for part in np.split(lengths, cuts) if len(part))
-        for count in range(most)
-        for cuts in combinations(range(1, len(lengths)), count)
-    ]
-    found = sum(corners[corners >= length].min() for length in lengths)
-    assert len(corners) <= most
-    assert found <= 1.03 * min(tried)
+    cuts = _Cuts(np.stack([lengths, lengths], axis=1), most)
+    for groups in range(1, len(cuts.padded)):
+        tried = [
+            sum(2 * len(part) * part[-1] for part in np.split(lengths, at))
+            for at in combinations(range(1, len(lengths)), groups - 1)
+        ]
+        tops = np.array(cuts.corners(groups))[:, 0]
+        assert cuts.padded[groups] == min(tried) == sum(2 * tops[tops >= length].min() for length in lengths)
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=3), st.integers(0, 9))
+def test_groups_are_shared_out_in_the_best_way(steps, worth):
+    parts = [_Cuts(np.array([[n, 1] for n in sorted(part)]), 3) for part in steps]
+    most = len(parts) + 2
+    cost, corners = _share(parts, most, float(worth))
+    ways = product(*(range(1, len(part.padded)) for part in parts))
+    tried = {
+        way: sum(part.padded[groups] + worth * groups for part, groups in zip(parts, way, strict=True))
+        for way in ways
+        if sum(way) <= most
+    }
+    assert cost == min(tried.values()) and len(corners) in {sum(way) for way in tried if tried[way] == cost}
+
+
+def test_lengths_that_have_nothing_to_do_with_each_other_are_cut_twice():
+    source, target = np.random.default_rng(0).integers(1, 80, (2, 4000)).tolist()
+    dataset = build([("a" * n, "b" * m) for n, m in zip(source, target, strict=True)])
+    few, many = (Batches(dataset, tokens=2000, seed=1, max_shapes=n, worth=0) for n in (1, 16))
+    assert len(many.shapes) == 16
+    # In four bands, each cut into four, half of an eighth of the longest is padding on each side, and a little more.
+    assert many.padding_waste < 0.25 < 0.45 < few.padding_waste
 
 
 def test_few_pairs_get_few_shapes():

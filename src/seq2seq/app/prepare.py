@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from seq2seq.app.construct import build_model, model_class, shares_vocabulary
 from seq2seq.app.evaluation import GREEDY, Evaluation
@@ -19,6 +20,7 @@ from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
+from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
@@ -29,6 +31,7 @@ from seq2seq.training import Fingerprint, machine
 from seq2seq.training.checkpoint import Checkpoints
 
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
+_MOST_SHAPES, _COMPILING, _EPOCHS = 12, 5e11, 3  # operations that take as long as to compile a shape; epochs to come
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
 
 
@@ -83,7 +86,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
     options = _resolved(options, data, source.tokenizer, target.tokenizer)
-    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed)
+    batches = training_batches(data, model, options.batch_tokens or _MOST_TOKENS, options.seed)
     options = replace(options, evaluate_every=options.cadence(batches.count))
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
@@ -104,6 +107,16 @@ def prepare(options: TrainOptions[Any]) -> Job:
         report=report + cost_lines(model, batches),
         fingerprint=_fingerprint(data, evaluation.fingerprint, options),
     )
+
+
+def training_batches(data: Dataset, model: Any, tokens: int, seed: int) -> Batches:
+    """Batches to train a model on: of as many shapes as save more time than it takes to compile them.
+
+    Each parameter takes about 3 floating-point operations for a time step of source or target: 6 to use it and to
+    differentiate, on one of the two sides.
+    """
+    worth = _COMPILING / (3 * count(model)) / _EPOCHS
+    return Batches(data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth)
 
 
 def _pairs(options: TrainOptions[Any]) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
@@ -196,9 +209,16 @@ def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, targ
 
 
 def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> Any:
-    key = jax.random.fold_in(jax.random.key(options.seed), _INIT)
     sizes = {"source_vocabulary": source.size, "target_vocabulary": target.size, "vocabulary": source.size}
-    return build_model(cls, key, sizes, options.model)
+
+    def made(seed: Any) -> Any:
+        return build_model(cls, jax.random.fold_in(jax.random.key(seed), _INIT), sizes, options.model)
+
+    seed = np.uint32(options.seed)
+    try:
+        return jax.jit(made)(seed)  # one program: one by one, its hundred small ones take seconds to compile
+    except jax.errors.ConcretizationTypeError:  # an `init` that looks at the numbers it draws
+        return made(seed)
 
 
 def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerprint:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_CUTS = 256  # places where the sorted pairs may be cut
-_WORTH = 1.03  # another shape must save about 3 % of the work to be worth compiling
+_CUTS, _CUTS_OF_BANDS = 256, 48  # places where the sorted pairs may be cut
+_MOST_BANDS = 5
 
 
 class Shape(NamedTuple):
@@ -31,18 +31,20 @@ class Bucket(NamedTuple):
         return -(-len(self.rows) // self.shape.batch)
 
 
-def make_buckets(lengths: NDArray[np.int64], tokens: int, max_shapes: int) -> list[Bucket]:
+def make_buckets(lengths: NDArray[np.int64], tokens: int, max_shapes: int, worth: float) -> list[Bucket]:
     """Part pairs into at most `max_shapes` buckets with little padding.
 
     The pairs are sorted by length, and a dynamic programme finds the cuts for which
-    sum(count (max source + max target)) is least, over four orders of sorting; each pair then goes to the smallest
-    shape that holds it. A batch has at most `tokens` padded time steps of source and target (but at least one row).
-    Few pairs get few shapes: at least four batches a shape on average, as each shape is compiled.
+    sum(count (max source + max target)) + worth * shapes is least, over four orders of sorting, and over bands of one
+    length that are cut by the other; each pair then goes to the smallest shape that holds it. A batch has at most
+    `tokens` padded time steps of source and target (but at least one row). Few pairs get few shapes: at least four
+    batches a shape on average, as each shape is compiled.
 
     lengths: (pairs, 2) time steps of source and target, the end counted.
+    worth: time steps that each shape must save to be worth compiling.
     """
     affordable = int(lengths.sum() // (4 * tokens))
-    corners = _best_corners(lengths, max(1, min(max_shapes, affordable)))
+    corners = _best_corners(lengths, max(1, min(max_shapes, affordable)), worth)
     corners = corners[np.argsort(corners.sum(axis=1), kind="stable")]
     fits = (lengths[:, None, :] <= corners[None, :, :]).all(axis=2)  # (pairs, shapes)
     smallest = fits.argmax(axis=1)
@@ -63,34 +65,76 @@ def _in_eights(rows: int) -> int:
     return rows - rows % 8 if rows >= 8 else rows
 
 
-def _best_corners(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """(shapes, 2): the largest source and target of each group, for the best order of sorting."""
+def _best_corners(lengths: NDArray[np.int64], most: int, worth: float) -> NDArray[np.int64]:
+    """(shapes, 2): the largest source and target of each group, for the best way of grouping."""
     source, target = lengths[:, 0], lengths[:, 1]
     keys = (source + target, target * (source.max() + 1) + source, source * (target.max() + 1) + target)
-    found = [_cut(lengths[np.argsort(key, kind="stable")], most) for key in (*keys, lengths.max(axis=1))]
-    return min(found, key=lambda answer: answer[0])[1]
+    ways = [[_Cuts(lengths[np.argsort(key, kind="stable")], most)] for key in (*keys, lengths.max(axis=1))]
+    ways += [_bands(lengths, axis, count, most) for axis in (0, 1) for count in range(2, min(most, _MOST_BANDS + 1))]
+    return min((_share(way, most, worth) for way in ways), key=lambda found: found[0])[1]
 
 
-def _cut(ordered: NDArray[np.int64], most: int) -> tuple[float, NDArray[np.int64]]:
-    """The least padded size in at most about `most` groups of neighbours, and the corners of the groups."""
-    edges = np.unique(np.linspace(0, len(ordered), min(_CUTS, len(ordered)) + 1).astype(np.int64))
-    tops = np.maximum.reduceat(ordered, edges[:-1], axis=0)  # (cuts, 2)
-    cost = _costs(tops, edges)
-    best = np.full((most + 1, len(edges)), np.inf)
-    best[0, 0] = 0.0
-    came_from = np.zeros((most + 1, len(edges)), np.int64)
-    for groups in range(1, most + 1):
-        total = best[groups - 1][:, None] + cost  # (begin, end)
-        came_from[groups], best[groups] = total.argmin(axis=0), total.min(axis=0)
-    final = best[:, -1]
-    groups = int(np.flatnonzero(final <= _WORTH * final.min())[0])
-    corners: list[NDArray[np.int64]] = []
-    end = len(edges) - 1
-    for left in range(groups, 0, -1):
-        begin = int(came_from[left, end])
-        corners.append(tops[begin:end].max(axis=0))
-        end = begin
-    return float(final[groups]), np.array(corners)
+class _Cuts:
+    """Pairs in an order, parted into groups of neighbours: for each number of groups the least padded size.
+
+    Attributes:
+        padded: (groups + 1,) time steps, infinite for no group at all.
+    """
+
+    def __init__(self, ordered: NDArray[np.int64], most: int, cuts: int = _CUTS):
+        edges = np.unique(np.linspace(0, len(ordered), min(cuts, len(ordered)) + 1).astype(np.int64))
+        self._tops = np.maximum.reduceat(ordered, edges[:-1], axis=0)  # (cuts, 2)
+        most = min(most, len(self._tops))
+        cost = _costs(self._tops, edges)
+        best = np.full((most + 1, len(edges)), np.inf)
+        best[0, 0] = 0.0
+        self._came_from = np.zeros((most + 1, len(edges)), np.int64)
+        for groups in range(1, most + 1):
+            total = best[groups - 1][:, None] + cost  # (begin, end)
+            self._came_from[groups], best[groups] = total.argmin(axis=0), total.min(axis=0)
+        self.padded = best[:, -1]
+
+    def corners(self, groups: int) -> list[NDArray[np.int64]]:
+        """The largest source and target of each of so many groups."""
+        found: list[NDArray[np.int64]] = []
+        end = len(self._tops)
+        for left in range(groups, 0, -1):
+            begin = int(self._came_from[left, end])
+            found.append(self._tops[begin:end].max(axis=0))
+            end = begin
+        return found
+
+
+def _bands(lengths: NDArray[np.int64], axis: int, count: int, most: int) -> list[_Cuts]:
+    """About so many bands of one side's length, each to be cut by the other's.
+
+    It is what pairs need whose two lengths have little to do with each other, such as a sentence and the next.
+    """
+    ordered = lengths[np.argsort(lengths[:, axis], kind="stable")]
+    one_sided = _Cuts(ordered * (np.arange(2) == axis), count, _CUTS_OF_BANDS)
+    tops = np.unique([corner[axis] for corner in one_sided.corners(len(one_sided.padded) - 1)])
+    ends = np.searchsorted(ordered[:, axis], tops, side="right")
+    parts = [ordered[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    most -= len(parts) - 1
+    return [_Cuts(part[np.argsort(part[:, 1 - axis], kind="stable")], most, _CUTS_OF_BANDS) for part in parts]
+
+
+def _share(parts: list[_Cuts], most: int, worth: float) -> tuple[float, NDArray[np.int64]]:
+    """The best sharing out of at most `most` groups over the parts: its cost with `worth` a group, and all corners."""
+    best = np.zeros(1)  # for each number of groups the least padded size,
+    ways: list[tuple[int, ...]] = [()]  # and the groups of each part that reach it
+    for part in parts:
+        total = np.full(min(most + 1, len(best) + len(part.padded) - 1), np.inf)
+        reached: list[tuple[int, ...]] = [()] * len(total)
+        for before, groups in np.ndindex(len(best), len(part.padded)):
+            at, padded = before + groups, best[before] + part.padded[groups]
+            if at < len(total) and padded < total[at]:
+                total[at], reached[at] = padded, (*ways[before], groups)
+        best, ways = total, reached
+    cost = best + worth * np.arange(len(best))
+    chosen = ways[int(cost.argmin())]
+    corners = [corner for part, groups in zip(parts, chosen, strict=True) for corner in part.corners(groups)]
+    return float(cost.min()), np.array(corners)
 
 
 def _costs(tops: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeAlias, get_args
 
 import tokenizers
@@ -40,7 +40,8 @@ class Tokenizer:
     def __init__(self, kind: Kind, inner: tokenizers.Tokenizer):
         self.kind: Kind = kind
         self._inner = inner
-        self._pieces = [piece for piece, _ in sorted(inner.get_vocab().items(), key=lambda item: item[1])]
+        self._ids = inner.get_vocab()
+        self._pieces = sorted(self._ids, key=self._ids.__getitem__)
 
     @classmethod
     def train(cls, kind: Kind, texts: Iterable[str], *, vocabulary: int = 8000, minimum_count: int = 1) -> Tokenizer:
@@ -66,10 +67,13 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without begin and end."""
-        return self._inner.encode(text, add_special_tokens=False).ids
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """The ids of many texts, on all cores."""
+        """The ids of many texts; bpe and unigram on all cores."""
+        if cut := _CUTS.get(self.kind):  # a dictionary does it ten times as fast
+            ids = self._ids
+            return [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
         return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -134,10 +138,9 @@ def _until_end(ids: Iterable[int]) -> Iterator[int]:
 
 def _train_pieces(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_count: int) -> tokenizers.Tokenizer:
     """The commonest pieces first, equal ones in the order of their characters: no chance anywhere."""
-    pieces: Callable[[str], Sequence[str]] = str if kind == "character" else _cut_at_spaces
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(pieces(text))
+        counts.update(_CUTS[kind](text))
     order = sorted(
         (piece for piece, n in counts.items() if n >= minimum_count), key=lambda piece: (-counts[piece], piece)
     )
@@ -150,6 +153,9 @@ def _train_pieces(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_cou
 
 def _cut_at_spaces(text: str) -> list[str]:
     return [piece for piece in text.split(" ") if piece]
+
+
+_CUTS: dict[str, Callable[[str], Iterable[str]]] = {"character": str, "word": _cut_at_spaces, "symbols": _cut_at_spaces}
 
 
 def _train_bytes(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_count: int) -> tokenizers.Tokenizer:

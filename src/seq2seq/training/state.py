@@ -56,9 +56,14 @@ Update: TypeAlias = Callable[[TrainState, BatchLike, Key, float], tuple[TrainSta
 
 def begin(model: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first update. The model's arrays are copied, since an update reuses its state's memory."""
-    return fresh(TrainState(model, optimizer.init(model), jnp.zeros((), jnp.int32)))
+
+    def state(model: Any) -> TrainState:
+        return fresh(TrainState(model, optimizer.init(model), jnp.zeros((), jnp.int32)))
+
+    return jax.jit(state)(model)
 
 
+@jax.jit
 def fresh(tree: T) -> T:
     """A copy of every array, under its own dtype: one compilation then serves a new and a resumed state alike."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), tree)

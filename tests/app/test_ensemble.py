@@ -87,13 +87,15 @@ def test_an_ensemble_takes_every_option(run, trained, twin, options):
     assert found[0][0]["attention"]
 
 
-def test_an_ensemble_is_one_file_if_you_like(trained, twin, run, tmp_path):
+def test_an_ensemble_is_one_file_if_you_like(trained, twin, run, fails, pairs):
     ensemble = TextModel.ensemble([seq2seq.load(trained), seq2seq.load(twin)], "log-probabilities", [2, 1])
     ensemble.save("both.npz")
     again = seq2seq.load("both.npz")
     assert again.model.mean == "log-probabilities" and again.model.weights == (2, 1)
     assert again.score([("abc", "cba")]) == ensemble.score([("abc", "cba")])
     assert run("inspect", "both.npz").code == run("generate", "both.npz", stdin=INPUT).code == 0
+    assert "which does not train" in fails("train", "--from", "both.npz", pairs, "--out", "run")
+    assert "Ensemble has no `encode" in fails("embed", "both.npz", stdin=INPUT)
 
 
 def test_limits_are_the_largest(trained):

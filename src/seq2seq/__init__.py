@@ -39,7 +39,19 @@ from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
-from seq2seq.search import BeamOptions, Hypotheses, InPrecision, SampleOptions, beam, greedy, sample, score
+from seq2seq.search import (
+    UTILITIES,
+    BeamOptions,
+    Ensemble,
+    Hypotheses,
+    InPrecision,
+    SampleOptions,
+    beam,
+    greedy,
+    mbr,
+    sample,
+    score,
+)
 from seq2seq.training import OptimizerConfig, TrainingConfig
 
 load = TextModel.load
@@ -52,6 +64,7 @@ __all__ = [
     "LSTM",
     "PAD",
     "UNKNOWN",
+    "UTILITIES",
     "Additive",
     "Archive",
     "Attention",
@@ -71,6 +84,7 @@ __all__ = [
     "Encodable",
     "EncoderDecoder",
     "EncoderDecoderConfig",
+    "Ensemble",
     "General",
     "Hypotheses",
     "Hypothesis",
@@ -104,6 +118,7 @@ __all__ = [
     "greedy",
     "hold_out",
     "load",
+    "mbr",
     "module",
     "named_leaves",
     "prepare",

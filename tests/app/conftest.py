@@ -58,3 +58,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert code == 0
     return home / "run"
+
+
+@pytest.fixture(scope="session")
+def twin(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another run on the same pairs, from another seed."""
+    home, run = trained.parent, tmp_path_factory.mktemp("twin") / "run"
+    pairs = ["train", home / "pairs.tsv", "--dev", home / "dev.tsv", "--out", run]
+    assert exit_code([*pairs, *TINY, "--updates", LAST, "--seed", 2]) == 0
+    return run

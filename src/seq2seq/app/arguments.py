@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -20,10 +21,13 @@ from seq2seq.app.user_code import classes_of, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
 from seq2seq.data.lines import read_lines
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.search.ensemble import Mean
 
 T = TypeVar("T")
 _MAX_LINE = 20_000
 ModelPath: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+Models: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL...")]
+Inputs: TypeAlias = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[INPUT]")]
 Input: TypeAlias = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[INPUT]")]
 
 
@@ -40,19 +44,90 @@ class ModelOptions:
 
     def load(self) -> TextModel:
         """The model."""
+        return self.load_one(self.model)
+
+    def load_one(self, path: str) -> TextModel:
+        """The model in `path`, a file or a folder."""
         use_threads()
         types = classes_of(self.types)
         if self.trust_code:
-            types += trusted_classes(model_file(self.model).parent)
-        return TextModel.load(self.model, types)
+            types += trusted_classes(model_file(path).parent)
+        return TextModel.load(path, types)
+
+
+@dataclass(frozen=True)
+class EnsembleOptions(ModelOptions):
+    """Which models, to be used as one; the words after the first are split by `load_leading`."""
+
+    model: Models
+    """A model.npz, or the folder of a run. Several, of equal tokenizers, are an ensemble: their mean predicts."""
+    ensemble_mean: Mean = "probabilities"
+    """Several models: what of their predictions is averaged."""
+
+    def load_leading(self, words: Sequence[str]) -> tuple[TextModel, tuple[str, ...]]:
+        """The model, or the ensemble of it and of the models that `words` begin with; and the other words.
+
+        Raises:
+            ConfigError: a model stands after another word, or the members do not agree.
+        """
+        count = next((index for index, word in enumerate(words) if not is_model(word)), len(words))
+        rest = tuple(words[count:])
+        if late := [word for word in rest if is_model(word)]:
+            raise ConfigError(f"{late[0]} is a model, but stands after {rest[0]}, which is none: models come first.")
+        names = [self.model, *words[:count]]
+        models = [self.load_one(name) for name in names]
+        return (TextModel.ensemble(models, self.ensemble_mean, names=names) if words[:count] else models[0]), rest
+
+
+def is_model(word: str) -> bool:
+    """Whether a word of the command line names a model: a folder with a model.npz, or a file that is an archive."""
+    path = Path(word)
+    if path.is_dir():
+        return (path / "model.npz").is_file()
+    return path.is_file() and (path.suffix == ".npz" or zipfile.is_zipfile(path))
+
+
+def refuse_more_models(command: str, words: Sequence[str | None]) -> None:
+    """Refuse a second model where a command takes one.
+
+    Raises:
+        ConfigError: one of the `words` after the first model is a model.
+    """
+    if more := [word for word in words if word is not None and is_model(word)]:
+        raise ConfigError(f"{command} takes one model; {more[0]} is another.")
 
 
 def parse(cls: type[T], command: str, arguments: Sequence[str], default: T | None = None) -> T:
     """The options of a command. An unknown one ends the program with exit code 2, naming the nearest known ones."""
     options: dict[str, Any] = {} if default is None else {"default": default}
+    if isinstance(cls, type) and issubclass(cls, EnsembleOptions):  # not TrainOptions[...], which is no class
+        arguments = gathered(cls, arguments)
     return tyro.cli(
         cls, prog=f"seq2seq {command}", args=list(arguments), registry=_REGISTRY, compact_help=False, **options
     )
+
+
+def gathered(cls: type, arguments: Sequence[str]) -> list[str]:
+    """The words that are no options first: `A B --beam 3 INPUT` as `A B INPUT --beam 3`, one list without a gap in it.
+
+    Example:
+        >>> from seq2seq.app.commands.generate import GenerateOptions
+        >>> gathered(GenerateOptions, ["A", "--json", "B", "--beam", "3", "--nbest=2", "-"])
+        ['A', 'B', '-', '--json', '--beam', '3', '--nbest=2']
+    """
+    flags = {name.replace("_", "-") for name, hint in get_type_hints(cls).items() if hint is bool} | {"help", "h"}
+    words: list[str] = []
+    options: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        options.append(word)
+        name = word.lstrip("-").replace("_", "-")
+        if "=" not in word and name not in flags and name.removeprefix("no-") not in flags:
+            options += [value for value in [next(rest, None)] if value is not None]
+    return words + options
 
 
 def read_input(path: str | None) -> Iterator[tuple[int, str]]:

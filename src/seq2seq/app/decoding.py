@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.app.arithmetic import Arithmetic
+from seq2seq.app.choosing import Choosing
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
 from seq2seq.errors import ModuleError, SearchError
@@ -21,7 +22,7 @@ QUEUE = 8
 
 
 @dataclass(frozen=True)
-class Decoding(Arithmetic):
+class Decoding(Choosing, Arithmetic):
     """How to generate."""
 
     beam: int = 5
@@ -70,12 +71,19 @@ class Decoding(Arithmetic):
             raise SearchError("--temperature, --top-k and --top-p are for sampling: add --sample.")
         if self.nbest > self.beam:
             raise SearchError(f"--nbest {self.nbest} needs --beam {self.nbest} or more; it is {self.beam}.")
+        if self.found > self.beam:
+            raise SearchError(f"--candidates {self.found} needs --beam {self.found} or more; it is {self.beam}.")
         self.searching(1, False)
+
+    @property
+    def found(self) -> int:
+        """Outputs that the search finds for each input: what is put out, or what --mbr chooses among."""
+        return self.width(self.nbest, None if self.sample else self.beam)
 
     def sampling(self, max_length: int, attention: bool) -> SampleOptions:
         """The options of `seq2seq.sample`."""
         return SampleOptions(
-            samples=self.nbest,
+            samples=self.found,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -89,7 +97,7 @@ class Decoding(Arithmetic):
         """The options of `seq2seq.beam`."""
         return BeamOptions(
             size=self.beam,
-            nbest=self.nbest,
+            nbest=self.found,
             length_penalty=self.length_penalty,
             max_length=max_length,
             banned=_BANNED,
@@ -120,7 +128,7 @@ def decode(
     longest = _rounded(int(limit.max()))
     if decoding.sample:
         found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention))
-    elif decoding.beam == 1 and decoding.nbest == 1:
+    elif decoding.beam == 1 and decoding.found == 1:
         found = greedy(*rows, longest, banned=_BANNED, attention=attention, slots=decoding.batch)
     else:
         found = beam(*rows, decoding.searching(longest, attention))

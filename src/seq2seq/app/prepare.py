@@ -27,6 +27,7 @@ from seq2seq.core.skeleton import source_hash
 from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
 from seq2seq.data.holdout import lines_of
 from seq2seq.errors import ArchiveError, ConfigError
+from seq2seq.search import Ensemble
 from seq2seq.training import Fingerprint, machine
 from seq2seq.training.checkpoint import Checkpoints
 
@@ -147,7 +148,12 @@ def _overlap(train: Corpus, dev: Corpus) -> list[str]:
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:
     if options.from_model is None:
         return None
-    return TextModel.load(options.from_model, classes_of(options.types))
+    found = TextModel.load(options.from_model, classes_of(options.types))
+    if isinstance(found.model, Ensemble):
+        raise ConfigError(
+            f"--from: {options.from_model} is an ensemble, which does not train; give one of its members."
+        )
+    return found
 
 
 def _tokenizers(

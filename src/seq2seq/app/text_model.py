@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.agreement import check_agreement
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.core import archive
@@ -24,7 +25,8 @@ from seq2seq.data import Batches, Dataset, Tokenizer, inference_batches, source_
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
-from seq2seq.search import Hypotheses, score
+from seq2seq.search import Ensemble, Hypotheses, score
+from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
 """Time steps of source and target in a batch that is scored."""
@@ -64,7 +66,7 @@ class Hypothesis(NamedTuple):
 
     Attributes:
         text: the output.
-        score: what it was ranked by.
+        score: what it was ranked by; with `Decoding(mbr=...)` its expected utility.
         log_probability: log p(output | input), in nats, the end counted.
         finished: false if it was cut off at the length limit.
         tokens: its pieces, as people read them, the end included.
@@ -128,7 +130,8 @@ class TextModel:
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
             found = decode(model, batch, self.settings.limit(batch.lengths), lines, decoding, attention)
             for row, index in enumerate(batch.indices):
-                answers[kept[index]] = list(self._read(found, row, int(batch.lengths[row])))
+                several = list(self._read(found, row, int(batch.lengths[row])))
+                answers[kept[index]] = several if decoding.mbr == "none" else _chosen(several, decoding)
         return answers
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
@@ -191,6 +194,45 @@ class TextModel:
     def with_model(self, model: Any) -> TextModel:
         """The same around another model of the same vocabularies."""
         return replace(self, model=model)
+
+    @classmethod
+    def ensemble(
+        cls,
+        models: Sequence[TextModel],
+        mean: Mean = "probabilities",
+        weights: Sequence[float] | None = None,
+        names: Sequence[str] = (),
+    ) -> TextModel:
+        """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`.
+
+        Args:
+            models: text models with equal tokenizers and formats; outputs may be as long as any of them allows.
+            mean: what is averaged.
+            weights: how much each counts; None for all alike.
+            names: what an error calls them, such as their files.
+
+        Raises:
+            ConfigError: tokenizers or formats differ; says which and how.
+            ModuleError: a model has no `start` and `step`.
+            SearchError: no model, or not one weight above 0 for each.
+        """
+        check_agreement(models, names or [f"model {number}" for number in range(1, len(models) + 1)])
+        joined = Ensemble(
+            models=tuple(model.model for model in models),
+            mean=mean,
+            weights=None if weights is None else tuple(weights),
+        )
+        longest = {
+            side: max(getattr(model.settings, side) for model in models)
+            for side in ("source_longest", "target_longest")
+        }
+        return replace(
+            models[0],
+            model=joined,
+            settings=replace(models[0].settings, **longest),
+            provenance={"members": [dict(model.provenance) for model in models]},
+            config="",
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz`; all of it or nothing."""
@@ -272,6 +314,15 @@ class TextModel:
                 token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
                 attention=None if attention is None else np.asarray(attention),
             )
+
+
+def _chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
+    """The best by expected utility, which becomes their score."""
+    logs = np.array([one.log_probability for one in found])
+    if not np.isfinite(logs).all():  # of a model to which nothing is possible
+        return found
+    ranked = decoding.ranked([one.text for one in found], logs, decoding.sample)
+    return [found[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]
 
 
 _EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)

@@ -1,22 +1,30 @@
-"""Search over any model with `start` and `step`: greedy, beam, sampling, scoring."""
+"""Search over any model with `start` and `step`: greedy, beam, sampling, scoring, ensembles; and choice by utility."""
 
 from __future__ import annotations
 
 from seq2seq.search.beam import BeamOptions, beam
+from seq2seq.search.ensemble import Ensemble
 from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.in_precision import InPrecision
+from seq2seq.search.mbr import Ranked, mbr
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
 from seq2seq.search.scoring import score
+from seq2seq.search.utility import UTILITIES, Utility
 
 __all__ = [
+    "UTILITIES",
     "BeamOptions",
+    "Ensemble",
     "Hypotheses",
     "InPrecision",
+    "Ranked",
     "SampleOptions",
+    "Utility",
     "beam",
     "greedy",
     "line_keys",
+    "mbr",
     "sample",
     "score",
 ]

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
+from seq2seq.app.arguments import Input, ModelOptions, parse, read_input, refuse_more_models
 from seq2seq.app.train import say
 from seq2seq.core.archive import atomic_write
 
@@ -30,6 +30,7 @@ class EmbedOptions(ModelOptions):
 def main(arguments: Sequence[str]) -> int:
     """Embed."""
     options = parse(EmbedOptions, "embed", arguments)
+    refuse_more_models("embed", [options.input])
     model = options.load()
     texts = [line for _, line in read_input(options.input)]
     vectors = model.embed(texts, options.batch)

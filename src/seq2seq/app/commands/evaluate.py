@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import Files, PairOptions
@@ -19,7 +19,7 @@ from seq2seq.metrics import METRICS
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(Decoding, PairOptions, ModelOptions):
+class EvaluateOptions(Decoding, PairOptions, EnsembleOptions):
     """How good a model is on pairs it has not seen.
 
     Pairs with the same source are one item, right if any target matches; token errors count against the closest one.
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, "evaluate", arguments)
     decoding = replace(options, nbest=1)
     decoding.check()
-    text_model = options.load()
-    corpus = read_pairs(options.files(options.pairs))
+    text_model, paths = options.load_leading(options.pairs)
+    corpus = read_pairs(options.files(paths))
     text_model.check_format(corpus.format)
     evaluation = Evaluation(
         text_model,

@@ -11,21 +11,22 @@ from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
+from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import Hypothesis
+from seq2seq.errors import ConfigError
 
 _LINES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class GenerateOptions(Decoding, ModelOptions):
+class GenerateOptions(Decoding, EnsembleOptions):
     """Generate an output for each line of input: one line in, one line out; an empty line stays empty.
 
     With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score.
     """
 
-    input: Input = None
+    input: Inputs = ()
     """A file of inputs, one a line; standard input by default."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""
@@ -35,10 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     """Generate."""
     options = parse(GenerateOptions, "generate", arguments)
     options.check()
-    model = options.load()
-    lines = iter(read_input(options.input))
+    model, rest = options.load_leading(options.input)
+    if len(rest) > 1:
+        raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
+    path = rest[0] if rest else None
+    lines = iter(read_input(path))
     first = 0
-    for chunk in _chunks(lines, 1 if _is_typed(options.input) else _LINES_AT_ONCE):
+    for chunk in _chunks(lines, 1 if _is_typed(path) else _LINES_AT_ONCE):
         found = model.hypotheses(chunk, options, first_line=first, attention=options.json)
         for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
             _write(number, line, hypotheses, options)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import ModelPath, parse
+from seq2seq.app.arguments import ModelPath, parse, refuse_more_models
 from seq2seq.app.text_model import model_file
 from seq2seq.core import archive
 from seq2seq.data import Tokenizer
@@ -27,6 +27,7 @@ class InspectOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Inspect."""
+    refuse_more_models("inspect", [word for word in arguments if not word.startswith("-")][1:])
     options = parse(InspectOptions, "inspect", arguments)
     path = model_file(options.model)
     found = archive.read(path)

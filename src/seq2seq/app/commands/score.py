@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from seq2seq.app.arguments import ModelOptions, parse
+from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.train import say
@@ -18,7 +18,7 @@ _PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class ScoreOptions(Arithmetic, PairOptions, ModelOptions):
+class ScoreOptions(Arithmetic, PairOptions, EnsembleOptions):
     """log p(target | source) of each pair, one number a line: natural log, the end of the target counted."""
 
     pairs: Files = ()
@@ -30,10 +30,10 @@ class ScoreOptions(Arithmetic, PairOptions, ModelOptions):
 def main(arguments: Sequence[str]) -> int:
     """Score."""
     options = parse(ScoreOptions, "score", arguments)
-    model = options.load()
+    model, paths = options.load_leading(options.pairs)
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
-    model.check_format(corpus_format(options.files(options.pairs)))
-    pairs = iterate_pairs(options.files(options.pairs), ledger)
+    model.check_format(corpus_format(options.files(paths)))
+    pairs = iterate_pairs(options.files(paths), ledger)
     for chunk in _chunks(pairs):
         for tokens, scores in model.token_scores(chunk, options):
             if options.per_token:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from seq2seq.app.arguments import parse
+from seq2seq.app.arguments import parse, refuse_more_models
 from seq2seq.app.construct import model_class, options_of
 from seq2seq.app.options import TrainOptions, from_files
 from seq2seq.app.plain import read_toml
@@ -46,6 +46,8 @@ def options_from(arguments: Sequence[str]) -> TrainOptions[Any]:
     options = parse(TrainOptions[made], "train", arguments, defaults)
     if options.from_model is not None and any(word.startswith("--model.") for word in arguments):
         raise ConfigError("--model options do not go with --from: that model is what it is.")
+    if options.from_model is not None:
+        refuse_more_models("--from", options.pairs)
     return options
 
 

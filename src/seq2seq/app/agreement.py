@@ -1,0 +1,52 @@
+"""Whether text models can decode as one: equal tokenizers, equal formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from seq2seq.data import Tokenizer
+from seq2seq.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seq2seq.app.text_model import TextModel
+
+
+def check_agreement(models: Sequence[TextModel], names: Sequence[str]) -> None:
+    """Refuse models that do not cut text alike; `names` say in a message which is which.
+
+    Raises:
+        ConfigError: two of them have unlike tokenizers or formats; names the first that differs from the first of all.
+    """
+    for name, model in list(zip(names, models, strict=True))[1:]:
+        for side in ("source", "target"):
+            ours, theirs = (getattr(one, f"{side}_tokenizer") for one in (models[0], model))
+            if difference := tokenizer_difference(ours, theirs):
+                raise ConfigError(
+                    f"{names[0]} and {name} have unlike {side} tokenizers ({difference}): an ensemble needs equal "
+                    "ones; train its members on the same pairs, or with --from."
+                )
+        formats = models[0].settings.format, model.settings.format
+        if formats[0] != formats[1]:
+            raise ConfigError(
+                f"{names[0]} was trained on {formats[0]} and {name} on {formats[1]}: an ensemble needs equal formats."
+            )
+
+
+def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:
+    """How two tokenizers differ, the first difference found; empty if they are equal.
+
+    Example:
+        >>> tokenizer_difference(Tokenizer.train("character", ["ab"]), Tokenizer.train("character", ["ac"]))
+        "token 5 is 'b' in one and 'c' in the other"
+    """
+    if one.to_json() == other.to_json():
+        return ""
+    if one.kind != other.kind:
+        return f"{one.kind} and {other.kind}"
+    if one.size != other.size:
+        return f"{one.size:,} and {other.size:,} tokens"
+    for index in range(one.size):
+        if one.token(index) != other.token(index):
+            return f"token {index} is {one.token(index)!r} in one and {other.token(index)!r} in the other"
+    return "the same tokens, but other rules of cutting"

@@ -1,0 +1,88 @@
+"""`generate --mbr`: the candidates of the plain search, reordered by expected utility."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+import seq2seq
+from seq2seq import UTILITIES, Decoding, mbr
+
+INPUT = b"abc\n\nfed\nbad\n"
+TEXTS = ["abc", "", "fed", "bad"]
+
+
+@pytest.mark.parametrize("name", UTILITIES)
+def test_a_beam_is_reordered_by_utility(trained, name):
+    model = seq2seq.load(trained)
+    plain = model.hypotheses(TEXTS, Decoding(nbest=5))
+    found = model.hypotheses(TEXTS, Decoding(nbest=5, mbr=name))
+    for several, ranked in zip(plain, found, strict=True):
+        if len(several) == 1 and not several[0].text:
+            assert ranked == several
+            continue
+        texts = [one.text for one in several]
+        wanted = mbr(texts, [one.log_probability for one in several], UTILITIES[name])
+        assert [one.text for one in ranked] == [texts[index] for index, _ in wanted]
+        assert [one.score for one in ranked] == pytest.approx([utility for _, utility in wanted], abs=1e-6)
+        assert all(0 <= one.score <= 1 for one in ranked)
+    assert model.generate(TEXTS, Decoding(mbr=name)) == [several[0].text for several in found]
+
+
+def test_exact_takes_the_likeliest_of_the_beam(trained):
+    model = seq2seq.load(trained)
+    plain = model.hypotheses(TEXTS, Decoding(nbest=5))
+    chosen = model.hypotheses(TEXTS, Decoding(mbr="exact"))
+    for several, (one,) in zip(plain, chosen, strict=True):
+        assert one.text == max(several, key=lambda other: other.log_probability).text
+
+
+def test_samples_weigh_alike(trained):
+    model = seq2seq.load(trained)
+    drawn = model.hypotheses(["abc"], Decoding(sample=True, nbest=32))[0]
+    wanted = mbr([one.text for one in drawn], [0.0] * 32, UTILITIES["edit"])
+    best = model.hypotheses(["abc"], Decoding(sample=True, mbr="edit"))[0]
+    assert [(one.text, one.score) for one in best] == [(drawn[wanted[0].index].text, wanted[0].utility)]
+    few = model.hypotheses(["abc"], Decoding(sample=True, mbr="edit", candidates=3, nbest=3))[0]
+    assert {one.text for one in few} == {one.text for one in drawn[:3]}  # each text once
+
+
+def test_the_command_line_says_what_python_says(run, trained):
+    model, options = seq2seq.load(trained), ("--mbr", "chrf", "--candidates", 4)
+    wanted = model.hypotheses(TEXTS, Decoding(nbest=2, mbr="chrf", candidates=4))
+    ran = run("generate", trained, *options, stdin=INPUT)
+    assert (ran.code, ran.err) == (0, "") and ran.out.splitlines() == [several[0].text for several in wanted]
+    lines = run("generate", trained, *options, "--nbest", 2, stdin=INPUT).out.splitlines()
+    assert [line.split(" ||| ")[1] for line in lines] == [one.text for several in wanted for one in several]
+    first = json.loads(run("generate", trained, *options, "--json", stdin=INPUT).out.splitlines()[0])["outputs"][0]
+    assert first["text"] == wanted[0][0].text and math.isclose(first["score"], wanted[0][0].score, rel_tol=1e-6)
+
+
+def test_evaluate_chooses_too(run, trained):
+    path = trained.parent / "dev.tsv"
+    ran = run("evaluate", trained, path, "--mbr", "edit", "--json")
+    outputs = seq2seq.load(trained).generate(["aaa", "fab", "cad"], Decoding(mbr="edit"))
+    right = sum(one in wanted for one, wanted in zip(outputs, (["aaa"], ["baf", "bbf"], ["dac"]), strict=True))
+    assert ran.code == 0 and json.loads(ran.out)["exact_match_percent"] == pytest.approx(100 * right / 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--candidates", 3], "add --mbr chrf"),
+        (["--sample", "--candidates", 3], "add --mbr chrf"),
+        (["--mbr", "chrf", "--candidates", 6], "--candidates 6 needs --beam 6 or more; it is 5."),
+        (["--mbr", "chrf", "--candidates", 0], "--candidates is 0; wanted at least --nbest, which is 1."),
+        (["--mbr", "chrf", "--candidates", 2, "--nbest", 3], "--candidates is 2; wanted at least --nbest"),
+        (["--mbr", "chrf", "--sample", "--candidates", 2, "--nbest", 3], "--candidates is 2; wanted"),
+    ],
+)
+def test_what_cannot_be_chosen(fails, options, message):
+    assert message in fails("generate", "no model is read", *options)
+
+
+def test_an_unknown_utility_is_an_error(run):
+    ran = run("generate", "no model is read", "--mbr", "meteor")
+    assert ran.code == 2 and "chrf" in ran.err

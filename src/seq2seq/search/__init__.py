@@ -7,16 +7,19 @@ from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.in_precision import InPrecision
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
-from seq2seq.search.scoring import score
+from seq2seq.search.scoring import Started, score, score_started, start
 
 __all__ = [
     "BeamOptions",
     "Hypotheses",
     "InPrecision",
     "SampleOptions",
+    "Started",
     "beam",
     "greedy",
     "line_keys",
     "sample",
     "score",
+    "score_started",
+    "start",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import Searchable, State
+from seq2seq.core.seams import Memory, Searchable, State
 from seq2seq.errors import ShapeError
 from seq2seq.search.stepping import check_rows, normaliser
 
@@ -63,7 +65,66 @@ def _score(
     model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
 ) -> Array:
     memory, state = model.start(source, lengths)
+    return _read(model, memory, state, target_in, target_out, target_mask)
 
+
+def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
+    """Read sources once whose targets `score_started` will score: many targets of few sources take less time so.
+
+    Args:
+        model: anything with `start` and `step`.
+        source: (source, batch) ids, 0 on padding.
+        lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
+    """
+    source, lengths = check_rows("start", source, lengths=lengths)
+    return Started(*_start(model, source, lengths))
+
+
+def score_started(
+    model: Searchable,
+    started: Started,
+    of: ArrayLike,
+    target_in: ArrayLike,
+    target_out: ArrayLike,
+    target_mask: ArrayLike,
+) -> Array:
+    """`score` of targets whose sources were read by `start`: target n has the source in row `of[n]` of it.
+
+    Args:
+        model: the model that read the sources.
+        started: what it read.
+        of: (batch,) a row of `started` for each target.
+        target_in: (target, batch) ids, BEGIN first.
+        target_out: (target, batch) ids, END last.
+        target_mask: (target, batch) non-zero on tokens, 0 on padding.
+
+    Returns:
+        (target, batch), 0 on padding.
+    """
+    memory, state = _rows(started, jnp.asarray(of))
+    return _read_started(model, memory, state, *map(jnp.asarray, (target_in, target_out, target_mask)))
+
+
+class Started(NamedTuple):
+    """What a model knows of sources before the first target token; every leaf has the batch first."""
+
+    memory: Memory
+    state: State
+
+
+@jax.jit
+def _start(model: Searchable, source: Array, lengths: Array) -> tuple[Memory, State]:
+    return model.start(source, lengths)
+
+
+@jax.jit
+def _rows(started: Started, of: Array) -> Started:
+    return jax.tree.map(lambda leaf: leaf[of], started)
+
+
+def _read(
+    model: Searchable, memory: Memory, state: State, target_in: Array, target_out: Array, target_mask: Array
+) -> Array:
     def read(state: State, tokens: tuple[Array, Array]) -> tuple[State, Array]:
         given, wanted = tokens
         state, prediction = model.step(memory, state, given)
@@ -72,3 +133,6 @@ def _score(
 
     _, gains = lax.scan(read, state, (target_in, target_out))
     return jnp.where(target_mask.astype(bool), gains, 0.0)
+
+
+_read_started = jax.jit(_read)

@@ -61,7 +61,7 @@ def grouped_batches(sources: Sequence[Sequence[int]], of: Rows, targets: Sequenc
         >>> (block,) = grouped_batches([[5], [6, 7]], np.array([1, 0, 1]), [[8], [9], []])
         >>> [batch] = block.targets
         >>> block.source.shape, batch.target_out.shape, batch.indices.tolist(), batch.of[:3].tolist()
-        ((8, 256), (3, 128), [2, 0, 1], [1, 1, 0])
+        ((8, 256), (3, 128), [2, 1, 0], [1, 0, 1])
     """
     lengths = np.array([len(ids) + 1 for ids in sources], np.int64)
     target_lengths = np.array([len(ids) + 1 for ids in targets], np.int64)

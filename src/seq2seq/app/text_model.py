@@ -174,9 +174,9 @@ class TextModel:
         found = np.zeros(len(places))
         for block in grouped_batches(sources, of, targets):
             started = start(model, block.source, block.lengths)
-            tables = [score_started(model, started, *batch[1:]) for batch in block.targets]
-            for batch, table in zip(block.targets, tables, strict=True):
-                found[batch.indices] = np.asarray(table).sum(axis=0, dtype=np.float64)[: len(batch.indices)]
+            for batch in block.targets:
+                table = np.asarray(score_started(model, started, *batch[1:]))
+                found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
         return found[[places[pair] for pair in pairs]] if pairs else found
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def grouped_batches(sources: Sequence[Sequence[int]], of: Rows, targets: Sequenc
     """Blocks in which each pair, target `i` with source `of[i]`, stands once.
 
     Sources of like length come together, and in a block targets of like length. Time steps are rounded up to 8, 12, 16,
-    24, ... for sources and to 3, 4, 5, 6, 8, 12, 16, 24, ... for targets, so that any text meets few shapes.
+    24, ... for sources and to 2 to 8, 12, 16, 24, ... for targets, so that any text meets few shapes.
 
     Args:
         sources: the ids of each source, without begin and end.
@@ -61,7 +61,7 @@ def grouped_batches(sources: Sequence[Sequence[int]], of: Rows, targets: Sequenc
         >>> (block,) = grouped_batches([[5], [6, 7]], np.array([1, 0, 1]), [[8], [9], []])
         >>> [batch] = block.targets
         >>> block.source.shape, batch.target_out.shape, batch.indices.tolist(), batch.of[:3].tolist()
-        ((8, 256), (3, 128), [2, 1, 0], [1, 0, 1])
+        ((8, 512), (2, 128), [2, 1, 0], [1, 0, 1])
     """
     lengths = np.array([len(ids) + 1 for ids in sources], np.int64)
     target_lengths = np.array([len(ids) + 1 for ids in targets], np.int64)
@@ -92,7 +92,7 @@ class _Grid(NamedTuple):
         if length <= self.first:
             return self.first
         power = 1 << (length - 1).bit_length()
-        return next((steps for steps in (*self.between, power // 4 * 3) if length <= steps < power), power)
+        return min(steps for steps in (*self.between, power // 4 * 3, power) if steps >= length)
 
     def full(self, length: int) -> int:
         """The rows of a full batch of texts of this length."""
@@ -102,8 +102,8 @@ class _Grid(NamedTuple):
         return rows
 
 
-_SOURCE = _Grid(1024, 8, ())
-_TARGET = _Grid(512, 3, (5,))  # more rows would have logits that leave the caches
+_SOURCE = _Grid(2048, 8, ())
+_TARGET = _Grid(512, 2, (3, 5, 7))
 
 
 def _targets(indices: Rows, of: Rows, targets: Sequence[Sequence[int]]) -> Targets:

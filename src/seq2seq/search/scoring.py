@@ -52,11 +52,7 @@ def score(
         [[0.5], [0.5], [1.0]]
     """
     source, lengths = check_rows("score", source, lengths=lengths)
-    targets = [jnp.asarray(target) for target in (target_in, target_out, target_mask)]
-    for name, target in zip(("target_in", "target_out", "target_mask"), targets, strict=True):
-        if target.ndim != 2 or target.shape != targets[0].shape or target.shape[1:] != lengths.shape:
-            wanted = f"(target, batch) = ({targets[0].shape[0] if targets[0].ndim else '?'}, {len(lengths)})"
-            raise ShapeError(f"score: {name} has shape {target.shape}, wanted {wanted}; targets are time-major.")
+    targets = _targets("score", len(lengths), target_in, target_out, target_mask)
     return _score(model, source, lengths, *targets)
 
 
@@ -68,6 +64,15 @@ def _score(
     return _read(model, memory, state, target_in, target_out, target_mask)
 
 
+def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
+    arrays = [jnp.asarray(target) for target in targets]
+    for name, target in zip(("target_in", "target_out", "target_mask"), arrays, strict=True):
+        if target.ndim != 2 or target.shape != arrays[0].shape or target.shape[1] != rows:
+            wanted = f"(target, batch) = ({arrays[0].shape[0] if arrays[0].ndim else '?'}, {rows})"
+            raise ShapeError(f"{where}: {name} has shape {target.shape}, wanted {wanted}; targets are time-major.")
+    return arrays
+
+
 def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
     """Read sources once whose targets `score_started` will score: many targets of few sources take less time so.
 
@@ -75,6 +80,9 @@ def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
         model: anything with `start` and `step`.
         source: (source, batch) ids, 0 on padding.
         lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
     """
     source, lengths = check_rows("start", source, lengths=lengths)
     return Started(*_start(model, source, lengths))
@@ -100,9 +108,26 @@ def score_started(
 
     Returns:
         (target, batch), 0 on padding.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+
+    Example:
+        >>> from seq2seq.core.seams import Prediction
+        >>> @jax.tree_util.register_static
+        ... class Echo:  # the first token of the source, or END, evenly
+        ...     def start(self, source, lengths):
+        ...         return source[0], lengths
+        ...     def step(self, first, state, token):
+        ...         ids = jnp.arange(6)
+        ...         return state, Prediction(jnp.log((ids == first[:, None]) * 0.5 + (ids == 3) * 0.5))
+        >>> read = start(Echo(), [[4, 5]], [1, 1])
+        >>> jnp.exp(score_started(Echo(), read, [1, 1, 0], [[2, 2, 2]], [[5, 3, 5]], [[1, 1, 1]])).tolist()
+        [[0.5, 0.5, 0.0]]
     """
-    memory, state = _rows(started, jnp.asarray(of))
-    return _read_started(model, memory, state, *map(jnp.asarray, (target_in, target_out, target_mask)))
+    rows = jnp.asarray(of)
+    targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
+    return _read_started(model, *_rows(started, rows), *targets)
 
 
 class Started(NamedTuple):

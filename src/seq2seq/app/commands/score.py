@@ -62,7 +62,13 @@ def main(arguments: Sequence[str]) -> int:
 def _score_table(options: ScoreOptions) -> int:
     if options.pairs or options.source or options.target or options.per_token:
         raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS, --source, --target, --per-token.")
-    told = score_table(options.load(), options, options, options.skip_bad, model_file(options.model))
+    model = options.load()
+    try:
+        told = score_table(model, options, options, options.skip_bad, model_file(options.model))
+    except KeyboardInterrupt:
+        if options.out:
+            say("Go on: the same command with --resume.")
+        raise
     for note in told.notes:
         say(f"note: {note}")
     counts = told.written.counts

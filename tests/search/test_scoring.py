@@ -6,7 +6,7 @@ from contract.toy_models import TableModel, all_strings, numpy_log_probabilities
 
 from seq2seq.core.seams import BEGIN
 from seq2seq.errors import ShapeError
-from seq2seq.search import score
+from seq2seq.search import score, score_started, start
 
 
 def test_score_is_the_log_probability_of_each_token():
@@ -24,6 +24,18 @@ def test_score_is_the_log_probability_of_each_token():
     # Every string of the space, ended or cut off, is counted once: all that is missing went to PAD and BEGIN.
     banned_free = np.exp(np.asarray(found).sum(0)).sum()
     assert 0 < banned_free < 1
+
+
+def test_targets_of_sources_read_once_score_the_same():
+    model, rng = TableModel.random(3), np.random.default_rng(0)
+    sources, lengths = rng.integers(4, 9, (3, 4)), np.array([3, 1, 0, 2])
+    of = np.array([3, 0, 0, 1, 3, 2])
+    out = np.array([[*rng.integers(4, 6, 2), 3] for _ in of]).T
+    given, mask = np.concatenate([np.full((1, len(of)), BEGIN), out[:-1]]), np.ones(out.shape, np.float32)
+    found = score_started(model, start(model, sources, lengths), of, given, out, mask)
+    np.testing.assert_array_equal(found, score(model, sources[:, of], lengths[of], given, out, mask))
+    with pytest.raises(ShapeError, match="score_started: target_in has shape"):
+        score_started(model, start(model, sources, lengths), of[:2], given, out, mask)
 
 
 def test_a_filler_row_scores_nothing():

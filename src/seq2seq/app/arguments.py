@@ -64,19 +64,27 @@ class EnsembleOptions(ModelOptions):
     ensemble_mean: Mean = "probabilities"
     """Several models: what of their predictions is averaged."""
 
+    def leading(self, words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+        """The model and the models that `words` begin with; and the other words.
+
+        Raises:
+            ConfigError: a model stands after another word.
+        """
+        count = next((index for index, word in enumerate(words) if not is_model(word)), len(words))
+        rest = tuple(words[count:])
+        if late := [word for word in rest if is_model(word)]:
+            raise ConfigError(f"{late[0]} is a model, but stands after {rest[0]}, which is none: models come first.")
+        return [self.model, *words[:count]], rest
+
     def load_leading(self, words: Sequence[str]) -> tuple[TextModel, tuple[str, ...]]:
         """The model, or the ensemble of it and of the models that `words` begin with; and the other words.
 
         Raises:
             ConfigError: a model stands after another word, or the members do not agree.
         """
-        count = next((index for index, word in enumerate(words) if not is_model(word)), len(words))
-        rest = tuple(words[count:])
-        if late := [word for word in rest if is_model(word)]:
-            raise ConfigError(f"{late[0]} is a model, but stands after {rest[0]}, which is none: models come first.")
-        names = [self.model, *words[:count]]
+        names, rest = self.leading(words)
         models = [self.load_one(name) for name in names]
-        return (TextModel.ensemble(models, self.ensemble_mean, names=names) if words[:count] else models[0]), rest
+        return (TextModel.ensemble(models, self.ensemble_mean, names=names) if len(names) > 1 else models[0]), rest
 
 
 def is_model(word: str) -> bool:

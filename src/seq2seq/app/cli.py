@@ -15,7 +15,8 @@ from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 COMMANDS = {
     "train": "train a model on pairs of text",
     "generate": "generate an output for each line of input",
-    "score": "log p(target | source) of each pair",
+    "score": "log p(target | source) of each pair, or of each line of a Moses phrase table",
+    "rescore": "add log p(hypothesis | source) to a Moses n-best list, and reorder it",
     "evaluate": "loss, errors, BLEU and chrF on pairs, and whether the model listens to the source",
     "embed": "one vector for each line of input",
     "inspect": "what is in a model file",

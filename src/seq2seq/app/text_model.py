@@ -21,11 +21,11 @@ from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
-from seq2seq.data import Batches, Dataset, Tokenizer, inference_batches, source_of_line
+from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
-from seq2seq.search import Ensemble, Hypotheses, score
+from seq2seq.search import Ensemble, Hypotheses, score, score_started, start
 from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
@@ -159,6 +159,28 @@ class TextModel:
                 tokens = [self.target_tokenizer.token(int(token)) for token in ids]
                 answers[index] = (tokens, table[row, : len(ids)].astype(float).tolist())
         return answers
+
+    def pair_scores(
+        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
+    ) -> NDArray[np.float64]:
+        """As `score`, for very many short pairs: equal pairs are scored once, equal sources read once.
+
+        Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
+        at a time, are compiled for once.
+        """
+        model = self._searchable(arithmetic or Arithmetic())
+        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in places))}
+        sources = self.source_tokenizer.encode_batch(self._sources(list(rows)))
+        targets = self.target_tokenizer.encode_batch(target for _, target in places)
+        of = np.array([rows[source] for source, _ in places], np.int64)
+        found = np.zeros(len(places))
+        for block in grouped_batches(sources, of, targets):
+            started = start(model, block.source, block.lengths)
+            for batch in block.targets:
+                table = np.asarray(score_started(model, started, *batch[1:]))
+                found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
+        return found[[places[pair] for pair in pairs]] if pairs else found
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
         """The encoder's vector of each text: (texts, hidden).

@@ -8,6 +8,7 @@ from seq2seq.data.choice import Choice, bpe_vocabulary, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
 from seq2seq.data.dataset import Dataset
 from seq2seq.data.formats import Pair, source_of_line
+from seq2seq.data.grouped import grouped_batches
 from seq2seq.data.holdout import Holdout, hold_out
 from seq2seq.data.inflection import inflection_source, parse_inflection_source
 from seq2seq.data.lines import BadLineError, Ledger, read_lines, stream_lines
@@ -37,6 +38,7 @@ __all__ = [
     "choose_kind",
     "collate",
     "corpus_format",
+    "grouped_batches",
     "hold_out",
     "inference_batches",
     "inflection_source",

@@ -9,7 +9,7 @@ from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.in_precision import InPrecision
 from seq2seq.search.mbr import Ranked, mbr
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
-from seq2seq.search.scoring import score
+from seq2seq.search.scoring import Started, score, score_started, start
 from seq2seq.search.utility import UTILITIES, Utility
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "InPrecision",
     "Ranked",
     "SampleOptions",
+    "Started",
     "Utility",
     "beam",
     "greedy",
@@ -27,4 +28,6 @@ __all__ = [
     "mbr",
     "sample",
     "score",
+    "score_started",
+    "start",
 ]

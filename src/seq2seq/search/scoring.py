@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import Searchable, State
+from seq2seq.core.seams import Memory, Searchable, State
 from seq2seq.errors import ShapeError
 from seq2seq.search.stepping import check_rows, normaliser
 
@@ -50,11 +52,7 @@ def score(
         [[0.5], [0.5], [1.0]]
     """
     source, lengths = check_rows("score", source, lengths=lengths)
-    targets = [jnp.asarray(target) for target in (target_in, target_out, target_mask)]
-    for name, target in zip(("target_in", "target_out", "target_mask"), targets, strict=True):
-        if target.ndim != 2 or target.shape != targets[0].shape or target.shape[1:] != lengths.shape:
-            wanted = f"(target, batch) = ({targets[0].shape[0] if targets[0].ndim else '?'}, {len(lengths)})"
-            raise ShapeError(f"score: {name} has shape {target.shape}, wanted {wanted}; targets are time-major.")
+    targets = _targets("score", len(lengths), target_in, target_out, target_mask)
     return _score(model, source, lengths, *targets)
 
 
@@ -63,7 +61,95 @@ def _score(
     model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
 ) -> Array:
     memory, state = model.start(source, lengths)
+    return _read(model, memory, state, target_in, target_out, target_mask)
 
+
+def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
+    arrays = [jnp.asarray(target) for target in targets]
+    for name, target in zip(("target_in", "target_out", "target_mask"), arrays, strict=True):
+        if target.ndim != 2 or target.shape != arrays[0].shape or target.shape[1] != rows:
+            wanted = f"(target, batch) = ({arrays[0].shape[0] if arrays[0].ndim else '?'}, {rows})"
+            raise ShapeError(f"{where}: {name} has shape {target.shape}, wanted {wanted}; targets are time-major.")
+    return arrays
+
+
+def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
+    """Read sources once whose targets `score_started` will score: many targets of few sources take less time so.
+
+    Args:
+        model: anything with `start` and `step`.
+        source: (source, batch) ids, 0 on padding.
+        lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+    """
+    source, lengths = check_rows("start", source, lengths=lengths)
+    return Started(*_start(model, source, lengths))
+
+
+def score_started(
+    model: Searchable,
+    started: Started,
+    of: ArrayLike,
+    target_in: ArrayLike,
+    target_out: ArrayLike,
+    target_mask: ArrayLike,
+) -> Array:
+    """`score` of targets whose sources were read by `start`: target n has the source in row `of[n]` of it.
+
+    Args:
+        model: the model that read the sources.
+        started: what it read.
+        of: (batch,) a row of `started` for each target.
+        target_in: (target, batch) ids, BEGIN first.
+        target_out: (target, batch) ids, END last.
+        target_mask: (target, batch) non-zero on tokens, 0 on padding.
+
+    Returns:
+        (target, batch), 0 on padding.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+
+    Example:
+        >>> from seq2seq.core.seams import Prediction
+        >>> @jax.tree_util.register_static
+        ... class Echo:  # the first token of the source, or END, evenly
+        ...     def start(self, source, lengths):
+        ...         return source[0], lengths
+        ...     def step(self, first, state, token):
+        ...         ids = jnp.arange(6)
+        ...         return state, Prediction(jnp.log((ids == first[:, None]) * 0.5 + (ids == 3) * 0.5))
+        >>> read = start(Echo(), [[4, 5]], [1, 1])
+        >>> jnp.exp(score_started(Echo(), read, [1, 1, 0], [[2, 2, 2]], [[5, 3, 5]], [[1, 1, 1]])).tolist()
+        [[0.5, 0.5, 0.0]]
+    """
+    rows = jnp.asarray(of)
+    targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
+    return _read_started(model, *_rows(started, rows), *targets)
+
+
+class Started(NamedTuple):
+    """What a model knows of sources before the first target token; every leaf has the batch first."""
+
+    memory: Memory
+    state: State
+
+
+@jax.jit
+def _start(model: Searchable, source: Array, lengths: Array) -> tuple[Memory, State]:
+    return model.start(source, lengths)
+
+
+@jax.jit
+def _rows(started: Started, of: Array) -> Started:
+    return jax.tree.map(lambda leaf: leaf[of], started)
+
+
+def _read(
+    model: Searchable, memory: Memory, state: State, target_in: Array, target_out: Array, target_mask: Array
+) -> Array:
     def read(state: State, tokens: tuple[Array, Array]) -> tuple[State, Array]:
         given, wanted = tokens
         state, prediction = model.step(memory, state, given)
@@ -72,3 +158,6 @@ def _score(
 
     _, gains = lax.scan(read, state, (target_in, target_out))
     return jnp.where(target_mask.astype(bool), gains, 0.0)
+
+
+_read_started = jax.jit(_read)

@@ -11,15 +11,21 @@ from itertools import islice
 from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.options import Files, PairOptions
+from seq2seq.app.phrase_table import TableOptions, score_table, sha256_of
+from seq2seq.app.text_model import model_file
 from seq2seq.app.train import say
 from seq2seq.data import Ledger, Pair, corpus_format, iterate_pairs
+from seq2seq.errors import ConfigError
 
 _PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class ScoreOptions(Arithmetic, PairOptions, EnsembleOptions):
-    """log p(target | source) of each pair, one number a line: natural log, the end of the target counted."""
+class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
+    """log p(target | source) of each pair, one number a line: natural log, the end of the target counted.
+
+    With --phrase-table, the lines of a Moses phrase table with one more score each; no line is ever lost.
+    """
 
     pairs: Files = ()
     """Files of pairs, one pair a line: source TAB target, or as --format says."""
@@ -30,6 +36,9 @@ class ScoreOptions(Arithmetic, PairOptions, EnsembleOptions):
 def main(arguments: Sequence[str]) -> int:
     """Score."""
     options = parse(ScoreOptions, "score", arguments)
+    options.check_table()
+    if options.phrase_table is not None:
+        return _score_table(options)
     model, paths = options.load_leading(options.pairs)
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
     model.check_format(corpus_format(options.files(paths)))
@@ -47,6 +56,27 @@ def main(arguments: Sequence[str]) -> int:
         say(f"note: {note}")
     skipped = sum(ledger.skipped.values())
     say(f"{count:,} pairs scored, {skipped:,} skipped, {count / max(seconds, 1e-9):,.0f} pairs/s")
+    return 0
+
+
+def _score_table(options: ScoreOptions) -> int:
+    names, pairs = options.leading(options.pairs)
+    if pairs or options.source or options.target or options.per_token:
+        raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS, --source, --target, --per-token.")
+    model, _ = options.load_leading(options.pairs)
+    identity = {"the model": sha256_of(map(model_file, names)), "--ensemble-mean": options.ensemble_mean}
+    try:
+        told = score_table(model, options, options, options.skip_bad, identity)
+    except KeyboardInterrupt:
+        if options.out:
+            say("Go on: the same command with --resume.")
+        raise
+    for note in told.notes:
+        say(f"note: {note}")
+    counts = told.written.counts
+    unchanged, unique = (counts.get(name, 0) for name in ("unchanged", "unique"))
+    left = f", {unchanged:,} bad ones passed on as they were" * (unchanged > 0)
+    say(f"{told.written.lines:,} phrases, {unique:,} different ones scored{left}, {told.speed:,.0f} phrases/s")
     return 0
 
 

@@ -72,7 +72,7 @@ def mixed(rows: int) -> tuple[np.ndarray, ...]:
     return source, lengths, draw.integers(0, LENGTH + 1, rows), np.arange(rows)
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("name", ["greedy", "beam", "sample", "rules"])
 def test_slots_change_nothing(name):
     search, rows = searches(TableModel.random(0, scale=1.5))[name], mixed(13)
     alone = [search(*(array[..., i : i + 1] for array in rows)) for i in range(13)]

@@ -39,7 +39,23 @@ from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
-from seq2seq.search import BeamOptions, Hypotheses, InPrecision, SampleOptions, beam, greedy, sample, score
+from seq2seq.search import (
+    BannedPhrases,
+    BeamOptions,
+    Hypotheses,
+    InPrecision,
+    LengthNorm,
+    MinimumLength,
+    NoRepeat,
+    Prefix,
+    RequiredPhrases,
+    Rule,
+    SampleOptions,
+    beam,
+    greedy,
+    sample,
+    score,
+)
 from seq2seq.training import OptimizerConfig, TrainingConfig
 
 load = TextModel.load
@@ -55,6 +71,7 @@ __all__ = [
     "Additive",
     "Archive",
     "Attention",
+    "BannedPhrases",
     "Batch",
     "BatchLike",
     "Batches",
@@ -77,15 +94,21 @@ __all__ = [
     "InPrecision",
     "Key",
     "LayerNorm",
+    "LengthNorm",
     "Loss",
     "Maxout",
     "Memory",
+    "MinimumLength",
     "Model",
+    "NoRepeat",
     "OptimizerConfig",
     "Pair",
     "PairFiles",
     "Prediction",
+    "Prefix",
+    "RequiredPhrases",
     "Restrictable",
+    "Rule",
     "SampleOptions",
     "Searchable",
     "Seq2SeqError",

@@ -46,7 +46,7 @@ def demands_of_lines(
     if prefixes is None:
         return [every] * count
     return [
-        every._replace(prefix=_ids(tokenizer, prefix, f"the prefix of line {line}", known) if prefix else ())
+        every._replace(prefix=_ids(tokenizer, prefix, f"the prefix of line {line}", known) if prefix.strip() else ())
         for line, prefix in enumerate(prefixes, first_line + 1)
     ]
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
+from contract.toy_models import rules_of
 from jax import Array
 
 from seq2seq.core.seams import BEGIN, END, PAD, Searchable
 from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample, score
+from seq2seq.search.feasible import Demands
 
 LENGTH = 7
 Search = Callable[..., Hypotheses]
@@ -20,6 +22,7 @@ Search = Callable[..., Hypotheses]
 def searches(model: Searchable) -> dict[str, Search]:
     """Every search over `model`, with attention asked for."""
     wide = BeamOptions(size=4, nbest=4, max_length=LENGTH, attention=True)
+    ruled = BeamOptions(size=4, nbest=2, groups=2, diversity=0.3, max_length=LENGTH, attention=True)
     drawn = SampleOptions(samples=3, temperature=0.9, top_k=5, top_p=0.95, max_length=LENGTH, attention=True)
 
     def search_greedily(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
@@ -31,7 +34,21 @@ def searches(model: Searchable) -> dict[str, Search]:
     def draw(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
         return sample(model, s, n, limit, line_keys(3, lines), replace(drawn, slots=slots))
 
-    return {"greedy": search_greedily, "beam": search_beam, "sample": draw}
+    def search_under_rules(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
+        rules = rules_of([demands_of_line(*row) for row in zip(lines.tolist(), limit.tolist(), strict=True)], 3)
+        return beam(model, s, n, limit, replace(ruled, slots=slots), rules)
+
+    return {"greedy": search_greedily, "beam": search_beam, "sample": draw, "rules": search_under_rules}
+
+
+def demands_of_line(line: int, limit: int) -> Demands:
+    """What is asked of a line: now this and now that, if there is room for it."""
+    return Demands(
+        minimum=min(limit, 2 + line % 3),
+        prefix=((5,), (), ())[line % 3] if limit > 2 else (),
+        banned=((4, 5), (5,))[line % 2 :][: line % 3] if line % 3 else (),
+        required=((4, 4),) if line % 2 and limit > 4 else (),
+    )
 
 
 def check_search_contract(model: Searchable, source: Array, lengths: Array) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 
 from seq2seq.core.seams import BEGIN, END, Memory, Prediction, State
+from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
+from seq2seq.search.feasible import Demands
 
 ALLOWED = (1, END, 4, 5)
 """What may be generated of a vocabulary of six, PAD and BEGIN being banned."""
@@ -102,3 +104,42 @@ def brute_force(
     """(score, tokens) of every string, best first: what ended before what was cut off, then by score."""
     scored = [(numpy_log_probability(model, source, s) / len(s) ** penalty, s) for s in all_strings(limit)]
     return sorted(scored, key=lambda found: (found[1][-1] != END, -found[0]))
+
+
+def numpy_score(
+    model: TableModel, source: list[int], tokens: tuple[int, ...], alpha: float, gnmt: bool = False, beta: float = 0.0
+) -> float:
+    """log p / norm(length) + coverage, in float64: Wu et al. 2016, equation 14, or the plain power of the length."""
+    norm = ((5 + len(tokens)) / 6) ** alpha if gnmt else len(tokens) ** alpha
+    sums = sum(numpy_attention(model, source, tokens[:i]) for i in range(len(tokens)))
+    return numpy_log_probability(model, source, tokens) / norm + beta * float(np.log(np.minimum(sums, 1.0)).sum())
+
+
+def keeps(tokens: tuple[int, ...], demands: Demands) -> bool:
+    """Whether an output, ended or cut off, is what is asked for; what is required only counts where it ended."""
+    body = tokens[:-1] if tokens[-1] == END else tokens
+    if tokens[: len(demands.prefix)] != demands.prefix[: len(tokens)]:
+        return False
+    if any(body[i : i + len(phrase)] == phrase for phrase in demands.banned for i in range(len(body))):
+        return False
+    for size in demands.no_repeat:
+        parts = [body[i : i + size] for i in range(len(body) - size + 1)]
+        if len(set(parts)) < len(parts):
+            return False
+    if tokens[-1] != END:
+        return True
+    there = all(any(body[i : i + len(p)] == p for i in range(len(body))) for p in demands.required)
+    return there and len(tokens) >= demands.minimum
+
+
+def rules_of(rows: list[Demands], no_repeat: int | None = None, required: bool = True) -> list[Rule]:
+    """The rules that ask for this; always of the same shapes for phrases of at most two tokens, two a row."""
+    pad = [*rows, Demands(banned=((9, 9), (9, 9)), required=((9, 9), (9, 9)), prefix=(9, 9))]  # only for the shapes
+    prefix = Prefix.of([d.prefix for d in pad])
+    prefix = Prefix(np.asarray(prefix.ids)[:, :-1], np.asarray(prefix.lengths)[:-1])
+    rules: list[Rule] = [MinimumLength(np.array([d.minimum for d in rows])), prefix]
+    for kind, phrases in ((BannedPhrases, [d.banned for d in pad]), (RequiredPhrases, [d.required for d in pad])):
+        if kind is BannedPhrases or required:
+            made = kind.of_rows(phrases)
+            rules.append(kind(np.asarray(made.ids)[:-1], np.asarray(made.lengths)[:-1]))
+    return rules if no_repeat is None else [*rules, NoRepeat(no_repeat)]

@@ -72,12 +72,13 @@ def mixed(rows: int) -> tuple[np.ndarray, ...]:
     return source, lengths, draw.integers(0, LENGTH + 1, rows), np.arange(rows)
 
 
-@pytest.mark.parametrize("name", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("name", ["greedy", "beam", "sample", "rules"])
 def test_slots_change_nothing(name):
     search, rows = searches(TableModel.random(0, scale=1.5))[name], mixed(13)
     alone = [search(*(array[..., i : i + 1] for array in rows)) for i in range(13)]
     order = np.random.default_rng(1).permutation(13)
-    for slots, chosen in ((1, order), (4, order[::-1])):
+    ways = ((4, order[::-1]),) if name == "rules" else ((1, order), (4, order[::-1]))  # it takes long to compile
+    for slots, chosen in ways:
         found = search(*(array[..., chosen] for array in rows), slots=slots)
         for here, there in enumerate(chosen):
             same_row(found, here, alone[there], 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from seq2seq.app.arithmetic import Arithmetic
@@ -14,9 +16,20 @@ from seq2seq.app.choosing import Choosing
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
 from seq2seq.errors import ModuleError, SearchError
-from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample
+from seq2seq.search import (
+    BeamOptions,
+    Hypotheses,
+    LengthNorm,
+    Rule,
+    SampleOptions,
+    beam,
+    greedy,
+    line_keys,
+    sample,
+)
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
+_Phrases = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHRASE...")]
 QUEUE = 8
 """Batches whose sources are read together, so that a line that is done gives its place to the next."""
 
@@ -31,6 +44,26 @@ class Decoding(Choosing, Arithmetic):
     """Outputs for each input."""
     length_penalty: float = 1.0
     """log p is divided by length to this power: 0 prefers short outputs, 1 compares nats per token."""
+    length_norm: Literal["power", "gnmt"] = "power"
+    """What has that power: the length, or (5 + length) / 6 (gnmt)."""
+    coverage_penalty: float = 0.0
+    """Weight of the penalty for source tokens that got little attention in all."""
+    min_length: int = 0
+    """The fewest pieces of an output, the end counted."""
+    max_length: int | None = None
+    """The most pieces of an output, the end counted; by default more than any in training, and more for long inputs."""
+    no_repeat_ngram: int | None = None
+    """No so many pieces in a row come twice in an output."""
+    ban: _Phrases = ()
+    """Texts that no output holds, as the model's pieces for each."""
+    require: _Phrases = ()
+    """Texts that every output holds, as the model's pieces for each."""
+    groups: int = 1
+    """Parts of the beam that keep away from each other's pieces; for different outputs with --nbest."""
+    diversity: float = 0.0
+    """How far groups keep away from each other, in nats."""
+    replace_unknown: bool = False
+    """Let the model say <unknown>, and write the input's token that it looked at most instead."""
     sample: bool = False
     """Draw outputs by chance instead of searching for the likeliest."""
     temperature: float = 1.0
@@ -64,7 +97,12 @@ class Decoding(Choosing, Arithmetic):
             raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         if self.shortlist is not None and self.shortlist <= END + 1:
             raise SearchError(f"--shortlist is {self.shortlist}; wanted at least {END + 2}: {END + 1} are no text.")
+        self._check_rules()
         if self.sample:
+            beams = (self.length_norm, self.coverage_penalty, self.groups, self.diversity, self.require)
+            if beams != ("power", 0.0, 1, 0.0, ()):
+                options = "--length-norm, --coverage-penalty, --groups, --diversity and --require"
+                raise SearchError(f"{options} are for a beam: leave out --sample.")
             self.sampling(1, False)
             return
         if (self.temperature, self.top_k, self.top_p) != (1.0, None, 1.0):
@@ -80,6 +118,23 @@ class Decoding(Choosing, Arithmetic):
         """Outputs that the search finds for each input: what is put out, or what --mbr chooses among."""
         return self.width(self.nbest, None if self.sample else self.beam)
 
+    def _check_rules(self) -> None:
+        if self.min_length < 0:
+            raise SearchError(f"--min-length is {self.min_length}; wanted at least 0.")
+        if self.max_length is not None and self.max_length < max(1, self.min_length):
+            raise SearchError(f"--max-length is {self.max_length}; wanted at least {max(1, self.min_length)}.")
+        if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
+            raise SearchError(f"--no-repeat-ngram is {self.no_repeat_ngram}; wanted at least 1.")
+        if self.groups < 1 or self.beam % self.groups:
+            raise SearchError(f"--groups is {self.groups}; wanted a divisor of --beam, which is {self.beam}.")
+        if (self.groups > 1) != (self.diversity > 0):
+            raise SearchError("--groups above 1 and --diversity above 0 go together; give both or neither.")
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """The ids that are never generated."""
+        return (PAD, BEGIN) if self.replace_unknown else _BANNED
+
     def sampling(self, max_length: int, attention: bool) -> SampleOptions:
         """The options of `seq2seq.sample`."""
         return SampleOptions(
@@ -88,7 +143,7 @@ class Decoding(Choosing, Arithmetic):
             top_k=self.top_k,
             top_p=self.top_p,
             max_length=max_length,
-            banned=_BANNED,
+            banned=self.banned,
             attention=attention,
             slots=self.batch,
         )
@@ -99,8 +154,12 @@ class Decoding(Choosing, Arithmetic):
             size=self.beam,
             nbest=self.found,
             length_penalty=self.length_penalty,
+            length_norm=LengthNorm[self.length_norm.upper()],
+            coverage_penalty=self.coverage_penalty,
+            groups=self.groups,
+            diversity=self.diversity,
             max_length=max_length,
-            banned=_BANNED,
+            banned=self.banned,
             attention=attention,
             slots=self.batch,
         )
@@ -113,6 +172,7 @@ def decode(
     lines: NDArray[Any],
     decoding: Decoding,
     attention: bool = False,
+    rules: Sequence[Rule] = (),
 ) -> Hypotheses:
     """The hypotheses of a batch, as NumPy arrays.
 
@@ -123,15 +183,17 @@ def decode(
         lines: (batch,) the line number of each, on which what is drawn for it depends.
         decoding: how.
         attention: whether to keep the model's attention.
+        rules: what may be generated.
     """
     rows = (model, batch.source, batch.lengths, limit)
     longest = _rounded(int(limit.max()))
     if decoding.sample:
-        found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention))
-    elif decoding.beam == 1 and decoding.found == 1:
-        found = greedy(*rows, longest, banned=_BANNED, attention=attention, slots=decoding.batch)
+        found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention), rules)
+    elif decoding.beam == 1 and decoding.found == 1 and not decoding.require:
+        how: dict[str, Any] = {"banned": decoding.banned, "attention": attention, "slots": decoding.batch}
+        found = greedy(*rows, longest, rules=rules, **how)
     else:
-        found = beam(*rows, decoding.searching(longest, attention))
+        found = beam(*rows, decoding.searching(longest, attention), rules)
     return jax.tree.map(np.asarray, found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from seq2seq.app.agreement import check_agreement
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
+from seq2seq.app.demands import demands_of_lines, limits, rules_of
+from seq2seq.app.unknown import check_replaceable, source_pieces, with_copies
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
@@ -23,7 +25,7 @@ from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
-from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
+from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
 from seq2seq.models.model import model_of
 from seq2seq.search import Ensemble, Hypotheses, score, score_started, start
 from seq2seq.search.ensemble import Mean
@@ -113,11 +115,19 @@ class TextModel:
         return [several[0].text for several in self.hypotheses(texts, decoding)]
 
     def hypotheses(
-        self, texts: Sequence[str], decoding: Decoding | None = None, *, first_line: int = 0, attention: bool = False
+        self,
+        texts: Sequence[str],
+        decoding: Decoding | None = None,
+        *,
+        first_line: int = 0,
+        attention: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
         """The outputs for each text, best first (samples: in the order drawn); empty text has one empty output.
 
         `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
+        `prefixes` are the texts that the outputs of each text begin with, "" for any. An output that does not hold
+        what is asked for is not `finished`.
         """
         decoding = decoding or Decoding()
         model = self._searchable(decoding, decoding.shortlist)
@@ -125,14 +135,30 @@ class TextModel:
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
         ids = self.source_tokenizer.encode_batch(sources[line] for line in kept)
+        asked = demands_of_lines(decoding, self.target_tokenizer, len(texts), prefixes, first_line)
+        if decoding.replace_unknown:
+            check_replaceable(self.source_tokenizer, self.target_tokenizer)
+        look = attention or decoding.replace_unknown
+        room = self.settings.limit(np.array([len(tokens) + 1 for tokens in ids], np.int32))
+        room = limits(room, [asked[line] for line in kept], decoding, [line + first_line for line in kept])
         for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
             lines = np.zeros(len(batch.lengths), np.uint32)
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
-            found = decode(model, batch, self.settings.limit(batch.lengths), lines, decoding, attention)
+            most = np.zeros(len(lines), np.int32)
+            most[: len(batch.indices)] = room[batch.indices]
+            rules = rules_of([asked[kept[index]] for index in batch.indices], len(lines), prefixes is not None)
+            found = decode(model, batch, most, lines, decoding, look, rules)
             for row, index in enumerate(batch.indices):
                 several = list(self._read(found, row, int(batch.lengths[row])))
+                if decoding.replace_unknown:
+                    several = list(self._copied(several, found, row, sources[kept[index]], attention))
                 answers[kept[index]] = several if decoding.mbr == "none" else _chosen(several, decoding)
         return answers
+
+    def longer_than_seen(self, texts: Sequence[str]) -> list[int]:
+        """The indices of the texts that have more tokens than any source in training."""
+        ids = self.source_tokenizer.encode_batch(self._sources(texts))
+        return [index for index, tokens in enumerate(ids) if len(tokens) + 1 > self.settings.source_longest]
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
@@ -336,6 +362,18 @@ class TextModel:
                 token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
                 attention=None if attention is None else np.asarray(attention),
             )
+
+    def _copied(
+        self, several: Iterable[Hypothesis], found: Hypotheses, row: int, source: str, attention: bool
+    ) -> Iterator[Hypothesis]:
+        """The hypotheses with their unknown pieces replaced; attention stays only if it was asked for."""
+        pieces = source_pieces(self.source_tokenizer, source)
+        for place, hypothesis in enumerate(several):
+            if hypothesis.attention is None:
+                raise SearchError("--replace-unknown: this model gives no attention to copy by; leave it out.")
+            ids = found.tokens[row, place, : len(hypothesis.tokens)].tolist()
+            text = with_copies(self.target_tokenizer, ids, hypothesis.attention, pieces)
+            yield hypothesis._replace(text=text, attention=hypothesis.attention if attention else None)
 
 
 def _chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:

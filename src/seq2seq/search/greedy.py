@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -10,8 +11,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD, Searchable
+from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.rules import Rule
 from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
 
 
@@ -25,6 +28,7 @@ def greedy(
     banned: tuple[int, ...] = (PAD, BEGIN),
     attention: bool = False,
     slots: int | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Hypotheses:
     """The likeliest token at each step, until END or the row's limit.
 
@@ -40,10 +44,11 @@ def greedy(
         banned: ids that are never generated; their probability is not given to the others.
         attention: whether to keep the model's attention.
         slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
+        rules: what may be generated, all but required phrases; compiled once for each shape.
 
     Raises:
         ShapeError: arrays that do not fit each other.
-        SearchError: a `max_length` or `slots` below 1, or END banned.
+        SearchError: a `max_length` or `slots` below 1, END banned, rules that nothing can keep, required phrases.
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
@@ -59,14 +64,22 @@ def greedy(
     check_lengths("greedy", max_length, banned)
     check_slots("greedy", slots)
     rows = check_rows("greedy", source, lengths=lengths, limit=limit)
-    return _greedy(model, *rows, banned, Shape(max_length, 1, attention, slots))
+    refuse_required("greedy", rules)
+    check_rules("greedy", rules, rows[1], rows[2], max_length, banned)
+    return _greedy(model, *rows, banned, Shape(max_length, 1, attention, slots), tuple(rules))
 
 
 @partial(jax.jit, static_argnames=("banned", "shape"))
 def _greedy(
-    model: Searchable, source: Array, lengths: Array, limit: Array, banned: tuple[int, ...], shape: Shape
+    model: Searchable,
+    source: Array,
+    lengths: Array,
+    limit: Array,
+    banned: tuple[int, ...],
+    shape: Shape,
+    rules: tuple[Rule, ...],
 ) -> Hypotheses:
     def likeliest(logits: Array, time: Array, keys: None) -> Array:
         return jnp.argmax(ban(logits, banned), axis=-1).astype(jnp.int32)
 
-    return roll_out(model, (source, lengths, room(lengths, limit, shape.max_length)), likeliest, shape)
+    return roll_out(model, (source, lengths, room(lengths, limit, shape.max_length)), likeliest, shape, rules)

@@ -10,6 +10,7 @@ from jax import Array
 
 from seq2seq.core.seams import END, PAD, Key, Memory, Searchable, State
 from seq2seq.search.hypotheses import Hypotheses, Trail
+from seq2seq.search.rules import Rule, Work, after, begin_rules, masked
 from seq2seq.search.slots import run
 from seq2seq.search.stepping import advance, begin, normaliser, used
 
@@ -27,17 +28,19 @@ class Shape(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """What never changes: Memory, and (batch,) limits and keys, if any."""
+    """What never changes: Memory of the model and of the rules, and (batch,) limits and keys, if any."""
 
     memory: Memory
+    rules: Work
     limit: Array
     keys: Key | None
 
 
 class Rollout(NamedTuple):
-    """What changes with each step: State leaves (batch, width, ...), the rest (batch, width)."""
+    """What changes with each step: State leaves, also of the rules, (batch, width, ...), the rest (batch, width)."""
 
     state: State
+    rules: Work
     token: Array
     lengths: Array
     finished: Array
@@ -48,14 +51,20 @@ class Rollout(NamedTuple):
 
 
 def roll_out(
-    model: Searchable, rows: tuple[Array, Array, Array], choose: Choose, shape: Shape, keys: Key | None = None
+    model: Searchable,
+    rows: tuple[Array, Array, Array],
+    choose: Choose,
+    shape: Shape,
+    rules: tuple[Rule, ...],
+    keys: Key | None = None,
 ) -> Hypotheses:
     """Let `choose` write hypotheses for each row; `rows` is (source, lengths, limit as `room` gives it)."""
     source, lengths, limit = rows
     slots = shape.slots or len(lengths)
     memory, state, token, positions = begin(model, source, lengths, shape.width, slots)
     trail = Trail.empty(shape.max_length, token.shape, positions if shape.attention else None)
-    first = Rollout(state, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool))
+    given, states = begin_rules(rules, len(lengths), shape.width, shape.max_length)
+    first = Rollout(state, states, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool))
 
     def done(fixed: Fixed, now: Rollout) -> Array:
         return ~now.going(fixed.limit).any(axis=1)
@@ -63,15 +72,18 @@ def roll_out(
     def write(fixed: Fixed, now: Rollout, time: Array) -> tuple[Rollout, Trail]:
         going = now.going(fixed.limit)
         state, prediction = advance(model, fixed.memory, now.state, now.token)
-        token = jnp.where(going, choose(prediction.logits, time, fixed.keys), PAD)
-        logit = jnp.take_along_axis(prediction.logits, token[..., None], axis=-1)[..., 0]
+        possible = masked(rules, fixed.rules, now.rules, prediction.logits)
+        token = jnp.where(going, choose(possible, time, fixed.keys), PAD)
+        logit = jnp.take_along_axis(possible, token[..., None], axis=-1)[..., 0]
         gains = jnp.where(going, logit - normaliser(prediction.logits), 0.0)
         attention = prediction.attention if shape.attention else None
         ended = now.finished | (going & (token == END))
-        after = Rollout(state, token, now.lengths + going.astype(jnp.int32), ended)
-        return after, Trail(token, gains, token, attention)
+        states = after(rules, fixed.rules, now.rules, token)
+        return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
+            token, gains, token, attention
+        )
 
-    last = run(write, done, (Fixed(memory, limit, keys), first), trail, used(lengths), slots)
+    last = run(write, done, (Fixed(memory, given, limit, keys), first), trail, used(lengths), slots)
     return _result(last.now, last.trail)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +13,10 @@ from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
 from seq2seq.errors import SearchError
+from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.rules import Rule
 from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
 
 
@@ -81,6 +84,7 @@ def sample(
     limit: ArrayLike,
     keys: Key,
     options: SampleOptions | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Hypotheses:
     """Hypotheses drawn token by token: `y_t ~ p(y | y_<t, x)`, narrowed as the options say.
 
@@ -95,9 +99,11 @@ def sample(
         limit: (batch,) the most target tokens of each row, END counted; at most `options.max_length`.
         keys: (batch,) typed random keys, one for each row: `line_keys(seed, line numbers)`.
         options: how to draw; compiled once for each value.
+        rules: what may be generated, all but required phrases; they come before the temperature.
 
     Raises:
         ShapeError: arrays that do not fit each other.
+        SearchError: rules that nothing can keep, or required phrases.
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
@@ -112,12 +118,21 @@ def sample(
         True
     """
     source, lengths, limit, keys = check_rows("sample", source, lengths=lengths, limit=limit, keys=keys)
-    return _sample(model, source, lengths, limit, keys, options or SampleOptions())
+    options = options or SampleOptions()
+    refuse_required("sample", rules)
+    check_rules("sample", rules, lengths, limit, options.max_length, options.banned)
+    return _sample(model, source, lengths, limit, keys, options, tuple(rules))
 
 
 @partial(jax.jit, static_argnames="options")
 def _sample(
-    model: Searchable, source: Array, lengths: Array, limit: Array, keys: Key, options: SampleOptions
+    model: Searchable,
+    source: Array,
+    lengths: Array,
+    limit: Array,
+    keys: Key,
+    options: SampleOptions,
+    rules: tuple[Rule, ...],
 ) -> Hypotheses:
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
 
@@ -128,7 +143,7 @@ def _sample(
         return jnp.take_along_axis(ids, at[..., None], axis=-1)[..., 0].astype(jnp.int32)
 
     shape = Shape(options.max_length, options.samples, options.attention, options.slots)
-    return roll_out(model, (source, lengths, room(lengths, limit, options.max_length)), draw, shape, keys)
+    return roll_out(model, (source, lengths, room(lengths, limit, options.max_length)), draw, shape, rules, keys)
 
 
 def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.text_model import Hypothesis
-from seq2seq.errors import ConfigError
+from seq2seq.app.text_model import Hypothesis, TextModel
+from seq2seq.errors import ConfigError, DataError
 
 _LINES_AT_ONCE = 1024
 
@@ -28,6 +29,8 @@ class GenerateOptions(Decoding, EnsembleOptions):
 
     input: Inputs = ()
     """A file of inputs, one a line; standard input by default."""
+    prefix: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A file with a line for each input: what its outputs begin with, or nothing."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""
 
@@ -41,14 +44,50 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
     path = rest[0] if rest else None
     lines = iter(read_input(path))
-    first = 0
+    prefixes = None if options.prefix is None else read_input(options.prefix)
+    notes, first = Notes(), 0
     for chunk in _chunks(lines, 1 if _is_typed(path) else _LINES_AT_ONCE):
-        found = model.hypotheses(chunk, options, first_line=first, attention=options.json)
+        begun = None if prefixes is None else [line for _, line in islice(prefixes, len(chunk))]
+        if begun is not None and len(begun) < len(chunk):
+            raise DataError(f"only {first + len(begun)} prefixes; wanted one line for each input.", options.prefix)
+        notes.before(model, chunk, first)
+        found = model.hypotheses(chunk, options, first_line=first, attention=options.json, prefixes=begun)
         for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
             _write(number, line, hypotheses, options)
+            notes.count(number, hypotheses)
         sys.stdout.flush()
         first += len(chunk)
+    if prefixes is not None and next(prefixes, None):
+        raise DataError(f"more prefixes than inputs, which are {first}.", options.prefix)
+    if options.require or options.prefix or options.min_length > 1:
+        notes.after()
     return 0
+
+
+class Notes:
+    """What is said on standard error, once each."""
+
+    def __init__(self) -> None:
+        self._warned = False
+        self._cut_off: list[int] = []
+
+    def before(self, model: TextModel, texts: Sequence[str], first: int) -> None:
+        """Say it if a text is longer than anything seen in training."""
+        if not self._warned and (longer := model.longer_than_seen(texts)):
+            self._warned = True
+            line, seen = first + longer[0] + 1, model.settings.source_longest
+            print(f"note: line {line} is longer than the {seen} tokens seen in training.", file=sys.stderr)
+
+    def count(self, number: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Remember a line whose best output was cut off."""
+        if not hypotheses[0].finished:
+            self._cut_off.append(number + 1)
+
+    def after(self) -> None:
+        """Say how many outputs may not be what was asked for."""
+        if self._cut_off:
+            many = f"{len(self._cut_off)} outputs were cut off before all that was asked for was there"
+            print(f"note: {many} (first: line {self._cut_off[0]}); widen --beam or --max-length.", file=sys.stderr)
 
 
 def _is_typed(path: str | None) -> bool:
@@ -72,6 +111,8 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
 
 def _as_json(hypothesis: Hypothesis) -> dict[str, object]:
     values = hypothesis._asdict()
+    if math.isinf(hypothesis.log_probability):  # nothing could be found; JSON has no infinity
+        values |= {"score": None, "log_probability": None}
     if hypothesis.attention is not None:
         values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
     return values

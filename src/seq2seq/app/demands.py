@@ -1,0 +1,102 @@
+"""From the words of the options to the rules of a search: lengths, phrases and prefixes, as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.app.decoding import Decoding
+from seq2seq.core.seams import UNKNOWN
+from seq2seq.data import Tokenizer
+from seq2seq.errors import SearchError
+from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
+from seq2seq.search.feasible import Demands, refuse
+
+_MORE = 10
+"""Tokens that an output may have beyond the fewest that do what is asked, if those are more than the limit."""
+
+
+def demands_of_lines(
+    decoding: Decoding, tokenizer: Tokenizer, count: int, prefixes: Sequence[str] | None = None, first_line: int = 0
+) -> list[Demands]:
+    """What the options ask of each of `count` lines.
+
+    Raises:
+        SearchError: a text that the model cannot write, or as many prefixes as there are no lines.
+
+    Example:
+        >>> letters = Tokenizer.train("character", ["abc"])
+        >>> demands_of_lines(Decoding(ban=("ab",)), letters, 2, ["a", ""])[0]
+        Demands(prefix=(4,), required=(), banned=((4, 5),), minimum=0, no_repeat=())
+    """
+    if prefixes is not None and len(prefixes) != count:
+        raise SearchError(f"there are {len(prefixes)} prefixes for {count} inputs; wanted one each, '' for none.")
+    known = min(tokenizer.size, decoding.shortlist or tokenizer.size)
+    banned = [_ids(tokenizer, text, "--ban", tokenizer.size) for text in decoding.ban]
+    required = [_ids(tokenizer, text, "--require", known) for text in decoding.require]
+    every = Demands(
+        required=tuple(required),
+        banned=tuple(banned),
+        minimum=decoding.min_length,
+        no_repeat=() if decoding.no_repeat_ngram is None else (decoding.no_repeat_ngram,),
+    )
+    if prefixes is None:
+        return [every] * count
+    return [
+        every._replace(prefix=_ids(tokenizer, prefix, f"the prefix of line {line}", known) if prefix.strip() else ())
+        for line, prefix in enumerate(prefixes, first_line + 1)
+    ]
+
+
+def limits(
+    automatic: NDArray[np.int32], demands: Sequence[Demands], decoding: Decoding, lines: Sequence[int]
+) -> NDArray[np.int32]:
+    """The most tokens of each row: --max-length, or what the source suggests, or what is asked for needs.
+
+    Raises:
+        SearchError: what is asked of a line is impossible.
+    """
+    found = automatic.copy()
+    for row, (asked, line) in enumerate(zip(demands, lines, strict=True)):
+        if decoding.max_length is not None:
+            found[row] = decoding.max_length
+        elif asked.least > found[row]:
+            found[row] = asked.least + _MORE
+        refuse(f"line {line + 1}", asked, int(found[row]))
+    return found
+
+
+def rules_of(demands: Sequence[Demands], rows: int, prefixes: bool) -> tuple[Rule, ...]:
+    """The rules that ask for this, of a batch whose rows after `demands` only fill it up."""
+    if not demands or not any((*demands[0][1:], prefixes)):
+        return ()
+    every, rules = demands[0], list[Rule]()
+    if every.minimum > 1:
+        rules.append(MinimumLength(np.int32(every.minimum)))
+    if prefixes:
+        rules.append(Prefix.of([*(asked.prefix for asked in demands), *[()] * (rows - len(demands))]))
+    if every.banned:
+        rules.append(BannedPhrases.of(every.banned))
+    if every.required:
+        rules.append(RequiredPhrases.of(every.required))
+    return (*rules, *map(NoRepeat, every.no_repeat))
+
+
+def _ids(tokenizer: Tokenizer, text: str, where: str, known: int) -> tuple[int, ...]:
+    ids: list[Any] = tokenizer.encode(text)
+    if not ids:
+        raise SearchError(f"{where} {text!r} has no piece of text in it; give it one, or leave it out.")
+    for token in ids:
+        if token == UNKNOWN:
+            missing = next(piece for piece in _pieces(tokenizer, text) if UNKNOWN in tokenizer.encode(piece))
+            raise SearchError(f"{where} {text!r} has {missing!r}, which is not in the model's vocabulary.")
+        if token >= known:
+            raise SearchError(f"{where} {text!r} has {tokenizer.token(token)!r}, which is not in --shortlist {known}.")
+    return tuple(ids)
+
+
+def _pieces(tokenizer: Tokenizer, text: str) -> Sequence[str]:
+    return text if tokenizer.kind == "character" else text.split(" ")

@@ -1,0 +1,63 @@
+"""Unknown words replaced by the source tokens that the model looked at (Jean et al. 2015, section 3.3; Luong 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN
+from seq2seq.data import Tokenizer
+from seq2seq.errors import SearchError
+
+_WHOLE = ("word", "symbols", "character")
+
+
+def check_replaceable(source: Tokenizer, target: Tokenizer) -> None:
+    """Refuse tokenizers of bytes, to which no text is unknown.
+
+    Raises:
+        SearchError: one of them is bpe or unigram.
+    """
+    for side, tokenizer in (("source", source), ("target", target)):
+        if tokenizer.kind not in _WHOLE:
+            raise SearchError(
+                f"--replace-unknown copies whole tokens, but the {side} is cut by {tokenizer.kind}, "
+                "to which nothing is unknown; leave it out."
+            )
+
+
+def source_pieces(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The text of each source token, known or not: what `encode` cuts it into.
+
+    Example:
+        >>> source_pieces(Tokenizer.train("word", ["a b"]), "to  Ur")
+        ['to', 'Ur']
+    """
+    return list(text) if tokenizer.kind == "character" else [piece for piece in text.split(" ") if piece]
+
+
+def with_copies(tokenizer: Tokenizer, ids: Sequence[int], attention: NDArray[np.float32], pieces: Sequence[str]) -> str:
+    """The text of `ids`, each `UNKNOWN` being the source piece with the largest attention, the first among equals.
+
+    Args:
+        tokenizer: of the target.
+        ids: the output, END last or cut off.
+        attention: (tokens, source): the source's own END, which is no text, may follow the pieces.
+        pieces: the text of each source token.
+
+    Example:
+        >>> words = Tokenizer.train("word", ["in the land of"])
+        >>> with_copies(words, [*words.encode("in"), UNKNOWN, END], np.eye(3, dtype=np.float32), ["to", "Ur"])
+        'in Ur'
+    """
+
+    def text(token: int, weights: NDArray[Any]) -> str:
+        if token == UNKNOWN and pieces:
+            return pieces[int(weights[: len(pieces)].argmax())]
+        return tokenizer.token(token)
+
+    kept = [(token, row) for token, row in zip(ids, attention, strict=True) if token not in (PAD, BEGIN, END)]
+    return ("" if tokenizer.kind == "character" else " ").join(text(token, row) for token, row in kept)

@@ -1,0 +1,108 @@
+"""How a beam searches and what it ranks by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from seq2seq.core.seams import BEGIN, PAD
+from seq2seq.errors import SearchError
+from seq2seq.search.stepping import check_lengths, check_slots
+
+UNSEEN = 1e-30
+"""The least attention that coverage counts for a source token: what was never looked at has no logarithm."""
+
+
+class LengthNorm(Enum):
+    """What log p is divided by, for a power alpha. Neither ever decreases with length: early stopping relies on it."""
+
+    POWER = "length ** alpha"
+    GNMT = "((5 + length) / 6) ** alpha"  # Wu et al. 2016, equation 14
+
+    def divisors(self, power: float, max_length: int) -> Array:
+        """For each length 0 ... `max_length`.
+
+        Example:
+            >>> LengthNorm.POWER.divisors(1.0, 3).tolist(), LengthNorm.GNMT.divisors(1.0, 1).tolist()[1]
+            ([1.0, 1.0, 2.0, 3.0], 1.0)
+        """
+        lengths = np.arange(max_length + 1)
+        base = np.maximum(lengths, 1) if self is LengthNorm.POWER else (5 + lengths) / 6
+        return jnp.asarray(base ** float(power), jnp.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamOptions:
+    """How to search.
+
+    Attributes:
+        size: places in the beam of each row.
+        nbest: hypotheses returned for each row; changes nothing of the best one if there is one group.
+        length_penalty: the power alpha of `length_norm`: with POWER, 0 ranks by log p, 1 by nats per token.
+        length_norm: what log p is divided by.
+        coverage_penalty: the weight beta of the coverage penalty; above 0 the model must give attention.
+        groups: parts of the beam, searched one after the other at each step, that keep away from each other
+            (Vijayakumar et al. 2018); each finds about nbest / groups hypotheses, which may coincide.
+        diversity: what a token loses for each choice of it by a group before, in nats (Hamming diversity).
+        max_length: the target axis of the result.
+        banned: ids that are never generated; their probability is not given to the others.
+        attention: whether to keep the model's attention.
+        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
+
+    Raises:
+        SearchError: a value that finds nothing.
+
+    Example:
+        >>> BeamOptions(size=3, nbest=5)
+        Traceback (most recent call last):
+        seq2seq.errors.SearchError: BeamOptions: nbest is 5, wanted 1 to size = 3; widen the beam.
+    """
+
+    size: int = 5
+    nbest: int = 1
+    length_penalty: float = 1.0
+    length_norm: LengthNorm = LengthNorm.POWER
+    coverage_penalty: float = 0.0
+    groups: int = 1
+    diversity: float = 0.0
+    max_length: int = 100
+    banned: tuple[int, ...] = (PAD, BEGIN)
+    attention: bool = False
+    slots: int | None = None
+
+    def __post_init__(self) -> None:
+        check_lengths("BeamOptions", self.max_length, self.banned)
+        check_slots("BeamOptions", self.slots)
+        if self.size < 1:
+            raise SearchError(f"BeamOptions: size is {self.size}, wanted at least 1.")
+        if not 1 <= self.nbest <= self.size:
+            raise SearchError(f"BeamOptions: nbest is {self.nbest}, wanted 1 to size = {self.size}; widen the beam.")
+        for name in ("length_penalty", "coverage_penalty", "diversity"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise SearchError(f"BeamOptions: {name} is {getattr(self, name)}, wanted at least 0, and finite.")
+        if self.groups < 1 or self.size % self.groups:
+            raise SearchError(f"BeamOptions: groups is {self.groups}, wanted a divisor of size = {self.size}.")
+        if self.diversity and self.groups == 1:
+            raise SearchError(f"BeamOptions: diversity is {self.diversity} of one group; say groups = 2 or more.")
+
+    def divisors(self) -> Array:
+        """What log p is divided by, for each length 0 ... `max_length`; never decreasing."""
+        return self.length_norm.divisors(self.length_penalty, self.max_length)
+
+    def coverage(self, sums: Array | None, on: Array | None) -> Array | float:
+        """What coverage adds to a score, (batch, beam), never above 0.
+
+            beta * sum over source tokens i of log(min(sum over t of attention[t, i], 1))    Wu et al. 2016, equation 14
+
+        Args:
+            sums: (batch, beam, source) attention so far; None where coverage does not count.
+            on: (batch, source) true on real source tokens; None likewise.
+        """
+        if sums is None or on is None:
+            return 0.0
+        logs = jnp.log(jnp.clip(sums, UNSEEN, 1.0))
+        return self.coverage_penalty * jnp.where(on[:, None], logs, 0.0).sum(axis=-1)

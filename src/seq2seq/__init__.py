@@ -39,7 +39,7 @@ from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
-from seq2seq.search import BeamOptions, Hypotheses, InPrecision, SampleOptions, beam, greedy, sample, score
+from seq2seq.search import BeamOptions, Hypotheses, PreparedModel, SampleOptions, beam, greedy, sample, score
 from seq2seq.training import OptimizerConfig, TrainingConfig
 
 load = TextModel.load
@@ -74,7 +74,6 @@ __all__ = [
     "General",
     "Hypotheses",
     "Hypothesis",
-    "InPrecision",
     "Key",
     "LayerNorm",
     "Loss",
@@ -85,6 +84,7 @@ __all__ = [
     "Pair",
     "PairFiles",
     "Prediction",
+    "PreparedModel",
     "Restrictable",
     "SampleOptions",
     "Searchable",

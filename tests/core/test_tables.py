@@ -113,9 +113,16 @@ def test_the_rule_is_for_cheap_tables_and_for_many_rows_and_never_for_large_ones
     assert list(made.values()) == [True, False] * 3
 
 
-def test_only_float32_becomes_a_table():
-    def step(table: Array, w: Array, ids: Array) -> Array:
-        return table[ids] @ w
+@pytest.mark.parametrize("mode", ["clip", "fill"])
+def test_a_table_in_fewer_bits_is_widened_and_a_product_in_fewer_bits_left(mode):
+    def widened(table: Array, w: Array, ids: Array) -> Array:
+        return table.at[ids].get(mode=mode).astype(jnp.float32) @ w
 
-    inputs = TABLE.astype(jnp.bfloat16), W[:5].astype(jnp.bfloat16), jnp.array([1, 2])
-    assert shapes(tabled(jax.make_jaxpr(step)(*inputs), [True, True, False], TableRule())) == [(2, OUTPUT)]
+    def narrow(table: Array, w: Array, ids: Array) -> Array:
+        return table[ids] @ w.astype(jnp.bfloat16)
+
+    inputs = TABLE.astype(jnp.bfloat16), W[:5], jnp.array([1, 20])
+    for step, rows in ((widened, VOCABULARY), (narrow, 2)):
+        found = tabled(jax.make_jaxpr(step)(*inputs), [True, True, False], TableRule())
+        assert shapes(found) == [(rows, OUTPUT)]
+        np.testing.assert_allclose(jaxpr_as_fun(found)(*inputs)[0], step(*inputs), rtol=1e-5, atol=1e-5)

@@ -10,7 +10,6 @@ other things, the product is taken apart: [table[ids], h] @ w = (table @ w[:n])[
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +19,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from seq2seq.core._dots import is_float32_product
+from seq2seq.core._table_rows import Rows, looked_up, moved
 from seq2seq.core.inlining import Evaluation
 from seq2seq.core.jaxprs import Env, apply, read, variables
 
@@ -31,13 +32,13 @@ _BY_A_NUMBER: dict[str, Callable[[Any, Any], Any]] = {"mul": lax.mul, "div": lax
 class TableRule:
     """Which products become tables: those that are soon worth it, or cheap, and not too large.
 
-    A table of V rows costs what V rows cost that are multiplied at their time (less where those come one by one:
-    measured 15 times less at one row). It is looked up with hardly any cost that depends on its size (98 MB and 144 MB:
-    1.2 us a row of 8 kB, against 9 us for the product with an embedding of 128 and 48 us with one of 512).
+    A table of V rows takes the products of V rows that come one by one, which take some six times as long as those of
+    all at once (two cores, embedding 128, 2,048 columns: 70 and 10 us a row). To look a row up takes 2.5 us, also where
+    the table has 98 MB and fits no cache: what limits its size is the memory.
 
     Attributes:
         rows: rows that are expected to be read; a table is made if it has no more.
-        flops: the most that a table may cost if it has more rows, floating-point operations; 1e9 take 15 to 30 ms.
+        flops: the most that a table may cost if it has more rows, floating-point operations; 1e9 take 20 ms.
         bytes: the largest table in any case.
     """
 
@@ -83,25 +84,6 @@ def tabled(closed: ClosedJaxpr, weights: Sequence[bool], rule: TableRule) -> Clo
     return jax.make_jaxpr(lambda *values: _Tabling(rule).call(closed, values, weights)[0])(*structs)
 
 
-class _Rows(NamedTuple):
-    """A value that is rows of a table, table[ids], its `axis` being that of the row: ids has its other axes."""
-
-    table: Array
-    ids: Array
-    axis: int
-    mode: Any
-
-    def product(self, weight: Array, contracted: int) -> Array:
-        """The axes of ids, and then those of the weight but for the one that is summed over."""
-        left = (((1,), (contracted,)), ((), ()))
-        product = lax.dot_general(self.table, weight, left, preferred_element_type=jnp.float32)
-        table = lax.optimization_barrier(product.reshape(len(product), -1))
-        numbers = lax.GatherDimensionNumbers((self.ids.ndim,), (0,), (0,))
-        sizes = (1, table.shape[1])
-        found = lax.gather(table, self.ids[..., None], numbers, sizes, mode=self.mode)
-        return found.reshape(*self.ids.shape, *product.shape[1:])
-
-
 class _Joined(NamedTuple):
     """A value that is several, side by side along `axis`."""
 
@@ -115,18 +97,19 @@ class _Tabling(Evaluation[Env]):
 
     Attributes:
         rule: which products become tables.
-        known: what is known of a value by its id; the value is kept too, so that no other gets its id.
+        known: what is known of a value by its id: rows, things side by side, or one number spread out. The value is
+            kept too, so that no other gets its id.
     """
 
     rule: TableRule
-    known: dict[int, tuple[Any, _Rows | _Joined | float | Array]] = field(default_factory=dict)
+    known: dict[int, tuple[Any, Rows | _Joined | Array]] = field(default_factory=dict)
 
     def enter(self, jaxpr: Jaxpr, env: Env) -> Env:
         return env
 
     def equation(self, equation: JaxprEqn, scope: Env, still: list[bool]) -> list[Any]:
         values = [read(a, scope) for a in equation.invars]
-        if equation.primitive.name == "dot_general" and still[0] != still[1]:
+        if is_float32_product(equation) and still[0] != still[1]:
             product = self._product(equation, values, place=still.index(False))
             if product is not None:
                 return [product]
@@ -143,7 +126,7 @@ class _Tabling(Evaluation[Env]):
         """What is known of the output of an equation that is not a product."""
         name, params = equation.primitive.name, equation.params
         if name == "gather":
-            return _looked_up(params, values, outputs[0]) if still == [True, False] else None
+            return looked_up(params, values, outputs[0]) if still == [True, False] else None
         if name == "concatenate":
             return _Joined(values, params["dimension"])
         rows = [self._is(value) for value in values]
@@ -151,17 +134,17 @@ class _Tabling(Evaluation[Env]):
             return self._by_a_number(_BY_A_NUMBER[name], values, still)
         if name == "broadcast_in_dim" and still[0] and values[0].size == 1:
             return values[0]
-        if len(values) != 1 or not isinstance(rows[0], _Rows):
+        if len(values) != 1 or not isinstance(rows[0], Rows):
             return None
-        return _moved(name, params, rows[0], outputs[0].shape)
+        return moved(name, params, rows[0], outputs[0].shape)
 
-    def _by_a_number(self, f: Callable[[Any, Any], Any], values: list[Any], still: list[bool]) -> _Rows | None:
+    def _by_a_number(self, f: Callable[[Any, Any], Any], values: list[Any], still: list[bool]) -> Rows | None:
         for place, value in enumerate(values):
             rows, number = self._is(value), values[1 - place]
-            if not isinstance(rows, _Rows) or not still[1 - place] or (f is lax.div and place == 1):
+            if not isinstance(rows, Rows) or not still[1 - place] or (f is lax.div and place == 1):
                 continue
             number = number if number.size == 1 else self._is(number)
-            if number is not None and not isinstance(number, (_Rows, _Joined)):
+            if number is not None and not isinstance(number, (Rows, _Joined)):
                 return rows._replace(table=f(rows.table, jnp.broadcast_to(number.reshape(()), rows.table.shape)))
         return None
 
@@ -169,7 +152,7 @@ class _Tabling(Evaluation[Env]):
         """The product of the changing operand at `place` with a weight, where it has rows of a table in it."""
         contracted, batch = equation.params["dimension_numbers"]
         value, weight = values[place], values[1 - place]
-        if any(batch) or len(contracted[0]) != 1 or any(x.dtype != jnp.float32 for x in values):
+        if any(batch) or len(contracted[0]) != 1:
             return None
         axis, weight_axis = contracted[place][0], contracted[1 - place][0]
         columns = weight.size // weight.shape[weight_axis]
@@ -181,20 +164,20 @@ class _Tabling(Evaluation[Env]):
             stop = start + sum(part.shape[axis] for part in parts)
             w = weight if len(pieces) == 1 else lax.slice_in_dim(weight, start, stop, axis=weight_axis)
             if rows is not None:
-                product = _placed(rows.product(w, weight_axis), weight.ndim - 1, place)
+                product = _placed(rows.product(w, weight_axis, equation.params["precision"]), weight.ndim - 1, place)
             else:
                 part = parts[0] if len(parts) == 1 else lax.concatenate(parts, axis)
                 product = _dot(equation, part, lax.optimization_barrier(w), place)
             total, start = product if total is None else total + product, stop
         return total
 
-    def _pieces(self, value: Any, axis: int, columns: int) -> list[tuple[_Rows | None, list[Any]]]:
+    def _pieces(self, value: Any, axis: int, columns: int) -> list[tuple[Rows | None, list[Any]]]:
         """The parts of a value along `axis`: rows that are worth a table, and what lies between them."""
-        found: list[tuple[_Rows | None, list[Any]]] = []
+        found: list[tuple[Rows | None, list[Any]]] = []
         for part in self._flat(value, axis):
             rows = self._is(part)
             if (
-                isinstance(rows, _Rows)
+                isinstance(rows, Rows)
                 and rows.axis == axis
                 and self.rule.allows(len(rows.table), rows.table.shape[1], columns)
             ):
@@ -213,42 +196,6 @@ class _Tabling(Evaluation[Env]):
         return [inner for part in known.parts for inner in self._flat(part, axis)]
 
 
-def _looked_up(params: dict[str, Any], values: list[Any], found: Any) -> _Rows | None:
-    """What a gather is if it takes whole rows: one index each, or a second one that whole rows leave no choice."""
-    table, indices = values
-    numbers, mode = params["dimension_numbers"], params["mode"]
-    if table.ndim != 2 or numbers.operand_batching_dims or params["slice_sizes"] != (1, table.shape[1]):
-        return None
-    filled, value = mode == lax.GatherScatterMode.FILL_OR_DROP, params["fill_value"]
-    indexed = ((0,),) if filled else ((0,), (0, 1), (1, 0))
-    as_if_nan = not filled or value is None or math.isnan(value)  # a product with NaN is NaN
-    if numbers.start_index_map not in indexed or 1 in numbers.collapsed_slice_dims or not as_if_nan:
-        return None
-    axis = numbers.offset_dims[-1]
-    ids = indices[..., numbers.start_index_map.index(0)]
-    return _Rows(table, ids.reshape(_without(found.shape, axis)), axis, mode)
-
-
-def _moved(name: str, params: dict[str, Any], rows: _Rows, shape: tuple[int, ...]) -> _Rows | None:
-    """What rows are after their axes were given another order or shape, if they are still whole."""
-    others = list(_without(range(rows.ids.ndim + 1), rows.axis))
-    match name:
-        case "reshape" | "squeeze" | "expand_dims" if params.get("dimensions") is None or name != "reshape":
-            width, before = rows.table.shape[1], math.prod(rows.ids.shape[: rows.axis])
-            axes = [i for i, size in enumerate(shape) if size == width and math.prod(shape[:i]) == before]
-            return rows._replace(ids=rows.ids.reshape(_without(shape, axes[0])), axis=axes[0]) if axes else None
-        case "broadcast_in_dim":
-            axes = params["broadcast_dimensions"]
-            axis = axes[rows.axis]
-            if shape[axis] != rows.table.shape[1]:
-                return None
-            kept = [axes[other] - (axes[other] > axis) for other in others]
-            return rows._replace(ids=lax.broadcast_in_dim(rows.ids, _without(shape, axis), kept), axis=axis)
-        case "convert_element_type" | "copy" | "copy_p" if params.get("new_dtype", jnp.float32) == jnp.float32:
-            return rows
-    return None
-
-
 def _dot(equation: JaxprEqn, value: Any, weight: Any, place: int) -> Array:
     names = ("dimension_numbers", "precision", "preferred_element_type")
     operands = (weight, value) if place else (value, weight)
@@ -260,7 +207,3 @@ def _placed(product: Array, weight_axes: int, place: int) -> Array:
     ids_axes = product.ndim - weight_axes
     order = [*range(ids_axes, product.ndim), *range(ids_axes)]
     return lax.transpose(product, order) if place else product
-
-
-def _without(axes: Sequence[int], axis: int) -> tuple[int, ...]:
-    return (*axes[:axis], *axes[axis + 1 :])

@@ -84,8 +84,8 @@ class PreparedModel:
                 vocabulary is made only if this is larger still; a small one always.
         """
         products = Products(bfloat16=resolve(precision) == "bfloat16", int8=int8)
-        # One source of one token: what depends on the weights alone depends on no shape of a batch.
-        source, row = jax.ShapeDtypeStruct((1, 1), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+        # One source, no longer than any is padded to: what depends on weights alone depends on no shape of a batch.
+        source, row = jax.ShapeDtypeStruct((16, 1), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
         memory, state = jax.eval_shape(lambda source, lengths: model.start(source, lengths), source, row)
         inputs = model, memory, state, row
         how = _How(TableRule(), products)

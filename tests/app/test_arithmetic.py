@@ -12,7 +12,7 @@ import pytest
 from command_line import TINY, write_pairs
 
 import seq2seq
-from seq2seq import Decoding, InPrecision
+from seq2seq import Decoding, PreparedModel
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.core.archive import read
 from seq2seq.core.precision import resolve
@@ -60,8 +60,8 @@ def test_a_loss_is_measured_in_the_precision_and_not_in_8_bits(run, trained):
 
 
 def test_weights_are_made_ready_once(trained, monkeypatch):
-    made, of = [], InPrecision.of
-    monkeypatch.setattr(InPrecision, "of", lambda *args: made.append(args) or of(*args))
+    made, of = [], PreparedModel.of
+    monkeypatch.setattr(PreparedModel, "of", lambda *args: made.append(args) or of(*args))
     model = seq2seq.load(trained)
     for beam in (1, 2, 1):
         model.generate(["abc"], Decoding(beam=beam, int8=True))

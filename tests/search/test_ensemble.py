@@ -14,7 +14,7 @@ from contract.batches import BATCH, VOCABULARY
 from contract.search_contract import LENGTH, check_search_contract, same_row, searches
 from contract.toy_models import ALLOWED, TableModel, all_strings, numpy_attention, numpy_log_probabilities
 
-from seq2seq import EncoderDecoder, EncoderDecoderConfig, Ensemble, InPrecision, module
+from seq2seq import EncoderDecoder, EncoderDecoderConfig, Ensemble, PreparedModel, module
 from seq2seq.core.module import restore
 from seq2seq.core.seams import BEGIN, END, Prediction, Restrictable, Searchable
 from seq2seq.errors import ModuleError, SearchError, ShapeError
@@ -143,11 +143,11 @@ def test_the_loss_is_that_of_the_averaged_distribution(mean):
 @pytest.mark.parametrize("how", [{"int8": True}, {"precision": "bfloat16"}, {"int8": True, "precision": "bfloat16"}])
 def test_an_ensemble_is_searched_in_fewer_bits(how):
     ensemble, batch = Ensemble(models=members(*UNLIKE)), BATCH
-    found, wanted = score(InPrecision.of(ensemble, **how), *batch), score(ensemble, *batch)
+    found, wanted = score(PreparedModel.of(ensemble, **how), *batch), score(ensemble, *batch)
     np.testing.assert_allclose(found, wanted, rtol=0.05, atol=0.02)
     assert np.any(np.asarray(found) != np.asarray(wanted))
-    each = Ensemble(models=tuple(InPrecision.of(model, "bfloat16") for model in ensemble.models))
-    both = InPrecision.of(ensemble, "bfloat16")
+    each = Ensemble(models=tuple(PreparedModel.of(model, "bfloat16") for model in ensemble.models))
+    both = PreparedModel.of(ensemble, "bfloat16")
     np.testing.assert_allclose(score(each, *batch), score(both, *batch), atol=1e-5)
 
 

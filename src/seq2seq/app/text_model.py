@@ -130,7 +130,8 @@ class TextModel:
         what is asked for is not `finished`.
         """
         decoding = decoding or Decoding()
-        model = self._searchable(decoding, decoding.shortlist)
+        places = decoding.nbest if decoding.sample else decoding.beam
+        model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
@@ -173,7 +174,7 @@ class TextModel:
 
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """
-        model = self._searchable(arithmetic or Arithmetic())
+        model = self._searchable(arithmetic or Arithmetic(), reads=len(pairs))
         if not pairs:
             return []
         data = self.dataset(pairs)
@@ -336,14 +337,18 @@ class TextModel:
                 raise DataError(str(error), "input", line) from None
         return sources
 
-    def _searchable(self, arithmetic: Arithmetic, shortlist: int | None = None) -> Searchable:
+    def _searchable(self, arithmetic: Arithmetic, shortlist: int | None = None, reads: int = 0) -> Searchable:
+        """The model, prepared once and not for every call; `reads` is how many targets it is now to read."""
         if not isinstance(self.model, Searchable):
             name = type(self.model).__name__
             raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")
         kind = resolve(arithmetic.precision), arithmetic.int8, shortlist
-        if kind not in self._searched:  # weights are made ready once, not for every call
-            self._searched[kind] = arithmetic.of(shortlisted(self.model, shortlist))
-        return self._searched[kind]
+        # Half of the longest is a guess. What was once prepared for many tokens is also there for few.
+        many = reads * self.settings.target_longest >= 2 * self.target_tokenizer.size or (*kind, True) in self._searched
+        if (*kind, many) not in self._searched:
+            prepared = arithmetic.of(shortlisted(self.model, shortlist), tokens=math.inf if many else 0)
+            self._searched[*kind, many] = prepared
+        return self._searched[*kind, many]
 
     def _read(self, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
         for place in range(found.tokens.shape[1]):

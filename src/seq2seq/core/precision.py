@@ -1,8 +1,8 @@
 """Precision has one mechanism: the matrix products of a traced program are computed in fewer bits, and nothing else.
 
 Parameters, states, softmax and sums stay float32. `bfloat16_products` rewrites a function, a model's gradient above
-all; `seq2seq.search.InPrecision` rewrites the steps of a search, there in 8 bits too. A user's `x @ self.u` obeys both.
-(`jax.default_matmul_precision` changes nothing on the CPU.)
+all; `seq2seq.search.PreparedModel` rewrites the steps of a search, there in 8 bits too. A user's `x @ self.u` obeys
+both. (`jax.default_matmul_precision` changes nothing on the CPU.)
 """
 
 from __future__ import annotations

@@ -13,15 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from seq2seq.core._dots import BARRIER, is_float32_product, product, quantised, rounded, sides, turned, turns
+from seq2seq.core.inlining import Evaluation
 from seq2seq.core.jaxprs import Env, apply, defined, inputs, read, run, same_shape, variables
-
-_CALLS = frozenset(
-    """checkpoint closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit pjit remat
-    remat2""".split()  # noqa: SIM905
-)
 
 
 @dataclass(frozen=True)
@@ -120,36 +116,13 @@ class _Scope(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Evaluation:
+class _Evaluation(Evaluation[_Scope]):
     how: Products
 
-    def call(self, closed: ClosedJaxpr, values: Sequence[Any], weights: Sequence[bool]) -> tuple[list[Any], list[bool]]:
-        """The outputs, and which of them depend on nothing but weights."""
-        jaxpr = closed.jaxpr
-        env: Env = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-        env.update(zip(jaxpr.invars, values, strict=True))
-        fixed = {v for v, weight in zip(jaxpr.invars, weights, strict=True) if weight}
-        scope = _Scope(env, {}, _turned(jaxpr))
-        for e in jaxpr.eqns:
-            still = [isinstance(a, Literal) or a in fixed for a in e.invars]
-            if e.primitive.name in _CALLS:
-                outputs, kept = self._inline(e, [read(a, env) for a in e.invars], still)
-            else:
-                outputs = self._equation(e, scope, still)
-                kept = [all(still) and not e.effects] * len(outputs)
-            env.update(zip(e.outvars, outputs, strict=True))
-            fixed |= {v for v, keeps in zip(e.outvars, kept, strict=True) if keeps}
-        outputs = jaxpr.outvars
-        return [read(a, env) for a in outputs], [isinstance(a, Literal) or a in fixed for a in outputs]
+    def enter(self, jaxpr: Jaxpr, env: Env) -> _Scope:
+        return _Scope(env, {}, _turned(jaxpr))
 
-    def _inline(self, equation: JaxprEqn, values: list[Any], still: list[bool]) -> tuple[list[Any], list[bool]]:
-        params = equation.params
-        inner: Any = next(params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in params)
-        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-        again = params.get("differentiated") and any(jax.tree.leaves(params.get("prevent_cse")))
-        return self.call(closed, _apart(values, still) if again else values, still)
-
-    def _equation(self, equation: JaxprEqn, scope: _Scope, still: list[bool]) -> list[Any]:
+    def equation(self, equation: JaxprEqn, scope: _Scope, still: list[bool]) -> list[Any]:
         values = [read(a, scope.env) for a in equation.invars]
         match equation.primitive.name:
             case "dot_general" if is_float32_product(equation):
@@ -224,12 +197,6 @@ def _turned(jaxpr: Jaxpr) -> set[Any]:
     found = {e.outvars[0]: sides(e) for e in jaxpr.eqns if is_float32_product(e)}
     alone = {v: readers[v][0] for v in found if len(readers.get(v, [])) == 1 and v not in variables(jaxpr.outvars)}
     return {v for v, e in alone.items() if e.primitive.name == "transpose" and turns(found[v], e.params["permutation"])}
-
-
-def _apart(values: list[Any], still: list[bool]) -> list[Any]:
-    """What `jax.checkpoint` does, so that what is computed again is not merged with what was computed before."""
-    changing = iter(lax.optimization_barrier([x for x, weight in zip(values, still, strict=True) if not weight]))
-    return [x if weight else next(changing) for x, weight in zip(values, still, strict=True)]
 
 
 def _live(equations: Sequence[JaxprEqn], wanted: Iterable[Var]) -> list[JaxprEqn]:

@@ -6,10 +6,10 @@ from seq2seq.search.beam import beam
 from seq2seq.search.ensemble import Ensemble
 from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.in_precision import InPrecision
 from seq2seq.search.mbr import Ranked, mbr
 from seq2seq.search.options import BeamOptions, LengthNorm
 from seq2seq.search.phrases import BannedPhrases, RequiredPhrases
+from seq2seq.search.prepared import PreparedModel
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
 from seq2seq.search.scoring import Started, score, score_started, start
@@ -21,11 +21,11 @@ __all__ = [
     "BeamOptions",
     "Ensemble",
     "Hypotheses",
-    "InPrecision",
     "LengthNorm",
     "MinimumLength",
     "NoRepeat",
     "Prefix",
+    "PreparedModel",
     "Ranked",
     "RequiredPhrases",
     "Rule",

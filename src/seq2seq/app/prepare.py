@@ -22,7 +22,7 @@ from seq2seq.core.archive import atomic_write
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
-from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
+from seq2seq.data import Batches, Choice, Corpus, Dataset, Dropping, Pair, Tokenizer, choose_kind, hold_out, read_pairs
 from seq2seq.data.holdout import lines_of
 from seq2seq.errors import ArchiveError, ConfigError
 from seq2seq.training import Fingerprint, machine
@@ -83,7 +83,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
     options = _resolved(options, data, source.tokenizer, target.tokenizer)
-    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed)
+    batches = Batches(data, tokens=options.batch_tokens or _MOST_TOKENS, seed=options.seed, dropping=options.dropping)
     options = replace(options, evaluate_every=options.cadence(batches.count))
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
@@ -208,6 +208,8 @@ def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerp
     else:
         content["model.type"] = options.model_type
         content |= {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
+    if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
+        content["dropping"] = str(options.dropping)
     content |= {f"source of {cls.__name__}": source_hash(cls) for cls in user_classes(options)}
     return Fingerprint(content, machine() | {"threads": str(thread_count())})
 

@@ -7,6 +7,7 @@ from seq2seq.data.buckets import Shape
 from seq2seq.data.choice import Choice, bpe_vocabulary, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
 from seq2seq.data.dataset import Dataset
+from seq2seq.data.dropping import Dropping
 from seq2seq.data.formats import Pair, source_of_line
 from seq2seq.data.holdout import Holdout, hold_out
 from seq2seq.data.inflection import inflection_source, parse_inflection_source
@@ -25,6 +26,7 @@ __all__ = [
     "Choice",
     "Corpus",
     "Dataset",
+    "Dropping",
     "Holdout",
     "Kind",
     "Ledger",

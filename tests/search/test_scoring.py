@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract.toy_models import TableModel, all_strings, numpy_log_probabilities
 
 from seq2seq.core.seams import BEGIN
 from seq2seq.errors import ShapeError
-from seq2seq.search import score
+from seq2seq.search import score, score_candidates
 
 
 def test_score_is_the_log_probability_of_each_token():
@@ -37,3 +38,20 @@ def test_batch_major_targets_are_refused(which):
     targets[which] = np.zeros((1, 2), int)
     with pytest.raises(ShapeError, match="time-major"):
         score(TableModel.random(2), [[4], [5]], [2], *targets)
+
+
+def test_candidates_of_a_source_score_what_they_score_alone():
+    model, sources = TableModel.random(4), [[6, 7, 4], [5, 0, 0], [4, 4, 0]]
+    lengths, strings = [3, 1, 2], all_strings(3)
+    picks = np.random.default_rng(0).integers(len(strings), size=(3, 6))
+    out = np.zeros((3, 3, 6), np.int32)
+    for row, column in np.ndindex(3, 6):
+        target = strings[picks[row, column]]
+        out[: len(target), row, column] = target
+    given = np.concatenate([np.full((1, 3, 6), BEGIN), out[:-1]]).astype(np.int32)
+    memory, state = model.start(jnp.asarray(sources).T, jnp.asarray(lengths))
+    found = score_candidates(model, memory, state, jnp.asarray(given), jnp.asarray(out), jnp.asarray(out > 0))
+    for row, column in np.ndindex(3, 6):
+        target, source = strings[picks[row, column]], sources[row][: lengths[row]]
+        expected = sum(numpy_log_probabilities(model, source, target[:i])[token] for i, token in enumerate(target))
+        np.testing.assert_allclose(found[row, column], expected, atol=1e-5)

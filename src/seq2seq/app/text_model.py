@@ -70,6 +70,8 @@ class Hypothesis(NamedTuple):
         tokens: its pieces, as people read them, the end included.
         token_log_probabilities: of each piece, in nats.
         attention: (tokens, source tokens) or None.
+        language_log_probability: log p(output), in nats, if it was re-ranked by that.
+        reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
     """
 
     text: str
@@ -79,6 +81,8 @@ class Hypothesis(NamedTuple):
     tokens: list[str]
     token_log_probabilities: list[float]
     attention: NDArray[np.float32] | None
+    language_log_probability: float | None = None
+    reverse_log_probability: float | None = None
 
 
 @dataclass(frozen=True)

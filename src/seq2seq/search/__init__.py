@@ -7,7 +7,7 @@ from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.in_precision import InPrecision
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
-from seq2seq.search.scoring import score
+from seq2seq.search.scoring import score, score_candidates
 
 __all__ = [
     "BeamOptions",
@@ -19,4 +19,5 @@ __all__ = [
     "line_keys",
     "sample",
     "score",
+    "score_candidates",
 ]

@@ -13,13 +13,14 @@ import tyro
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.rerank import RerankOptions
 from seq2seq.app.text_model import Hypothesis
 
 _LINES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class GenerateOptions(Decoding, ModelOptions):
+class GenerateOptions(RerankOptions, Decoding, ModelOptions):
     """Generate an output for each line of input: one line in, one line out; an empty line stays empty.
 
     With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score.
@@ -34,12 +35,17 @@ class GenerateOptions(Decoding, ModelOptions):
 def main(arguments: Sequence[str]) -> int:
     """Generate."""
     options = parse(GenerateOptions, "generate", arguments)
-    options.check()
+    reranker = options.reranker(options, options.types)
+    if reranker is None:
+        options.check()
     model = options.load()
     lines = iter(read_input(options.input))
     first = 0
     for chunk in _chunks(lines, 1 if _is_typed(options.input) else _LINES_AT_ONCE):
-        found = model.hypotheses(chunk, options, first_line=first, attention=options.json)
+        if reranker is None:
+            found = model.hypotheses(chunk, options, first_line=first, attention=options.json)
+        else:
+            found = reranker.hypotheses(model, chunk, options, first_line=first, attention=options.json)
         for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
             _write(number, line, hypotheses, options)
         sys.stdout.flush()
@@ -68,6 +74,9 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
 
 def _as_json(hypothesis: Hypothesis) -> dict[str, object]:
     values = hypothesis._asdict()
+    for name in ("language_log_probability", "reverse_log_probability"):
+        if values[name] is None:
+            del values[name]
     if hypothesis.attention is not None:
         values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
     return values

@@ -29,13 +29,16 @@ def backwards(trained):
 def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0, gamma=0.0):
     """(text, score) of each hypothesis, best first, one score after another."""
     answers = []
-    for text, several in zip(texts, model.hypotheses(texts, decoding), strict=True):
+    found = model.hypotheses(texts, decoding)
+    flat = [(text, h) for text, several in zip(texts, found, strict=True) for h in several]
+    alone = iter((other or model).score([("", h.text) for _, h in flat]))
+    back = iter(reverse.score([(h.text, text or "a") for text, h in flat]) if reverse else [0.0] * len(flat))
+    for several in found:
         scored = {}
         for h in several:
-            score = h.log_probability + gamma * len(h.tokens)
+            score, prior, behind = h.log_probability + gamma * len(h.tokens), next(alone), next(back)
             if h.tokens:
-                score -= weight * (other or model).score([("", h.text)])[0]
-                score += mu * reverse.score([(h.text, text)])[0] if reverse else 0.0
+                score += mu * behind - weight * prior
             scored.setdefault(h.text, (not h.finished, -score, h.text))
         answers.append([(text, -cost) for _, cost, text in sorted(scored.values())])
     return answers

@@ -74,9 +74,6 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
 
 def _as_json(hypothesis: Hypothesis) -> dict[str, object]:
     values = hypothesis._asdict()
-    for name in ("language_log_probability", "reverse_log_probability"):
-        if values[name] is None:
-            del values[name]
     if hypothesis.attention is not None:
         values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
     return values

@@ -119,13 +119,14 @@ def run_cell(plan: Study, cell: Cell, seed: int, table: Table) -> dict[str, Any]
     run = plan.out / f"{name}-{plan.minutes:g}-{seed}"
     command = ["train", files["train"], "--dev", files["dev"], "--out", run]
     command += ["--minutes", f"{plan.minutes:g}", "--seed", seed, *cell.options()]
-    table.note("replies", "seq2seq " + shlex.join(map(str, command)))
+    told = "seq2seq " + shlex.join(map(str, command))
+    table.note("replies", told)
     if (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz")):
         command = ["train", "--out", run, "--resume", "--minutes", f"{plan.minutes:g}"]
     seq2seq(*command)
     asked = ["evaluate", run, files["test"], "--json", "--listening", "--distractors-from", "document"]
     found = {how: json.loads(seq2seq(*asked, *options)) for how, options in (("beam", []), ("mmi", MMI))}
-    return {"command": shlex.join(map(str, command)), **found}
+    return {"command": told, **found}
 
 
 def write(plan: Study, unit: Unit) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import corpora, decoding, growth, jobs, kit, layers, machine, quality, start
+from benchmarks import corpora, decoding, growth, jobs, kit, layers, machine, quality, replies, start
 from benchmarks.settings import Settings
 from benchmarks.table import Table
 from benchmarks.timing import BenchmarkError
@@ -29,13 +29,15 @@ _PARTS: dict[str, Callable[[Settings, Table], None]] = {
     "start": start.run,
     "growth": growth.run,
     "quality": quality.run,
+    "replies": replies.run,
 }
 
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, with commas between: {', '.join(_PARTS)}")
+    usual = [part for part in _PARTS if part != "replies"]  # which takes hours
+    parser.add_argument("--only", default=",".join(usual), help=f"parts, with commas between: {', '.join(_PARTS)}")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default 7)")
     parser.add_argument("--quick", action="store_true", help="as small as can be: to see that it works")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

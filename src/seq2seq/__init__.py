@@ -7,6 +7,7 @@ Everything public is in this list; `seq2seq.load` brings back what `seq2seq trai
 from __future__ import annotations
 
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.rerank import Reranker
 from seq2seq.app.text_model import Hypothesis, TextModel
 from seq2seq.core.archive import Archive
 from seq2seq.core.module import count, module, named_leaves, pretty
@@ -112,6 +113,7 @@ __all__ = [
     "Prefix",
     "PreparedModel",
     "RequiredPhrases",
+    "Reranker",
     "Restrictable",
     "Rule",
     "SampleOptions",

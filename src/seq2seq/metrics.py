@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from seq2seq.errors import DataError
@@ -29,11 +30,23 @@ METRICS = {
     "perplexity": Metric("perplexity", "lower"),
     "shuffled_loss_nats_per_token": Metric("loss behind other sources, nats/token", "higher"),
     "listening_nats_per_token": Metric("what the source is worth, nats/token", "higher"),
+    "listening_low_nats_per_token": Metric("  95 % interval, low", "higher"),
+    "listening_high_nats_per_token": Metric("  95 % interval, high", "higher"),
     "exact_match_percent": Metric("exact match, % of items", "higher"),
     "wer_percent": Metric("wrong lines (WER), % of items", "lower"),
     "token_error_rate_percent": Metric("token errors, %", "lower"),
     "bleu": Metric("BLEU", "higher"),
     "chrf": Metric("chrF", "higher"),
+    "listening_items": Metric("items ranked", "higher"),
+    "recall_at_1_of_10_percent": Metric("true target first of 10, %", "higher"),
+    "recall_at_1_of_100_percent": Metric("true target first of 100, %", "higher"),
+    "pmi_recall_at_1_of_10_percent": Metric("  by mutual information, of 10, %", "higher"),
+    "pmi_recall_at_1_of_100_percent": Metric("  by mutual information, of 100, %", "higher"),
+    "own_source_at_1_of_10_percent": Metric("outputs that tell their source of 10, %", "higher"),
+    "own_source_at_1_of_100_percent": Metric("outputs that tell their source of 100, %", "higher"),
+    "distinct_1": Metric("distinct-1 of outputs", "higher"),
+    "distinct_2": Metric("distinct-2 of outputs", "higher"),
+    "unique_outputs_percent": Metric("unique outputs, %", "higher"),
 }
 """By the name that `--metric` and `evaluate --json` use."""
 
@@ -112,6 +125,42 @@ def chrf(hypotheses: Sequence[str], references: References) -> float:
 
     _check(hypotheses, references)
     return CHRF().corpus_score(list(hypotheses), _streams(references)).score
+
+
+def distinct(outputs: Sequence[Sequence[str]], n: int) -> float:
+    """distinct-n: the number of different n-grams in all outputs over the number of tokens in them.
+
+    (Li et al. 2016, section 5.3: "scaled by the total number of generated tokens".) 0 where there is no token.
+
+    Example:
+        >>> distinct([["i", "do", "not", "know"], ["i", "do"]], 1), distinct([["i", "do"], ["i", "do"]], 2)
+        (0.6666666666666666, 0.25)
+    """
+    grams = {tuple(tokens[at : at + n]) for tokens in outputs for at in range(len(tokens) - n + 1)}
+    return len(grams) / max(1, sum(map(len, outputs)))
+
+
+def unique_percent(outputs: Sequence[str]) -> float:
+    """100 times the number of different outputs over the number of outputs.
+
+    Example:
+        >>> unique_percent(["amen", "amen", "selah", "amen"])
+        50.0
+    """
+    return 100.0 * len(set(outputs)) / max(1, len(outputs))
+
+
+def interval(sums: Sequence[float], counts: Sequence[float], seed: int = 0, rounds: int = 1000) -> tuple[float, float]:
+    """The 95 % bootstrap interval of sum(sums) / sum(counts): items are drawn again with replacement (Efron 1979).
+
+    Example:
+        >>> interval([2.0, 2.0, 2.0], [1, 1, 1])
+        (2.0, 2.0)
+    """
+    rng, table = np.random.default_rng(seed), np.array([sums, counts], float)
+    drawn = [table[:, rng.integers(len(sums), size=len(sums))].sum(axis=1) for _ in range(rounds)]
+    low, high = np.percentile([total / max(1.0, count) for total, count in drawn], [2.5, 97.5])
+    return float(low), float(high)
 
 
 def evaluate(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from seq2seq.errors import SearchError
 from seq2seq.search import UTILITIES, Ranked, mbr
 
-_SAMPLES = 32
+SAMPLES = 32
+"""Drawn, if nobody says how many candidates there are to be."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Choosing:
     """Minimum Bayes risk: of several candidates put out the one that is most like the others, by chrF, sentence BLEU,
     edit distance or equality; the score is then that likeness, 0 to 1. Samples weigh alike, a beam's by log p."""
     candidates: int | None = None
-    """With --mbr: how many outputs to choose among. None: 32 samples, or the whole beam."""
+    """With --mbr or --mmi: how many outputs to choose among. None: 32 samples, or the whole beam."""
 
     def width(self, nbest: int, beam: int | None) -> int:
         """How many outputs the search must find for `nbest` to be chosen; `beam` is None for sampling.
@@ -37,11 +38,11 @@ class Choosing:
         """
         if self.mbr == "none":
             if self.candidates is not None:
-                raise SearchError("--candidates are what --mbr chooses among: add --mbr chrf, or another utility.")
+                raise SearchError("--candidates are what --mbr and --mmi choose among: add one of them.")
             return nbest
         count = self.candidates
         if count is None:
-            return max(nbest, beam or _SAMPLES)
+            return max(nbest, beam or SAMPLES)
         if not 1 <= nbest <= count:
             raise SearchError(f"--candidates is {count}; wanted at least --nbest, which is {nbest}.")
         return count

@@ -9,10 +9,11 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
-import numpy as np
 
 from seq2seq import metrics
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.listening import Listening, shuffled
+from seq2seq.app.rerank import Reranker
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import Resolved, in_precision, resolve
 from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
@@ -36,6 +37,8 @@ class Evaluation:
         decoding: how to generate, greedily by default; its precision is that of the loss too.
         bleu_tokenize: "none" if spaces part the tokens that BLEU counts, "13a" for raw text.
         listening: whether to measure the loss with shuffled sources too.
+        reranker: what chooses among the hypotheses of the search, if not the search.
+        report: what to measure of the model's listening beside that; needs a model that can generate.
 
     Raises:
         DataError: there are no pairs.
@@ -46,6 +49,8 @@ class Evaluation:
     decoding: Decoding = GREEDY
     bleu_tokenize: Literal["none", "13a"] = "none"
     listening: bool = False
+    reranker: Reranker | None = None
+    report: Listening | None = None
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -57,14 +62,21 @@ class Evaluation:
         loss = _mean_loss(model, self._batches, precision)
         scores = {"loss_nats_per_token": loss, "perplexity": math.exp(min(loss, 700.0))}
         if self.listening:
-            shuffled = _mean_loss(model, self._shuffled_batches, precision)
-            scores |= {"shuffled_loss_nats_per_token": shuffled, "listening_nats_per_token": shuffled - loss}
+            other = _mean_loss(model, self._shuffled_batches, precision)
+            scores |= {"shuffled_loss_nats_per_token": other, "listening_nats_per_token": other - loss}
         if isinstance(model, Searchable):
             sources, references = metrics.group((source, self._read(target)) for source, target in self.pairs)
             # The reader of the pairs has rewritten these sources already, if the format asks for that.
             settings = replace(self.text_model.settings, format="tsv")
-            outputs = replace(self.text_model, model=model, settings=settings).generate(sources, self.decoding)
+            text_model = replace(self.text_model, model=model, settings=settings)
+            if self.reranker:
+                outputs = self.reranker.generate(text_model, sources, self.decoding)
+            else:
+                outputs = text_model.generate(sources, self.decoding)
             scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
+            if self.report:
+                report = replace(self.report, split=self._split)
+                scores |= report(text_model, self.pairs, dict(zip(sources, outputs, strict=True)))
         return scores
 
     @property
@@ -96,10 +108,7 @@ class Evaluation:
 
     @cached_property
     def _shuffled_batches(self) -> list[Batch]:
-        """Each target behind the source of another pair: if the loss is the same, the source was not listened to."""
-        order = np.random.default_rng(0).permutation(len(self.pairs))
-        sources = {int(here): self.pairs[int(there)][0] for here, there in zip(order, np.roll(order, 1), strict=True)}
-        return self._as_batches([(sources[i], pair[1]) for i, pair in enumerate(self.pairs)])
+        return self._as_batches(shuffled(self.pairs))
 
     def _as_batches(self, pairs: Sequence[tuple[str, str]]) -> list[Batch]:
         data = self.text_model.dataset(pairs)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 import tyro
 
 from seq2seq.app.plain import of_plain, read_toml, to_plain, to_toml
-from seq2seq.data import Kind, PairFiles
+from seq2seq.data import Dropping, Kind, PairFiles
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.training import OptimizerConfig, TrainingConfig
@@ -73,6 +73,16 @@ class TextOptions:
     """Pairs with a longer side, in tokens, are left out and counted."""
     batch_tokens: int | None = None
     """Source and target tokens in a batch, padding included. None: about 64 pairs, but 4,096 at most."""
+    source_dropout: float = 0.0
+    """Probability that the source of a training pair is left out: the model then knows targets without a source too,
+    which is what generate --mmi and evaluate --listening compare with."""
+    target_dropout: float = 0.0
+    """Probability that a target token which the decoder reads is hidden, so that it must look at the source."""
+
+    @property
+    def dropping(self) -> Dropping:
+        """What is left out of training batches."""
+        return Dropping(self.source_dropout, self.target_dropout)
 
     def kind(self, side: Literal["source", "target"]) -> Kind | None:
         """The kind of tokens asked for, or None for auto."""
@@ -130,6 +140,7 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; wanted 1 or more.")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
+        _ = self.dropping  # refuses what is no probability
 
     def dev_files(self) -> PairFiles | None:
         """The files to measure on, if any were named."""

@@ -24,7 +24,7 @@ from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
-from seq2seq.data import Batches, Choice, Corpus, Dataset, Pair, Tokenizer, choose_kind, hold_out, read_pairs
+from seq2seq.data import Batches, Choice, Corpus, Dataset, Dropping, Pair, Tokenizer, choose_kind, hold_out, read_pairs
 from seq2seq.data.holdout import lines_of
 from seq2seq.errors import ArchiveError, ConfigError
 from seq2seq.search import Ensemble
@@ -87,7 +87,9 @@ def prepare(options: TrainOptions[Any]) -> Job:
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
     options = _resolved(options, data, source.tokenizer, target.tokenizer)
-    batches = training_batches(data, model, options.batch_tokens or _MOST_TOKENS, options.seed)
+    batches = training_batches(
+        data, model, options.batch_tokens or _MOST_TOKENS, options.seed, dropping=options.dropping
+    )
     options = replace(options, evaluate_every=options.cadence(batches.count))
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
@@ -110,14 +112,20 @@ def prepare(options: TrainOptions[Any]) -> Job:
     )
 
 
-def training_batches(data: Dataset, model: Any, tokens: int, seed: int) -> Batches:
+def training_batches(
+    data: Dataset,
+    model: Any,
+    tokens: int,
+    seed: int,
+    dropping: Dropping = Dropping(),  # noqa: B008 (frozen)
+) -> Batches:
     """Batches to train a model on: of as many shapes as save more time than it takes to compile them.
 
     Each parameter takes about 3 floating-point operations for a time step of source or target: 6 to use it and to
     differentiate, on one of the two sides.
     """
     worth = _COMPILING / (3 * count(model)) / _EPOCHS
-    return Batches(data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth)
+    return Batches(data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth, dropping=dropping)
 
 
 def _pairs(options: TrainOptions[Any]) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
@@ -234,6 +242,8 @@ def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerp
     else:
         content["model.type"] = options.model_type
         content |= {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
+    if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
+        content["dropping"] = str(options.dropping)
     content |= {f"source of {cls.__name__}": source_hash(cls) for cls in user_classes(options)}
     return Fingerprint(content, machine() | {"threads": str(thread_count())})
 

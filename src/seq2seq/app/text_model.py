@@ -74,6 +74,8 @@ class Hypothesis(NamedTuple):
         tokens: its pieces, as people read them, the end included.
         token_log_probabilities: of each piece, in nats.
         attention: (tokens, source tokens) or None.
+        language_log_probability: log p(output), in nats, if it was re-ranked by that.
+        reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
     """
 
     text: str
@@ -83,6 +85,8 @@ class Hypothesis(NamedTuple):
     tokens: list[str]
     token_log_probabilities: list[float]
     attention: NDArray[np.float32] | None
+    language_log_probability: float | None = None
+    reverse_log_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class TextModel:
         what is asked for is not `finished`.
         """
         decoding = decoding or Decoding()
-        places = decoding.nbest if decoding.sample else decoding.beam
+        places = decoding.found if decoding.sample else decoding.beam
         model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
@@ -195,7 +199,7 @@ class TextModel:
         Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
         at a time, are compiled for once.
         """
-        model = self._searchable(arithmetic or Arithmetic())
+        model = self._searchable(arithmetic or Arithmetic(), reads=len(pairs))
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in places))}
         sources = self.source_tokenizer.encode_batch(self._sources(list(rows)))

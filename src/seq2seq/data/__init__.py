@@ -7,6 +7,7 @@ from seq2seq.data.buckets import Shape
 from seq2seq.data.choice import Choice, bpe_vocabulary, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
 from seq2seq.data.dataset import Dataset
+from seq2seq.data.dropping import Dropping
 from seq2seq.data.formats import Pair, source_of_line
 from seq2seq.data.grouped import grouped_batches
 from seq2seq.data.holdout import Holdout, hold_out
@@ -26,6 +27,7 @@ __all__ = [
     "Choice",
     "Corpus",
     "Dataset",
+    "Dropping",
     "Holdout",
     "Kind",
     "Ledger",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seq2seq.data.buckets import Bucket, Shape, make_buckets
 from seq2seq.data.dataset import Dataset, Integers
+from seq2seq.data.dropping import Dropping
 from seq2seq.data.tokenizer import BEGIN, END, PAD
 from seq2seq.errors import ConfigError
 
@@ -46,7 +47,8 @@ class Batches:
 
     A batch holds at most `tokens` time steps of source and target together, padding included (but at least one
     pair). Every pair comes once an epoch. Pairs of one bucket meet in other company each epoch, and the batches of all
-    buckets are mixed.
+    buckets are mixed. What `dropping` leaves out of a batch is also a function of (seed, epoch, index); `once` leaves
+    nothing out.
 
     Each of the shapes, at most `max_shapes`, saves at least `worth` time steps of padding an epoch, since each has to
     be compiled; None is 2 % of all steps.
@@ -59,12 +61,21 @@ class Batches:
         ([Shape(source=3, target=2, batch=2)], 3, 0.167)
     """
 
-    def __init__(self, dataset: Dataset, *, tokens: int, seed: int, max_shapes: int = 5, worth: float | None = None):
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        tokens: int,
+        seed: int,
+        max_shapes: int = 5,
+        worth: float | None = None,
+        dropping: Dropping = Dropping(),  # noqa: B008 (frozen)
+    ):
         if tokens < 1 or max_shapes < 1:
             raise ConfigError(f"Batches: tokens is {tokens} and max_shapes {max_shapes}; both must be at least 1.")
         if seed < 0:
             raise ConfigError(f"Batches: the seed is {seed}; it must not be negative.")
-        self.dataset, self.tokens, self.seed = dataset, tokens, seed
+        self.dataset, self.tokens, self.seed, self.dropping = dataset, tokens, seed, dropping
         worth = 0.02 * float(dataset.lengths.sum()) if worth is None else worth
         self._buckets: list[Bucket] = make_buckets(dataset.lengths, tokens, max_shapes, worth)
 
@@ -92,9 +103,10 @@ class Batches:
         """The batches of an epoch from number `start` on: what an uninterrupted epoch would have had left."""
         rng = np.random.default_rng([self.seed, epoch])
         plan = self._plan([rng.permutation(bucket.rows) for bucket in self._buckets])
-        for index in rng.permutation(len(plan))[start:]:
+        for place, index in enumerate(rng.permutation(len(plan))[start:], start):
             shape, rows = plan[index]
-            yield collate(self.dataset, rows, shape)
+            batch = collate(self.dataset, rows, shape)
+            yield self.dropping(batch, np.random.default_rng([self.seed, epoch, place]))
 
     def once(self) -> Iterator[tuple[Rows, Batch]]:
         """Every pair once, unshuffled, as (indices of the pairs in the data set, batch): to score and to evaluate.

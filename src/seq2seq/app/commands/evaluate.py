@@ -13,17 +13,19 @@ import tyro
 from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.listening import Listening, ListeningOptions
 from seq2seq.app.options import Files, PairOptions
+from seq2seq.app.rerank import RerankOptions
 from seq2seq.data import read_pairs
 from seq2seq.metrics import METRICS
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(Decoding, PairOptions, EnsembleOptions):
+class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, EnsembleOptions):
     """How good a model is on pairs it has not seen.
 
     Pairs with the same source are one item, right if any target matches; token errors count against the closest one.
-    The listening report compares the loss with that behind the sources of other pairs: what the source is worth.
+    The loss is compared with that behind the sources of other pairs: what the source is worth. --listening tells more.
     """
 
     pairs: Files = ()
@@ -38,18 +40,24 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, "evaluate", arguments)
     decoding = replace(options, nbest=1)
-    decoding.check()
+    reranker = options.reranker(decoding, options.types)
+    if reranker is None:
+        decoding.check()
+    options.check_listening()
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
     text_model.check_format(corpus.format)
+    documents = [pair.document for pair in corpus.pairs] if options.distractors == "document" else []
     evaluation = Evaluation(
         text_model,
         [(pair.source, pair.target) for pair in corpus.pairs],
         decoding,
         options.bleu_tokenize,
         listening=len(corpus.pairs) > 1,
+        reranker=reranker,
+        report=Listening(options.listening_items, documents, arithmetic=options) if options.listening else None,
     )
-    scores = {"items": evaluation.items, **evaluation(text_model.model)}
+    scores: dict[str, float] = {"items": evaluation.items, **evaluation(text_model.model)}
     for note in corpus.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.json:

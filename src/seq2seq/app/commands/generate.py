@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.rerank import RerankOptions
 from seq2seq.app.text_model import Hypothesis, TextModel
 from seq2seq.errors import ConfigError, DataError
 
@@ -21,7 +23,7 @@ _LINES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class GenerateOptions(Decoding, EnsembleOptions):
+class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
     """Generate an output for each line of input: one line in, one line out; an empty line stays empty.
 
     With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score.
@@ -38,11 +40,14 @@ class GenerateOptions(Decoding, EnsembleOptions):
 def main(arguments: Sequence[str]) -> int:
     """Generate."""
     options = parse(GenerateOptions, "generate", arguments)
-    options.check()
+    reranker = options.reranker(options, options.types)
+    if reranker is None:
+        options.check()
     model, rest = options.load_leading(options.input)
     if len(rest) > 1:
         raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
     path = rest[0] if rest else None
+    search = model.hypotheses if reranker is None else partial(reranker.hypotheses, model)
     lines = iter(read_input(path))
     prefixes = None if options.prefix is None else read_input(options.prefix)
     notes, first = Notes(), 0
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         if begun is not None and len(begun) < len(chunk):
             raise DataError(f"only {first + len(begun)} prefixes; wanted one line for each input.", options.prefix)
         notes.before(model, chunk, first)
-        found = model.hypotheses(chunk, options, first_line=first, attention=options.json, prefixes=begun)
+        found = search(chunk, options, first_line=first, attention=options.json, prefixes=begun)
         for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
             _write(number, line, hypotheses, options)
             notes.count(number, hypotheses)

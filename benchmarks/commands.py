@@ -1,0 +1,26 @@
+"""Our own commands, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+class CommandError(Exception):
+    """A command failed: the last line that it said."""
+
+
+def seq2seq(*words: str | Path | float) -> str:
+    """What `seq2seq WORDS` prints.
+
+    Raises:
+        CommandError: it failed.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "seq2seq", *map(str, words)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise CommandError((done.stderr.strip().splitlines() or ["killed"])[-1])
+    return done.stdout

@@ -1,0 +1,235 @@
+"""Do replies listen? The 2015 program's complaint and its advice (clauses, reversed sources), measured on the KJV.
+
+    python -m benchmarks.replies --minutes 5 --seeds 1,2,3 --out .bench/replies
+
+trains every cell of {clause, sentence, verse} x {forward, reversed} x {attention, none}, and one that is made to
+listen, each by one `seq2seq train` command that is printed; then `seq2seq evaluate --listening` on 1,000 pairs of
+whole books that no training pair comes from, with plain beam search and with --mmi. A cell that is finished stands in
+OUT/results.jsonl and is not run again; one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from benchmarks.commands import CommandError, seq2seq
+from benchmarks.settings import Settings
+from benchmarks.table import Table, Value
+from seq2seq.app.listening import draw, first
+from seq2seq.data import Corpus, Pair, hold_out
+from seq2seq.data.examples import KJV_HELD_OUT, kjv
+from seq2seq.data.sentences import next_pairs, split_text
+
+Unit: TypeAlias = Literal["clause", "sentence", "verse"]
+KJV_TEST = ("Ecclesiastes", "Hosea", "Amos", "Romans", "Galatians")
+"""Held out whole, for the numbers of the table; KJV_HELD_OUT are the dev pairs that choose among checkpoints."""
+COMMON = [
+    *("--metric", "loss_nats_per_token", "--patience", "None", "--evaluate-every", "500"),
+    *("--source-tokens", "word", "--target-tokens", "word", "--vocabulary", "4000"),
+    *("--max-length", "80", "--batch-tokens", "1024", "--source-dropout", "0.1"),
+    *("--model.cell", "gru", "--model.hidden", "256", "--model.embedding", "128", "--model.no-input-feeding"),
+    *("--model.dropout", "0.1", "--model.label-smoothing", "0"),
+]
+"""Of every cell."""
+MMI = ["--mmi", "0.5", "--candidates", "20"]
+_READING = {
+    "forward": ["--model.no-bidirectional"],
+    "reversed": ["--model.no-bidirectional", "--model.reverse-source"],
+    "both ways": [],
+}
+_ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
+_LISTENING = ["--target-dropout", "0.3"]
+_PAIRS, _QUICK = 1000, 120
+
+
+class Cell(NamedTuple):
+    """One row of the table."""
+
+    unit: Unit
+    reading: str
+    attention: str
+    listening: bool = False
+
+    def __str__(self) -> str:
+        return ", ".join([*self[:3], *["target dropout"] * self.listening])
+
+    def options(self) -> list[str]:
+        """Of its `seq2seq train`."""
+        return [*COMMON, *_READING[self.reading], *_ATTENTION[self.attention], *_LISTENING * self.listening]
+
+
+class Study(NamedTuple):
+    """What to run: minutes of training for each cell and seed, and where."""
+
+    out: Path
+    minutes: float
+    seeds: Sequence[int]
+    units: Sequence[Unit]
+    pairs: int = _PAIRS
+
+
+def cells(units: Sequence[Unit]) -> list[Cell]:
+    """All cells, the one that is made to listen first.
+
+    Example:
+        >>> [str(cell) for cell in cells(["verse"])]  # doctest: +ELLIPSIS
+        ['verse, both ways, attention, target dropout', 'verse, forward, attention', ... 'verse, reversed, none']
+    """
+    grid = [Cell(*names) for names in product(units, ("forward", "reversed"), _ATTENTION)]
+    return [*(Cell(unit, "both ways", "attention", True) for unit in units[-1:]), *grid]
+
+
+def study(plan: Study, table: Table) -> None:
+    """Run what is not yet run, then print the table of all."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    results = plan.out / "results.jsonl"
+    overlap = {unit: write(plan, unit) for unit in plan.units}
+    for seed, cell in product(plan.seeds, cells(plan.units)):
+        key = {"cell": str(cell), "seed": seed, "minutes": plan.minutes, "pairs": plan.pairs}
+        if any(key.items() <= row.items() for row in _read(results)):
+            continue
+        try:
+            found = run_cell(plan, cell, seed, table)
+        except CommandError as error:
+            table.note("replies", f"{cell}, seed {seed}, left out: {error}")
+            continue
+        with results.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps(key | found) + "\n")  # the line before may have been cut off
+    for cell in cells(plan.units):
+        rows = [row for row in _read(results) if (row["cell"], row["minutes"]) == (str(cell), plan.minutes)]
+        rows = [row for row in rows if row["pairs"] == plan.pairs and row["seed"] in plan.seeds]
+        if rows:
+            table.row("replies", str(cell), _row(rows, overlap[cell.unit]))
+
+
+def run_cell(plan: Study, cell: Cell, seed: int, table: Table) -> dict[str, Any]:
+    """Train, and measure plain beam search and re-ranking: the numbers of `evaluate --json` twice, and the command."""
+    files = {split: plan.out / f"{cell.unit}.{split}.jsonl" for split in ("train", "dev", "test")}
+    name = re.sub("[^a-z]+", "-", str(cell))
+    run = plan.out / f"{name}-{plan.minutes:g}-{seed}"
+    command = ["train", files["train"], "--dev", files["dev"], "--out", run]
+    command += ["--minutes", f"{plan.minutes:g}", "--seed", seed, *cell.options()]
+    told = "seq2seq " + shlex.join(map(str, command))
+    table.note("replies", told)
+    if (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz")):
+        command = ["train", "--out", run, "--resume", "--minutes", f"{plan.minutes:g}"]
+    seq2seq(*command)
+    asked = ["evaluate", run, files["test"], "--json", "--listening", "--distractors-from", "document"]
+    found = {how: json.loads(seq2seq(*asked, *options)) for how, options in (("beam", []), ("mmi", MMI))}
+    return {"command": told, **found}
+
+
+def write(plan: Study, unit: Unit) -> float:
+    """The files of a unit; how often tf-idf ranks the true target of a test pair first of 100, in percent."""
+    corpus = Corpus(list(_pairs(unit)), format="next sentence")
+    train, held, _ = hold_out(corpus, documents=(*KJV_HELD_OUT, *KJV_TEST))
+    # Every dev evaluation generates too: few pairs, so that the minutes go into training.
+    dev = thinned([pair for pair in held if pair.document in KJV_HELD_OUT], min(200, plan.pairs))
+    test = thinned([pair for pair in held if pair.document in KJV_TEST], plan.pairs)
+    for split, pairs in (("train", train), ("dev", dev), ("test", test)):
+        lines = (json.dumps(pair._asdict()) + "\n" for pair in pairs)
+        (plan.out / f"{unit}.{split}.jsonl").write_text("".join(lines), "utf-8")
+    return tf_idf_recall(train, test)
+
+
+def _pairs(unit: Unit) -> Iterable[Pair]:
+    """Each unit of a chapter with the next, in lower case."""
+    for (book, _), chapter in groupby(kjv(), key=lambda verse: verse[:2]):
+        verses = [verse.text.lower() for verse in chapter]
+        yield from next_pairs(verses if unit == "verse" else split_text(" ".join(verses), unit), book)
+
+
+def thinned(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """At most so many, evenly spread, every document with its share."""
+    return [pairs[int(n)] for n in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round()]
+
+
+def tf_idf_recall(train: Sequence[Pair], test: Sequence[Pair]) -> float:
+    """Recall at 1 of 100 by the cosine of tf * log(N / df) of source and target, N and df over training targets."""
+    words = [re.findall(r"[\w']+", pair.target) for pair in train]
+    ids = {word: n for n, word in enumerate(sorted({word for text in words for word in text}))}
+    counts = np.zeros(len(ids))
+    for text in words:
+        counts[[ids[word] for word in set(text)]] += 1
+
+    def vectors(texts: Iterable[str]) -> np.ndarray:
+        rows = []
+        for text in texts:
+            known = [ids[word] for word in re.findall(r"[\w']+", text) if word in ids]
+            rows.append(np.bincount(known, minlength=len(ids)) * np.log(len(words) / counts))
+        table = np.array(rows, np.float32)
+        return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+
+    similar = vectors(pair.source for pair in test) @ vectors(pair.target for pair in test).T
+    picks = draw([pair.target for pair in test], [pair.document for pair in test], len(test), seed=0)
+    return first("x", [similar[n, several] for n, several in picks.items()]).get("x_at_1_of_100_percent", float("nan"))
+
+
+def _row(rows: list[dict[str, Any]], overlap: float) -> dict[str, Value]:
+    """Means over the seeds."""
+
+    def mean(how: str, name: str) -> Value:
+        values = [row[how][name] for row in rows if name in row[how]]
+        return float(np.mean(values)) if values else None
+
+    return {
+        "seeds": len(rows),
+        "nats/token": mean("beam", "listening_nats_per_token"),
+        "low": mean("beam", "listening_low_nats_per_token"),
+        "high": mean("beam", "listening_high_nats_per_token"),
+        "recall@1/100 %": mean("beam", "recall_at_1_of_100_percent"),
+        "by PMI %": mean("beam", "pmi_recall_at_1_of_100_percent"),
+        "tf-idf %": overlap,
+        "unique %": mean("beam", "unique_outputs_percent"),
+        "mmi unique %": mean("mmi", "unique_outputs_percent"),
+        "own %": mean("beam", "own_source_at_1_of_100_percent"),
+        "mmi own %": mean("mmi", "own_source_at_1_of_100_percent"),
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows so far; a line that was cut off is none."""
+    rows = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def run(settings: Settings, table: Table) -> None:
+    """As a part of `python -m benchmarks`: all cells of one seed, or with --quick one cell as short as can be."""
+    if settings.quick:
+        study(Study(settings.work / "replies", 0.1, [1], ["verse"], _QUICK), table)
+        return
+    study(Study(Path(".bench/replies"), 5.0, [1, 2, 3], get_args(Unit)), table)
+
+
+def main() -> None:
+    """The study by itself."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replies", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each cell and seed (default 5)")
+    parser.add_argument("--seeds", default="1,2,3", help="with commas between (default 1,2,3)")
+    parser.add_argument("--units", default=",".join(get_args(Unit)), help="some of clause,sentence,verse")
+    parser.add_argument("--pairs", type=int, default=_PAIRS, help="to measure on (default 1000)")
+    parser.add_argument("--out", type=Path, default=Path(".bench/replies"), help="where runs and results stay")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    options = parser.parse_args()
+    units = options.units.split(",")
+    if unknown := [unit for unit in units if unit not in get_args(Unit)]:
+        parser.error(f"--units {unknown[0]}: wanted some of {', '.join(get_args(Unit))}")
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    study(Study(options.out, options.minutes, seeds, units, options.pairs), Table(options.json))
+
+
+if __name__ == "__main__":
+    main()

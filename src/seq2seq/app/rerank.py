@@ -1,0 +1,163 @@
+"""Outputs that depend on their input: candidates re-ranked by mutual information (Li et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import tyro
+
+from seq2seq.app.arithmetic import Arithmetic
+from seq2seq.app.choosing import SAMPLES
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.text_model import Hypothesis, TextModel
+from seq2seq.app.user_code import classes_of
+from seq2seq.errors import SearchError
+
+
+@dataclass(frozen=True)
+class RerankOptions:
+    """How candidates are chosen among, if not by what the search ranked them by."""
+
+    mmi: Annotated[float | None, tyro.conf.arg(metavar="LAMBDA")] = None
+    """Choose by log p(output | input) - LAMBDA log p(output): against outputs that suit any input (Li et al. 2016)."""
+    language_model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """--mmi: what knows log p(output), given an empty source. Without: the same model, best trained with
+    --source-dropout."""
+    reverse_model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """A model from targets to sources: add MU log p(input | output)."""
+    mu: float = 0.5
+    """The weight of --reverse-model."""
+    gamma: float = 0.0
+    """--mmi, --reverse-model: add so much for each token of the output, its end counted."""
+
+    def reranker(self, decoding: Decoding, types: Sequence[str] = ()) -> Reranker | None:
+        """What to choose with, its models read; None if the search's own order stands.
+
+        Raises:
+            SearchError: options that do not go together.
+            ArchiveError: a model that cannot be read.
+        """
+        if self.mmi is None and self.reverse_model is None:
+            for name, given in (
+                ("language-model", self.language_model is not None),
+                ("gamma", self.gamma != 0),
+            ):
+                if given:
+                    raise SearchError(f"--{name} is for --mmi or --reverse-model: add one of them.")
+        if self.reverse_model is None and self.mu != RerankOptions.mu:
+            raise SearchError("--mu is the weight of a reverse model: add --reverse-model MODEL.")
+        if self.mmi is None and self.reverse_model is None:
+            return None
+        if decoding.mbr != "none":
+            raise SearchError("--mbr and --mmi are two ways to choose among candidates; leave one out.")
+        usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
+        count = usual if decoding.candidates is None else decoding.candidates
+        made = Reranker(weight=self.mmi or 0.0, mu=self.mu, gamma=self.gamma, candidates=count)
+        made.widened(decoding).check()
+        language, reverse = (
+            None if path is None else TextModel.load(path, classes_of(types))
+            for path in (self.language_model, self.reverse_model)
+        )
+        return replace(made, language_model=language, reverse_model=reverse)
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """Chooses among the hypotheses y of a search for the source x by
+
+        score(y) = log p(y | x) - weight * log p(y) + mu * log p(x | y) + gamma * (tokens of y, the end counted)
+
+    which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
+    first words only, this one all). Hypotheses that ended come before those that were cut off; equal texts are one.
+
+    Attributes:
+        weight: lambda of the paper.
+        language_model: says log p(y), its source being empty; None for the model that generates.
+        reverse_model: says log p(x | y); None for none.
+        mu: its weight.
+        gamma: nats for each token.
+        candidates: hypotheses to choose among.
+
+    Raises:
+        SearchError: fewer than 1 candidate.
+
+    Example:
+        ```
+        model = seq2seq.load("run")
+        Reranker(weight=0.5, candidates=20).generate(model, ["so abram departed"])
+        ```
+    """
+
+    weight: float = 0.5
+    language_model: TextModel | None = None
+    reverse_model: TextModel | None = None
+    mu: float = 0.5
+    gamma: float = 0.0
+    candidates: int = 20
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise SearchError(f"--candidates is {self.candidates}; wanted 1 or more.")
+
+    def generate(self, model: TextModel, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
+        """The best output for each text."""
+        return [several[0].text for several in self.hypotheses(model, texts, decoding)]
+
+    def hypotheses(
+        self,
+        model: TextModel,
+        texts: Sequence[str],
+        decoding: Decoding | None = None,
+        *,
+        first_line: int = 0,
+        attention: bool = False,
+        prefixes: Sequence[str] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """As `TextModel.hypotheses`, with this score and the log-probabilities that it is made of."""
+        decoding = decoding or Decoding()
+        how: dict[str, Any] = {"first_line": first_line, "attention": attention, "prefixes": prefixes}
+        found = model.hypotheses(texts, self.widened(decoding), **how)
+        kept = [list({h.text: h for h in reversed(several)}.values())[::-1] for several in found]
+        spoken = [(line, h) for line, several in enumerate(kept) for h in several if h.tokens]
+        alone = self._alone(model, [h.text for _, h in spoken], decoding)
+        back = self._back([(h.text, texts[line]) for line, h in spoken], decoding)
+        answers = [[h for h in several if not h.tokens] for several in kept]
+        for (line, h), prior, reverse in zip(spoken, alone, back, strict=True):
+            answers[line].append(self._scored(h, prior, reverse))
+        return [sorted(several, key=lambda h: (not h.finished, -h.score))[: decoding.nbest] for several in answers]
+
+    def widened(self, decoding: Decoding) -> Decoding:
+        """The search for all the candidates.
+
+        Raises:
+            SearchError: more outputs are wanted than there are candidates, or a part of the vocabulary only.
+        """
+        if decoding.nbest > self.candidates:
+            raise SearchError(f"--nbest {decoding.nbest} needs --candidates {decoding.nbest} or more.")
+        if decoding.shortlist is not None:
+            raise SearchError("--shortlist changes log p(output | input) alone; leave it out, or --mmi.")
+        beam = decoding.beam if decoding.sample else max(decoding.beam, self.candidates)
+        return replace(decoding, nbest=self.candidates, beam=beam, candidates=None)
+
+    def _alone(self, model: TextModel, outputs: Sequence[str], arithmetic: Arithmetic) -> list[float]:
+        """log p(y) of each output."""
+        if not self.weight:
+            return [0.0] * len(outputs)
+        distinct = list(dict.fromkeys(outputs))
+        scored = (self.language_model or model).token_scores([("", output) for output in distinct], arithmetic)
+        known = {output: sum(scores) for output, (_, scores) in zip(distinct, scored, strict=True)}
+        return [known[output] for output in outputs]
+
+    def _back(self, pairs: list[tuple[str, str]], arithmetic: Arithmetic) -> list[float | None]:
+        """log p(x | y) of each (y, x)."""
+        return [None] * len(pairs) if self.reverse_model is None else [*self.reverse_model.score(pairs, arithmetic)]
+
+    def _scored(self, h: Hypothesis, prior: float, reverse: float | None) -> Hypothesis:
+        score = h.log_probability - self.weight * prior + self.gamma * len(h.tokens)
+        return h._replace(
+            score=score + self.mu * (reverse or 0.0),
+            language_log_probability=prior if self.weight else None,
+            reverse_log_probability=reverse,
+        )

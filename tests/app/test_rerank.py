@@ -1,0 +1,117 @@
+"""Re-ranking by mutual information is its definition, whatever the candidates, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import LAST, TINY, exit_code
+
+import seq2seq
+from seq2seq import Decoding, Reranker
+from seq2seq.errors import SearchError
+
+TEXTS = ["abc", "", "fedcba", "aa"]
+BEAM, DRAWN = Decoding(beam=6, nbest=6, length_penalty=0.0), Decoding(sample=True, nbest=9)
+
+
+@pytest.fixture(scope="module")
+def backwards(trained):
+    """A model from targets to sources, trained with sources dropped."""
+    home = trained.parent
+    lines = [line.split("\t") for line in (home / "pairs.tsv").read_text().splitlines()]
+    (home / "back.tsv").write_text("".join(f"{target}\t{source}\n" for source, target in lines))
+    words = ["train", home / "back.tsv", "--out", home / "back", *TINY, "--updates", LAST, "--source-dropout", 0.5]
+    assert exit_code(words) == 0
+    return home / "back"
+
+
+def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0, gamma=0.0):
+    """(text, score) of each hypothesis, best first, one score after another."""
+    answers = []
+    found = model.hypotheses(texts, decoding)
+    flat = [(text, h) for text, several in zip(texts, found, strict=True) for h in several]
+    alone = iter((other or model).score([("", h.text) for _, h in flat]))
+    back = iter(reverse.score([(h.text, text or "a") for text, h in flat]) if reverse else [0.0] * len(flat))
+    for several in found:
+        scored = {}
+        for h in several:
+            score, prior, behind = h.log_probability + gamma * len(h.tokens), next(alone), next(back)
+            if h.tokens:
+                score += mu * behind - weight * prior
+            scored.setdefault(h.text, (not h.finished, -score, h.text))
+        answers.append([(text, -cost) for _, cost, text in sorted(scored.values())])
+    return answers
+
+
+def assert_same(found, expected):
+    for several, wanted in zip(found, expected, strict=True):
+        assert [h.score for h in several] == pytest.approx([score for _, score in wanted], abs=1e-4)
+        assert {h.text for h in several} == {text for text, _ in wanted}
+
+
+@pytest.mark.parametrize("decoding", [BEAM, DRAWN], ids=["beam", "samples"])
+def test_it_is_its_definition(trained, backwards, decoding):
+    model, reverse = seq2seq.load(trained), seq2seq.load(backwards)
+    reranker = Reranker(0.7, None, reverse, mu=0.3, gamma=0.2, candidates=decoding.nbest)
+    found = reranker.hypotheses(model, TEXTS, decoding)
+    assert_same(found, by_definition(model, TEXTS, decoding, 0.7, None, reverse, 0.3, 0.2))
+    best = reranker.hypotheses(model, TEXTS, Decoding(beam=1, sample=decoding.sample, length_penalty=0.0))
+    assert [h[0].text for h in best] == [h[0].text for h in found] and all(len(h) == 1 for h in best)
+
+
+def test_without_a_weight_the_order_is_that_of_log_p(trained):
+    model = seq2seq.load(trained)
+    plain = model.hypotheses(TEXTS, BEAM)
+    found = Reranker(0.0, candidates=6).hypotheses(model, TEXTS, BEAM)
+    for several, expected in zip(found, plain, strict=True):
+        assert [h.text for h in several] == list(dict.fromkeys(h.text for h in expected))
+
+
+def test_the_command(run, trained, backwards):
+    model = seq2seq.load(trained)
+    stdin = "\n".join([*TEXTS, ""]).encode()
+    asked = ("generate", trained, "--mmi", 0.5, "--language-model", backwards, "--candidates", 6, "--nbest", 4)
+    asked += ("--length-penalty", 0)
+    ran = run(*asked, "--json", stdin=stdin)
+    found = [json.loads(line)["outputs"] for line in ran.out.splitlines()]
+    expected = by_definition(model, TEXTS, BEAM, 0.5, seq2seq.load(backwards))
+    for several, wanted in zip(found, expected, strict=True):
+        assert [h["score"] for h in several] == pytest.approx([score for _, score in wanted[:4]], abs=1e-4)
+        for h in several:
+            assert h["reverse_log_probability"] is None
+            assert not h["text"] or h["score"] == pytest.approx(
+                h["log_probability"] - 0.5 * h["language_log_probability"], abs=1e-4
+            )
+    lines = run(*asked, stdin=stdin).out.splitlines()
+    assert [float(line.split(" ||| ")[3]) for line in lines] == pytest.approx(
+        [h["score"] for several in found for h in several], abs=1e-4
+    )
+    bare = run("generate", trained, "--json", stdin=b"abc\n")
+    assert json.loads(bare.out)["outputs"][0]["language_log_probability"] is None
+
+
+def test_evaluate_measures_what_was_chosen(run, trained, backwards, tmp_path):
+    (tmp_path / "own.tsv").write_text("abc\tcba\nfed\tdef\n")
+    model, decoding = seq2seq.load(trained), Decoding(beam=4)
+    chosen = Reranker(0.9, None, seq2seq.load(backwards), candidates=4).generate(model, ["abc", "fed"], decoding)
+    (tmp_path / "own.tsv").write_text(f"abc\t{chosen[0] or 'x'}\nfed\t{chosen[1] or 'x'}\n")
+    words = ("--json", "--beam", 4, "--mmi", 0.9, "--reverse-model", backwards)
+    found = json.loads(run("evaluate", trained, "own.tsv", *words).out)
+    assert found["exact_match_percent"] == 100 * sum(map(bool, chosen)) / 2
+
+
+def test_what_does_not_go_together(fails, trained):
+    for words, told in (
+        (("--language-model", trained), "--language-model is for --mmi"),
+        (("--candidates", 3), "--candidates is for --mmi"),
+        (("--gamma", 1), "--gamma is for --mmi"),
+        (("--mmi", 1, "--mu", 1), "--reverse-model"),
+        (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),
+        (("--mmi", 1, "--candidates", 0), "wanted 1 or more"),
+        (("--mmi", 1, "--shortlist", 9), "--shortlist"),
+        (("--mmi", 1, "--reverse-model", "missing.npz"), "missing.npz: no such file"),
+    ):
+        assert told in fails("generate", trained, *words, stdin=b"abc\n")
+    with pytest.raises(SearchError):
+        Reranker(candidates=0)

@@ -7,8 +7,9 @@ Everything public is in this list; `seq2seq.load` brings back what `seq2seq trai
 from __future__ import annotations
 
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.hypothesis import Hypothesis
 from seq2seq.app.rerank import Reranker
-from seq2seq.app.text_model import Hypothesis, TextModel
+from seq2seq.app.text_model import TextModel
 from seq2seq.core.archive import Archive
 from seq2seq.core.module import count, module, named_leaves, pretty
 from seq2seq.core.precision import bfloat16_products

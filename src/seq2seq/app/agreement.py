@@ -1,4 +1,4 @@
-"""Whether text models can decode as one: equal tokenizers, equal formats."""
+"""Text models that decode as one, which need equal tokenizers and equal formats."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING
 
 from seq2seq.data import Tokenizer
 from seq2seq.errors import ConfigError
+from seq2seq.search import Ensemble
+from seq2seq.search.ensemble import Mean
 
 if TYPE_CHECKING:
     from seq2seq.app.text_model import TextModel
+
+
+def joined(
+    models: Sequence[TextModel], mean: Mean, weights: Sequence[float] | None, names: Sequence[str]
+) -> tuple[Ensemble, dict[str, int]]:
+    """The ensemble of the models, and the longest source and target of all; arguments as in `TextModel.ensemble`."""
+    check_agreement(models, names or [f"model {number}" for number in range(1, len(models) + 1)])
+    members = tuple(model.model for model in models)
+    sides = ("source_longest", "target_longest")
+    longest = {side: max(getattr(model.settings, side) for model in models) for side in sides}
+    return Ensemble(models=members, mean=mean, weights=None if weights is None else tuple(weights)), longest
 
 
 def check_agreement(models: Sequence[TextModel], names: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ import tyro
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import SAMPLES
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.text_model import Hypothesis, TextModel
+from seq2seq.app.hypothesis import Hypothesis
+from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import classes_of
 from seq2seq.errors import SearchError
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.agreement import check_agreement
+from seq2seq.app.agreement import joined
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rules_of
-from seq2seq.app.unknown import check_replaceable, source_pieces, with_copies
+from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
+from seq2seq.app.unknown import check_replaceable, source_pieces
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
@@ -25,9 +26,9 @@ from seq2seq.core.seams import Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
-from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
+from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
-from seq2seq.search import Ensemble, Hypotheses, score, score_started, start
+from seq2seq.search import score, score_started, start
 from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
@@ -61,32 +62,6 @@ class TextSettings:
         """
         times = np.maximum(1.0, lengths / self.source_longest)
         return np.where(lengths > 0, np.ceil((self.target_longest + 10) * times), 0).astype(np.int32)
-
-
-class Hypothesis(NamedTuple):
-    """One output.
-
-    Attributes:
-        text: the output.
-        score: what it was ranked by; with `Decoding(mbr=...)` its expected utility.
-        log_probability: log p(output | input), in nats, the end counted.
-        finished: false if it was cut off at the length limit.
-        tokens: its pieces, as people read them, the end included.
-        token_log_probabilities: of each piece, in nats.
-        attention: (tokens, source tokens) or None.
-        language_log_probability: log p(output), in nats, if it was re-ranked by that.
-        reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
-    """
-
-    text: str
-    score: float
-    log_probability: float
-    finished: bool
-    tokens: list[str]
-    token_log_probabilities: list[float]
-    attention: NDArray[np.float32] | None
-    language_log_probability: float | None = None
-    reverse_log_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +112,7 @@ class TextModel:
         places = decoding.found if decoding.sample else decoding.beam
         model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         sources = self._sources(texts, first_line)
-        answers: list[list[Hypothesis]] = [[_EMPTY] for _ in texts]
+        answers: list[list[Hypothesis]] = [[EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
         ids = self.source_tokenizer.encode_batch(sources[line] for line in kept)
         asked = demands_of_lines(decoding, self.target_tokenizer, len(texts), prefixes, first_line)
@@ -154,10 +129,11 @@ class TextModel:
             rules = rules_of([asked[kept[index]] for index in batch.indices], len(lines), prefixes is not None)
             found = decode(model, batch, most, lines, decoding, look, rules)
             for row, index in enumerate(batch.indices):
-                several = list(self._read(found, row, int(batch.lengths[row])))
+                several = list(read(self.target_tokenizer, found, row, int(batch.lengths[row])))
                 if decoding.replace_unknown:
-                    several = list(self._copied(several, found, row, sources[kept[index]], attention))
-                answers[kept[index]] = several if decoding.mbr == "none" else _chosen(several, decoding)
+                    pieces = source_pieces(self.source_tokenizer, sources[kept[index]])
+                    several = list(copied(several, found.tokens[row], self.target_tokenizer, pieces, attention))
+                answers[kept[index]] = chosen(several, decoding)
         return answers
 
     def longer_than_seen(self, texts: Sequence[str]) -> list[int]:
@@ -269,23 +245,10 @@ class TextModel:
             ModuleError: a model has no `start` and `step`.
             SearchError: no model, or not one weight above 0 for each.
         """
-        check_agreement(models, names or [f"model {number}" for number in range(1, len(models) + 1)])
-        joined = Ensemble(
-            models=tuple(model.model for model in models),
-            mean=mean,
-            weights=None if weights is None else tuple(weights),
-        )
-        longest = {
-            side: max(getattr(model.settings, side) for model in models)
-            for side in ("source_longest", "target_longest")
-        }
-        return replace(
-            models[0],
-            model=joined,
-            settings=replace(models[0].settings, **longest),
-            provenance={"members": [dict(model.provenance) for model in models]},
-            config="",
-        )
+        model, longest = joined(models, mean, weights, names)
+        settings = replace(models[0].settings, **longest)
+        provenance = {"members": [dict(one.provenance) for one in models]}
+        return replace(models[0], model=model, settings=settings, provenance=provenance, config="")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz`; all of it or nothing."""
@@ -353,48 +316,6 @@ class TextModel:
             prepared = arithmetic.of(shortlisted(self.model, shortlist), tokens=math.inf if many else 0)
             self._searched[*kind, many] = prepared
         return self._searched[*kind, many]
-
-    def _read(self, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
-        for place in range(found.tokens.shape[1]):
-            log_probability = float(found.log_probabilities[row, place])
-            if place and math.isinf(log_probability):
-                continue  # fewer hypotheses than asked for
-            length = int(found.lengths[row, place])
-            ids = found.tokens[row, place, :length].tolist()
-            attention = None if found.attention is None else found.attention[row, place, :length, :source_length]
-            yield Hypothesis(
-                text=self.target_tokenizer.decode(ids),
-                score=float(found.scores[row, place]),
-                log_probability=log_probability,
-                finished=bool(found.finished[row, place]),
-                tokens=[self.target_tokenizer.token(index) for index in ids],
-                token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
-                attention=None if attention is None else np.asarray(attention),
-            )
-
-    def _copied(
-        self, several: Iterable[Hypothesis], found: Hypotheses, row: int, source: str, attention: bool
-    ) -> Iterator[Hypothesis]:
-        """The hypotheses with their unknown pieces replaced; attention stays only if it was asked for."""
-        pieces = source_pieces(self.source_tokenizer, source)
-        for place, hypothesis in enumerate(several):
-            if hypothesis.attention is None:
-                raise SearchError("--replace-unknown: this model gives no attention to copy by; leave it out.")
-            ids = found.tokens[row, place, : len(hypothesis.tokens)].tolist()
-            text = with_copies(self.target_tokenizer, ids, hypothesis.attention, pieces)
-            yield hypothesis._replace(text=text, attention=hypothesis.attention if attention else None)
-
-
-def _chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
-    """The best by expected utility, which becomes their score."""
-    logs = np.array([one.log_probability for one in found])
-    if not np.isfinite(logs).all():  # of a model to which nothing is possible
-        return found
-    ranked = decoding.ranked([one.text for one in found], logs, decoding.sample)
-    return [found[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]
-
-
-_EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:

@@ -15,8 +15,9 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.hypothesis import Hypothesis
 from seq2seq.app.rerank import RerankOptions
-from seq2seq.app.text_model import Hypothesis, TextModel
+from seq2seq.app.text_model import TextModel
 from seq2seq.errors import ConfigError, DataError
 
 _LINES_AT_ONCE = 1024

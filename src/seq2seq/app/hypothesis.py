@@ -1,0 +1,97 @@
+"""What a search found for one input, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.unknown import with_copies
+from seq2seq.data import Tokenizer
+from seq2seq.errors import SearchError
+from seq2seq.search import Hypotheses
+
+
+class Hypothesis(NamedTuple):
+    """One output.
+
+    Attributes:
+        text: the output.
+        score: what it was ranked by; with `Decoding(mbr=...)` its expected utility.
+        log_probability: log p(output | input), in nats, the end counted.
+        finished: false if it was cut off at the length limit.
+        tokens: its pieces, as people read them, the end included.
+        token_log_probabilities: of each piece, in nats.
+        attention: (tokens, source tokens) or None.
+        language_log_probability: log p(output), in nats, if it was re-ranked by that.
+        reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+    tokens: list[str]
+    token_log_probabilities: list[float]
+    attention: NDArray[np.float32] | None
+    language_log_probability: float | None = None
+    reverse_log_probability: float | None = None
+
+
+EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
+"""The output of an empty input."""
+
+
+def read(tokenizer: Tokenizer, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
+    """The hypotheses of a row, whose source has so many tokens; `tokenizer` is that of the target."""
+    for place in range(found.tokens.shape[1]):
+        log_probability = float(found.log_probabilities[row, place])
+        if place and math.isinf(log_probability):
+            continue  # fewer hypotheses than asked for
+        length = int(found.lengths[row, place])
+        ids = found.tokens[row, place, :length].tolist()
+        attention = None if found.attention is None else found.attention[row, place, :length, :source_length]
+        yield Hypothesis(
+            text=tokenizer.decode(ids),
+            score=float(found.scores[row, place]),
+            log_probability=log_probability,
+            finished=bool(found.finished[row, place]),
+            tokens=[tokenizer.token(index) for index in ids],
+            token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
+            attention=None if attention is None else np.asarray(attention),
+        )
+
+
+def copied(
+    several: Iterable[Hypothesis], ids: Any, tokenizer: Tokenizer, pieces: Sequence[str], attention: bool
+) -> Iterator[Hypothesis]:
+    """The hypotheses with their unknown pieces replaced by those of the source.
+
+    Args:
+        several: the hypotheses of a row.
+        ids: (hypotheses, target) their ids.
+        tokenizer: of the target.
+        pieces: the text of each source token.
+        attention: whether attention stays, which this needs, but nobody may have asked for.
+
+    Raises:
+        SearchError: the model gives no attention.
+    """
+    for place, hypothesis in enumerate(several):
+        if hypothesis.attention is None:
+            raise SearchError("--replace-unknown: this model gives no attention to copy by; leave it out.")
+        text = with_copies(tokenizer, ids[place, : len(hypothesis.tokens)].tolist(), hypothesis.attention, pieces)
+        yield hypothesis._replace(text=text, attention=hypothesis.attention if attention else None)
+
+
+def chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
+    """The best as `decoding` says: those found, or those of the highest expected utility, which becomes their score."""
+    logs: NDArray[np.float64] = np.array([one.log_probability for one in found])
+    if decoding.mbr == "none" or not np.isfinite(logs).all():  # of a model to which nothing is possible
+        return found
+    ranked = decoding.ranked([one.text for one in found], logs, decoding.sample)
+    return [found[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]

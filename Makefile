@@ -1,6 +1,7 @@
 # Each target sets up what it needs: only Python >= 3.11 and make are wanted on a fresh machine.
 PYTHON ?= python3
 BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test check bench clean
 
@@ -8,10 +9,10 @@ demo: .venv/ready            # train on the King James Bible for three minutes a
 	$(BIN)/seq2seq demo kjv
 
 test: .venv/ready            # the whole suite, doctests included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: .venv/ready           # style, types, floors, doctests
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/python -m pytest tests/test_floors.py src
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(PYTEST) tests/test_floors.py src
 
 bench: .venv/ready .bench/torch/ready    # ours beside torch and what peers there are: the better part of an hour
 	$(BIN)/python -m benchmarks --torch .bench/torch/bin/python $(BENCH)

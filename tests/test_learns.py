@@ -26,7 +26,7 @@ from seq2seq.nn.cells import GRU
 from seq2seq.training.optimizer import build
 from seq2seq.training.state import begin, make_update
 
-UPDATES = {"copy": 300, "reverse": 300, "addition": 1200}
+UPDATES = {"copy": 400, "reverse": 300, "addition": 1200}
 
 
 def words(rng: random.Random, count: int) -> list[str]:

@@ -71,8 +71,8 @@ def test_evaluate_chooses_too(run, trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--candidates", 3], "add --mbr chrf"),
-        (["--sample", "--candidates", 3], "add --mbr chrf"),
+        (["--candidates", 3], "--candidates are what --mbr and --mmi choose among"),
+        (["--sample", "--candidates", 3], "--candidates are what --mbr and --mmi choose among"),
         (["--mbr", "chrf", "--candidates", 6], "--candidates 6 needs --beam 6 or more; it is 5."),
         (["--mbr", "chrf", "--candidates", 0], "--candidates is 0; wanted at least --nbest, which is 1."),
         (["--mbr", "chrf", "--candidates", 2, "--nbest", 3], "--candidates is 2; wanted at least --nbest"),

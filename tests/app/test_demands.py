@@ -70,11 +70,8 @@ def test_unknown_pieces_are_copied_from_the_source():
     ],
 )
 def test_what_cannot_be_asked_for(decoding, prefixes, message):
-    model = MODEL
-    if decoding.shortlist:
-        object.__setattr__(model, "_searched", {("float32", False, 5): model.model})
     with pytest.raises(SearchError, match=message):
-        model.hypotheses(["ab", "b"], decoding, prefixes=prefixes, first_line=7)
+        MODEL.hypotheses(["ab", "b"], decoding, prefixes=prefixes, first_line=7)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +91,7 @@ def test_bad_values_are_one_line(fails, options, message):
 
 
 def test_prefixes_of_a_file_notes_and_json(run, fails, monkeypatch, tmp_path):
-    monkeypatch.setattr(GenerateOptions, "load", lambda self: MODEL)
+    monkeypatch.setattr(GenerateOptions, "load_leading", lambda self, words: (MODEL, tuple(words)))
     (tmp_path / "prefixes.txt").write_text("ab\n\nb\n")
     options = ("--prefix", "prefixes.txt", "--beam", 2, "--max-length", 5)
     ran = run("generate", "a model", *options, stdin=b"ab\n\nabababab\n")
@@ -108,7 +105,7 @@ def test_prefixes_of_a_file_notes_and_json(run, fails, monkeypatch, tmp_path):
 
 
 def test_prefixes_left_over_are_an_error(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(GenerateOptions, "load", lambda self: MODEL)
+    monkeypatch.setattr(GenerateOptions, "load_leading", lambda self, words: (MODEL, tuple(words)))
     (tmp_path / "prefixes.txt").write_text("\n\n\n")
     ran = run("generate", "a model", "--prefix", "prefixes.txt", stdin=b"\n\n")
     assert ran.code == 2 and "prefixes.txt: more prefixes than inputs, which are 2." in ran.err

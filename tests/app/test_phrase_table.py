@@ -175,10 +175,11 @@ def test_a_changed_model_input_or_option_is_refused(run, fails, trained, tmp_pat
     lines = Path("table").read_bytes().splitlines(keepends=True)
     # The same command, as if killed after its first window of 20 lines:
     from seq2seq.app.arithmetic import Arithmetic
-    from seq2seq.app.phrase_table import TableOptions, _sink
+    from seq2seq.app.phrase_table import TableOptions, _sink, sha256_of
 
     asked = TableOptions(phrase_table="table", out="out", window=20)
-    sink = _sink(asked, Arithmetic(), False, trained / "model.npz")
+    identity = {"the model": sha256_of([trained / "model.npz"]), "--ensemble-mean": "probabilities"}
+    sink = _sink(asked, Arithmetic(), False, identity)
     sink.close()
     Path("out.partial").unlink(), Path("out.progress").unlink()
     stopped(Path("out"), sink.written.content, b"".join(lines[:20]), b"".join(whole.splitlines(keepends=True)[:20]))

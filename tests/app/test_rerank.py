@@ -104,7 +104,7 @@ def test_evaluate_measures_what_was_chosen(run, trained, backwards, tmp_path):
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),
-        (("--candidates", 3), "--candidates is for --mmi"),
+        (("--candidates", 3), "--candidates are what --mbr and --mmi choose among"),
         (("--gamma", 1), "--gamma is for --mmi"),
         (("--mmi", 1, "--mu", 1), "--reverse-model"),
         (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),

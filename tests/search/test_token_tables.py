@@ -119,7 +119,7 @@ def test_fewer_bits_do_not_touch_the_tables(how):
     prepared = PreparedModel.of(plain, **how)
     (table,) = tables(prepared)
     decoder = plain.decoder
-    wanted = decoder.embedding.table @ decoder.cell.w[:EMBEDDING]  # pyright: ignore
+    wanted = decoder.embedding.scale * decoder.embedding.table @ decoder.cell.w[:EMBEDDING]  # pyright: ignore
     assert table.dtype == jnp.float32
     np.testing.assert_allclose(table, wanted, atol=1e-6 if "int8" in how else 0.02)
     assert flops(plain) - flops(prepared) == 2 * len(TOKENS) * EMBEDDING * table.shape[1]

@@ -20,9 +20,10 @@ def joined(
     """The ensemble of the models, and the longest source and target of all; arguments as in `TextModel.ensemble`."""
     check_agreement(models, names or [f"model {number}" for number in range(1, len(models) + 1)])
     members = tuple(model.model for model in models)
+    ensemble = Ensemble(models=members, mean=mean, weights=None if weights is None else tuple(weights))
     sides = ("source_longest", "target_longest")
     longest = {side: max(getattr(model.settings, side) for model in models) for side in sides}
-    return Ensemble(models=members, mean=mean, weights=None if weights is None else tuple(weights)), longest
+    return ensemble, longest
 
 
 def check_agreement(models: Sequence[TextModel], names: Sequence[str]) -> None:

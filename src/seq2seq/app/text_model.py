@@ -109,8 +109,6 @@ class TextModel:
         what is asked for is not `finished`.
         """
         decoding = decoding or Decoding()
-        places = decoding.found if decoding.sample else decoding.beam
-        model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         sources = self._sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
@@ -121,6 +119,8 @@ class TextModel:
         look = attention or decoding.replace_unknown
         room = self.settings.limit(np.array([len(tokens) + 1 for tokens in ids], np.int32))
         room = limits(room, [asked[line] for line in kept], decoding, [line + first_line for line in kept])
+        places = decoding.found if decoding.sample else decoding.beam
+        model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
             lines = np.zeros(len(batch.lengths), np.uint32)
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]

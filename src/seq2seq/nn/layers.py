@@ -45,8 +45,9 @@ class FF:
 class Embedding:
     """A vector for each id: y = scale * table[ids], with ids of any shape and y (..., width).
 
-    `init` makes rows with a norm of about 1, as an output layer wants them, and scale = sqrt(width) (Vaswani et al.
-    2017, section 3.4), so that what a cell reads has elements of about 1 and counts from the first update on.
+    `init` makes rows with a norm of about 1, as an output layer wants them, and scale = sqrt(width) / 2 (Vaswani et al.
+    2017, section 3.4, without the half), so that what a cell reads has elements of about 1/2 and counts from the first
+    update on.
 
     Example:
         >>> Embedding.init(jax.random.key(0), 10, 4)(jnp.array([[1, 2, 3]])).shape
@@ -58,8 +59,8 @@ class Embedding:
 
     @classmethod
     def init(cls, key: Key, vocabulary: int, width: int) -> Self:
-        """N(0, 1 / width), and sqrt(width) to scale it by."""
-        return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5, scale=width**0.5)
+        """N(0, 1 / width), and sqrt(width) / 2 to scale it by."""
+        return cls(table=jax.random.normal(key, (vocabulary, width)) * width**-0.5, scale=width**0.5 / 2)
 
     def __call__(self, ids: Array | NDArray[Any]) -> Array:
         """(...) ids -> (..., width)."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import jax
 from seq2seq.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+_LONG = 0.05  # s: a program that takes less to compile, or to read, leaves little
 
 
 def use_threads(count: int | None = None) -> None:
@@ -52,6 +54,7 @@ def cache_folder() -> Path:
             return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
+@cache
 def _keep_memory() -> None:
     """Let glibc keep what is freed, instead of giving large blocks back to the system.
 
@@ -64,6 +67,13 @@ def _keep_memory() -> None:
     set_option(_M_MMAP_MAX, 0)
     set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
     set_option(_M_ARENA_MAX, 1)
+    jax.monitoring.register_event_duration_secs_listener(_give_back)
+
+
+def _give_back(event: str, duration_secs: float, **_: object) -> None:
+    """Give back what the compiler has left, and what programs of other shapes had for themselves."""
+    if duration_secs > _LONG and ("compile" in event or "compilation_cache" in event):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _keep_compiled_programs() -> None:

@@ -107,10 +107,8 @@ class Decoding(Choosing, Arithmetic):
             return
         if (self.temperature, self.top_k, self.top_p) != (1.0, None, 1.0):
             raise SearchError("--temperature, --top-k and --top-p are for sampling: add --sample.")
-        if self.nbest > self.beam:
+        if self.mbr == "none" and self.nbest > self.beam:
             raise SearchError(f"--nbest {self.nbest} needs --beam {self.nbest} or more; it is {self.beam}.")
-        if self.found > self.beam:
-            raise SearchError(f"--candidates {self.found} needs --beam {self.found} or more; it is {self.beam}.")
         self.searching(1, False)
 
     @property
@@ -151,7 +149,7 @@ class Decoding(Choosing, Arithmetic):
     def searching(self, max_length: int, attention: bool) -> BeamOptions:
         """The options of `seq2seq.beam`."""
         return BeamOptions(
-            size=self.beam,
+            size=max(self.beam, self.found),  # --candidates may ask for more than --beam
             nbest=self.found,
             length_penalty=self.length_penalty,
             length_norm=LengthNorm[self.length_norm.upper()],

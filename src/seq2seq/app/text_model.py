@@ -119,7 +119,7 @@ class TextModel:
         look = attention or decoding.replace_unknown
         room = self.settings.limit(np.array([len(tokens) + 1 for tokens in ids], np.int32))
         room = limits(room, [asked[line] for line in kept], decoding, [line + first_line for line in kept])
-        places = decoding.found if decoding.sample else decoding.beam
+        places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
             lines = np.zeros(len(batch.lengths), np.uint32)

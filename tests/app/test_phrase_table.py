@@ -115,7 +115,8 @@ def test_a_bad_line_is_an_error_or_passed_on(run, fails, trained):
 def test_options_that_do_not_go_together(fails, trained):
     Path("table").write_text("abc ||| cba ||| 1\n")
     assert "--resume needs --out" in fails("score", trained, "--phrase-table", "table", "--resume")
-    assert "belong to --phrase-table" in fails("score", trained, "table", "--out", "x")
+    for option in (("--out", "x"), ("--column", "log"), ("--window", 9)):
+        assert f"{option[0]} is for --phrase-table" in fails("score", trained, "table", *option)
     assert "instead of pairs" in fails("score", trained, "table", "--phrase-table", "table")
     assert "--window is 0" in fails("score", trained, "--phrase-table", "table", "--window", "0")
     assert "no such file" in fails("score", trained, "--phrase-table", "tabel")

@@ -52,7 +52,11 @@ def demands_of_lines(
 
 
 def limits(
-    automatic: NDArray[np.int32], demands: Sequence[Demands], decoding: Decoding, lines: Sequence[int]
+    automatic: NDArray[np.int32],
+    demands: Sequence[Demands],
+    decoding: Decoding,
+    lines: Sequence[int],
+    tokenizer: Tokenizer,
 ) -> NDArray[np.int32]:
     """The most tokens of each row: --max-length, or what the source suggests, or what is asked for needs.
 
@@ -65,7 +69,7 @@ def limits(
             found[row] = decoding.max_length
         elif asked.least > found[row]:
             found[row] = asked.least + _MORE
-        refuse(f"line {line + 1}", asked, int(found[row]))
+        refuse(f"line {line + 1}", asked, int(found[row]), tokenizer.decode)
     return found
 
 
@@ -91,12 +95,8 @@ def _ids(tokenizer: Tokenizer, text: str, where: str, known: int) -> tuple[int, 
         raise SearchError(f"{where} {text!r} has no piece of text in it; give it one, or leave it out.")
     for token in ids:
         if token == UNKNOWN:
-            missing = next(piece for piece in _pieces(tokenizer, text) if UNKNOWN in tokenizer.encode(piece))
+            missing = next(piece for piece in tokenizer.pieces(text) if UNKNOWN in tokenizer.encode(piece))
             raise SearchError(f"{where} {text!r} has {missing!r}, which is not in the model's vocabulary.")
         if token >= known:
             raise SearchError(f"{where} {text!r} has {tokenizer.token(token)!r}, which is not in --shortlist {known}.")
     return tuple(ids)
-
-
-def _pieces(tokenizer: Tokenizer, text: str) -> Sequence[str]:
-    return text if tokenizer.kind == "character" else text.split(" ")

@@ -10,7 +10,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol
 
@@ -53,8 +53,10 @@ class TableOptions:
         Raises:
             ConfigError: an option without the one it belongs to.
         """
-        if self.phrase_table is None and (self.out or self.resume):
-            raise ConfigError("--out and --resume belong to --phrase-table; numbers go to standard output.")
+        if self.phrase_table is None:
+            for one in fields(TableOptions):
+                if getattr(self, one.name) != one.default:
+                    raise ConfigError(f"--{one.name} is for --phrase-table FILE; numbers go to standard output.")
         if self.resume and not self.out:
             raise ConfigError("--resume needs --out FILE: what went to standard output cannot be gone on with.")
         if self.window < 1:
@@ -65,6 +67,7 @@ class Sink(Protocol):
     """Where windows of output go."""
 
     written: Written
+    warning: str | None  # what is worth telling of what it goes on with
 
     def append(self, content: bytes, written: Written) -> None:
         """Add a window."""
@@ -84,6 +87,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self.written = Written()
+        self.warning: str | None = None
 
     def append(self, content: bytes, written: Written) -> None:
         sys.stdout.buffer.write(content)
@@ -153,8 +157,7 @@ def score_table(
             sink.finish()
         finally:
             sink.close()
-    warning = getattr(sink, "warning", None)
-    return Told(sink.written, meter.speed, [*([warning] if warning else []), *ledger.notes])
+    return Told(sink.written, meter.speed, [*([sink.warning] if sink.warning else []), *ledger.notes])
 
 
 def _sink(options: TableOptions, arithmetic: Arithmetic, skip_bad: bool, identity: Mapping[str, str]) -> Sink:

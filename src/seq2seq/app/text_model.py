@@ -18,7 +18,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rules_of
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
-from seq2seq.app.unknown import check_replaceable, source_pieces
+from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
@@ -118,7 +118,9 @@ class TextModel:
             check_replaceable(self.source_tokenizer, self.target_tokenizer)
         look = attention or decoding.replace_unknown
         room = self.settings.limit(np.array([len(tokens) + 1 for tokens in ids], np.int32))
-        room = limits(room, [asked[line] for line in kept], decoding, [line + first_line for line in kept])
+        room = limits(
+            room, [asked[line] for line in kept], decoding, [line + first_line for line in kept], self.target_tokenizer
+        )
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
@@ -131,14 +133,14 @@ class TextModel:
             for row, index in enumerate(batch.indices):
                 several = list(read(self.target_tokenizer, found, row, int(batch.lengths[row])))
                 if decoding.replace_unknown:
-                    pieces = source_pieces(self.source_tokenizer, sources[kept[index]])
+                    pieces = self.source_tokenizer.pieces(sources[kept[index]])
                     several = list(copied(several, found.tokens[row], self.target_tokenizer, pieces, attention))
                 answers[kept[index]] = chosen(several, decoding)
         return answers
 
-    def longer_than_seen(self, texts: Sequence[str]) -> list[int]:
-        """The indices of the texts that have more tokens than any source in training."""
-        ids = self.source_tokenizer.encode_batch(self._sources(texts))
+    def longer_than_seen(self, texts: Sequence[str], first_line: int = 0) -> list[int]:
+        """The indices of the texts that have more tokens than any source in training; `first_line` as elsewhere."""
+        ids = self.source_tokenizer.encode_batch(self._sources(texts, first_line))
         return [index for index, tokens in enumerate(ids) if len(tokens) + 1 > self.settings.source_longest]
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:

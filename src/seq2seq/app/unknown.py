@@ -29,16 +29,6 @@ def check_replaceable(source: Tokenizer, target: Tokenizer) -> None:
             )
 
 
-def source_pieces(tokenizer: Tokenizer, text: str) -> list[str]:
-    """The text of each source token, known or not: what `encode` cuts it into.
-
-    Example:
-        >>> source_pieces(Tokenizer.train("word", ["a b"]), "to  Ur")
-        ['to', 'Ur']
-    """
-    return list(text) if tokenizer.kind == "character" else [piece for piece in text.split(" ") if piece]
-
-
 def with_copies(tokenizer: Tokenizer, ids: Sequence[int], attention: NDArray[np.float32], pieces: Sequence[str]) -> str:
     """The text of `ids`, each `UNKNOWN` being the source piece with the largest attention, the first among equals.
 

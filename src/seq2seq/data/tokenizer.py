@@ -103,6 +103,16 @@ class Tokenizer:
         """The pieces a text is cut into, as people read them."""
         return [self.token(index) for index in self.encode(text)]
 
+    def pieces(self, text: str) -> list[str]:
+        """As `tokens`, but an unknown piece is as it stands in the text.
+
+        Example:
+            >>> Tokenizer.train("word", ["a b"]).pieces("to  Ur")
+            ['to', 'Ur']
+        """
+        cut = _CUTS.get(self.kind)
+        return list(cut(text)) if cut else self.tokens(text)  # to bytes nothing is unknown
+
     def unknown_rate(self, texts: Iterable[str]) -> float:
         """The share of the pieces of the texts that this tokenizer does not know."""
         counts = [(ids.count(UNKNOWN), len(ids)) for ids in self.encode_batch(texts)]

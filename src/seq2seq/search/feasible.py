@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -50,18 +50,20 @@ class Demands(NamedTuple):
             most |= Counter(phrase)
         return max(self.minimum, most.total() + 1)
 
-    def contradiction(self) -> str:
-        """Why nothing can meet this, whatever its length; empty if nothing is seen."""
+    def contradiction(self, show: Callable[[Ids], object] = list) -> str:
+        """Why nothing can meet this, whatever its length; empty if nothing is seen. `show` says what a phrase is."""
         for name, phrases in (("prefix", (self.prefix,)), ("required phrase", self.required)):
             for phrase in phrases:
                 if END in phrase:
-                    return f"its {name} {list(phrase)} holds END ({END}); leave it out"
+                    return f"its {name} {show(phrase)!r} holds END ({END}); leave it out"
                 for banned in self.banned:
                     if holds(phrase, banned):
-                        return f"its {name} {list(phrase)} holds {list(banned)}, which is banned; take out one of them"
+                        return (
+                            f"its {name} {show(phrase)!r} holds {show(banned)!r}, which is banned; take out one of them"
+                        )
                 for size in self.no_repeat:
                     if _repeats(phrase, size):
-                        return f"its {name} {list(phrase)} has {size} tokens in a row twice; allow that, or change it"
+                        return f"its {name} {show(phrase)!r} has {size} tokens in a row twice; allow that, or change it"
         return ""
 
 
@@ -97,8 +99,8 @@ def refuse_required(name: str, rules: Sequence[Rule]) -> None:
         raise SearchError(f"{name}: RequiredPhrases need a beam, which keeps places for them; use beam.")
 
 
-def refuse(where: str, demands: Demands, limit: int) -> None:
-    """Raise if what is asked of a row is impossible.
+def refuse(where: str, demands: Demands, limit: int, show: Callable[[Ids], object] = list) -> None:
+    """Raise if what is asked of a row is impossible; `show` says what a phrase is, by its ids if nothing better.
 
     Raises:
         SearchError: it is.
@@ -108,7 +110,7 @@ def refuse(where: str, demands: Demands, limit: int) -> None:
         Traceback (most recent call last):
         seq2seq.errors.SearchError: line 3: what is asked for takes 4 tokens or more, END counted, but the limit is 2.
     """
-    if reason := demands.contradiction():
+    if reason := demands.contradiction(show):
         raise SearchError(f"{where}: {reason}.")
     if demands.least > limit:
         found = f"what is asked for takes {demands.least} tokens or more, END counted, but the limit is {limit}"

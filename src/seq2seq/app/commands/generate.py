@@ -79,7 +79,7 @@ class Notes:
 
     def before(self, model: TextModel, texts: Sequence[str], first: int) -> None:
         """Say it if a text is longer than anything seen in training."""
-        if not self._warned and (longer := model.longer_than_seen(texts)):
+        if not self._warned and (longer := model.longer_than_seen(texts, first)):
             self._warned = True
             line, seen = first + longer[0] + 1, model.settings.source_longest
             print(f"note: line {line} is longer than the {seen} tokens seen in training.", file=sys.stderr)

@@ -35,9 +35,10 @@ _TARGETS = 4  # of a source, on average
 
 def write_model(path: Path) -> None:
     """A fresh model of the words of the table."""
-    sides = [Tokenizer.train("word", [f"{side}{n}" for n in range(_WORDS)], vocabulary=8000) for side in "st"]
+    source, target = (Tokenizer.train("word", [f"{side}{n}" for n in range(_WORDS)], vocabulary=8000) for side in "st")
     config = EncoderDecoderConfig(cell=GRU, hidden=256, embedding=256, dropout=0.0)
-    TextModel(EncoderDecoder.init(jax.random.key(1), sides[0].size, sides[1].size, config), *sides).save(path)
+    model = EncoderDecoder.init(jax.random.key(1), source.size, target.size, config)
+    TextModel(model, source, target).save(path)
 
 
 def write_table(path: Path, lines: int) -> None:

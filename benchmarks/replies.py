@@ -2,10 +2,10 @@
 
     python -m benchmarks.replies --minutes 5 --seeds 1,2,3 --out .bench/replies
 
-trains every cell of {clause, sentence, verse} x {forward, reversed} x {attention, none}, and one that is made to
-listen, each by one `seq2seq train` command that is printed; then `seq2seq evaluate --listening` on 1,000 pairs of
-whole books that no training pair comes from, with plain beam search and with --mmi. A cell that is finished stands in
-OUT/results.jsonl and is not run again; one that was interrupted goes on.
+trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, and two of verses: one that reads
+both ways, and the same made to listen. Each is one `seq2seq train` command, which is printed; then `seq2seq evaluate
+--listening` on 1,000 pairs of whole books that no training pair comes from, with plain beam search and with --mmi. A
+cell that is finished stands in OUT/results.jsonl and is not run again; one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ _READING = {
     "both ways": [],
 }
 _ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
-_LISTENING = ["--target-dropout", "0.3"]
+_LISTENING = ["--model.copy", "--target-dropout", "0.3"]
 _PAIRS, _QUICK = 1000, 120
+_TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
 
 
 class Cell(NamedTuple):
@@ -61,7 +62,7 @@ class Cell(NamedTuple):
     listening: bool = False
 
     def __str__(self) -> str:
-        return ", ".join([*self[:3], *["target dropout"] * self.listening])
+        return ", ".join([*self[:3], *["made to listen"] * self.listening])
 
     def options(self) -> list[str]:
         """Of its `seq2seq train`."""
@@ -79,14 +80,17 @@ class Study(NamedTuple):
 
 
 def cells(units: Sequence[Unit]) -> list[Cell]:
-    """All cells, the one that is made to listen first.
+    """All cells.
 
     Example:
-        >>> [str(cell) for cell in cells(["verse"])]  # doctest: +ELLIPSIS
-        ['verse, both ways, attention, target dropout', 'verse, forward, attention', ... 'verse, reversed, none']
+        >>> [str(cell) for cell in cells(["verse"])]
+        ['verse, both ways, attention', 'verse, both ways, attention, made to listen']
+        >>> [str(cell) for cell in cells(["clause"])]  # doctest: +ELLIPSIS
+        ['clause, forward, attention', 'clause, forward, none', ... 'clause, reversed, none']
     """
-    grid = [Cell(*names) for names in product(units, ("forward", "reversed"), _ATTENTION)]
-    return [*(Cell(unit, "both ways", "attention", True) for unit in units[-1:]), *grid]
+    verses = [Cell("verse", "both ways", "attention", listening) for listening in (False, True)]
+    grid = [Cell(*names) for names in product(units, ("forward", "reversed"), _ATTENTION) if names[0] != "verse"]
+    return grid + verses * ("verse" in units)
 
 
 def study(plan: Study, table: Table) -> None:
@@ -143,10 +147,11 @@ def write(plan: Study, unit: Unit) -> float:
 
 
 def _pairs(unit: Unit) -> Iterable[Pair]:
-    """Each unit of a chapter with the next, in lower case."""
+    """Each unit of a chapter with the next, in lower case, words and punctuation parted by spaces."""
     for (book, _), chapter in groupby(kjv(), key=lambda verse: verse[:2]):
         verses = [verse.text.lower() for verse in chapter]
-        yield from next_pairs(verses if unit == "verse" else split_text(" ".join(verses), unit), book)
+        units = verses if unit == "verse" else split_text(" ".join(verses), unit)
+        yield from next_pairs((" ".join(_TOKEN.findall(text)) for text in units), book)
 
 
 def thinned(pairs: Sequence[Pair], count: int) -> list[Pair]:
@@ -171,7 +176,8 @@ def tf_idf_recall(train: Sequence[Pair], test: Sequence[Pair]) -> float:
         return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
 
     similar = vectors(pair.source for pair in test) @ vectors(pair.target for pair in test).T
-    picks = draw([pair.target for pair in test], [pair.document for pair in test], len(test), seed=0)
+    sources, targets, documents = zip(*test, strict=True)
+    picks = draw(targets, sources, documents, len(test), seed=0)
     return first("x", [similar[n, several] for n, several in picks.items()]).get("x_at_1_of_100_percent", float("nan"))
 
 

@@ -39,7 +39,8 @@ from seq2seq.models.model import Model
 from seq2seq.nn.attention import Additive, Attention, Dot, General, attend, prepare
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
-from seq2seq.nn.loss import cross_entropy
+from seq2seq.nn.loss import Copied, cross_entropy
+from seq2seq.nn.pointer import Pointer
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
 from seq2seq.search import (
     UTILITIES,
@@ -85,6 +86,7 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "ChoGRU",
+    "Copied",
     "Dataset",
     "Decoding",
     "Dot",
@@ -110,6 +112,7 @@ __all__ = [
     "OptimizerConfig",
     "Pair",
     "PairFiles",
+    "Pointer",
     "Prediction",
     "Prefix",
     "PreparedModel",

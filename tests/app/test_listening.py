@@ -44,15 +44,17 @@ def test_the_scores_of_many_pairs_are_those_of_each(model):
 
 def test_candidates_are_a_function_of_the_item_alone():
     texts, documents = [f"{n % 120}" for n in range(240)], ["a"] * 180 + ["b"] * 59 + ["c"]
-    picks = draw(texts, documents, 240, seed=5)
+    of = [f"{n % 7 + 100}" for n in range(240)]
+    picks = draw(texts, of, documents, 240, seed=5)
     assert set(picks) == set(range(239))  # "c" has no other
     for item, several in picks.items():
         assert several[0] == item and len({texts[n] for n in several}) == len(several)
         assert {documents[n] for n in several} == {documents[item]}
+        assert of[item] not in [texts[n] for n in several[1:]]
         assert len(several) == (100 if item < 180 else 10)
-    few = draw(texts, documents, 3, seed=5)
+    few = draw(texts, of, documents, 3, seed=5)
     assert set(few) <= set(picks) and all(np.array_equal(few[item], picks[item]) for item in few)
-    assert not np.array_equal(draw(texts, documents, 1, seed=6)[0], picks[0])
+    assert not np.array_equal(draw(texts, of, documents, 1, seed=6)[0], picks[0])
 
 
 def test_equals_share_the_first_place():
@@ -68,7 +70,7 @@ def test_the_report_is_its_definition(model):
     targets = [target for _, target in PAIRS]
     recall = {10: [], 100: []}
     pointwise = {10: [], 100: []}
-    for item, several in draw(targets, [""] * 130, 8, seed=0).items():
+    for item, several in draw(targets, SOURCES, [""] * 130, 8, seed=0).items():
         scores = np.array([model.score([(SOURCES[item], targets[n])])[0] for n in several])
         prior = np.array([sum(s) for _, s in model.token_scores([("", targets[n]) for n in several])])
         for count in (10, 100):
@@ -76,7 +78,7 @@ def test_the_report_is_its_definition(model):
             pointwise[count].append((scores - prior)[:count])
     own = {10: [], 100: []}
     sources = list(outputs)
-    for item, several in draw(sources, [""] * 129, 8, seed=0).items():
+    for item, several in draw(sources, list(outputs.values()), [""] * 129, 8, seed=0).items():
         scores = model.score([(sources[n], outputs[sources[item]]) for n in several])
         for count in (10, 100):
             own[count].append(scores[:count])

@@ -39,6 +39,7 @@ class Counting:
 
 HIDDEN, EMBEDDING = 6, 4
 ONE_WAY = {"bidirectional": False}
+COPIED = (-1, 1, -1, *range(3, VOCABULARY - 1), -1)  # of a vocabulary whose last word the target does not have
 TABLE: dict[str, dict] = {
     "defaults": {},
     "cho": {"cell": ChoGRU, **ONE_WAY, "attention": "none", "summary": "everywhere", "readout": "maxout"},
@@ -58,6 +59,8 @@ TABLE: dict[str, dict] = {
     "additive after": {"cell": LSTM, "attention": "additive", "input_feeding": False},
     "general after, maxout": {"cell": ChoGRU, "input_feeding": False, "readout": "maxout", "tied": True},
     "dot, linear": {"cell": GRU, "layers": 2, "attention": "dot", "readout": "linear"},
+    "copying": {"cell": GRU, "copy": True},
+    "copying, additive": {"attention": "additive", "readout": "maxout", "copy": True, "tied": True},
     "user's cell": {"cell": Counting, "layers": 2, "attention": "additive"},
 }
 
@@ -69,5 +72,6 @@ def config_of(name: str) -> EncoderDecoderConfig:
 @cache
 def model_of(name: str) -> EncoderDecoder:
     """A model whose every weight is random, biases among them."""
-    shapes = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), VOCABULARY, VOCABULARY, config_of(name)))
+    sizes = VOCABULARY, VOCABULARY
+    shapes = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), *sizes, config_of(name), COPIED))
     return randomised(shapes, jax.random.key(1))

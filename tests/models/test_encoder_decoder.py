@@ -40,6 +40,8 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"reverse_source": True}, "model.reverse_source needs model.bidirectional off"),
         ({"tied": True, "readout": "linear"}, "model.tied needs a tanh or maxout readout"),
         ({"summary": "everywhere"}, "model.summary everywhere needs model.attention none"),
+        ({"copy": True, "attention": "none"}, "model.copy needs model.attention"),
+        ({"copy": True, "sampled_softmax": 5, "label_smoothing": 0.0}, "model.sampled_softmax needs model.copy off"),
         ({"attention": "genral"}, "model.attention is 'genral'; did you mean general"),
         ({"readout": "max-out"}, "model.readout is 'max-out'; did you mean maxout"),
         ({"summary": "all"}, "model.summary is 'all'; known are: everywhere, start"),
@@ -71,6 +73,12 @@ def test_init_has_the_shapes_the_configuration_says():
     assert count(made) == sum(int(np.prod(shape)) for shape in found.values())
     found, made = shapes("residual additive")
     assert len(made.encoder.layers) == len(made.decoder.cell.cells) == 3 and made.encoder.residual
+
+
+def test_a_pointer_without_a_common_token_is_refused(key):
+    for common in ((), (-1, -1)):
+        with pytest.raises(ConfigError, match="no token in common"):
+            EncoderDecoder.init(key, 11, 13, EncoderDecoderConfig(hidden=6, embedding=4, copy=True), common)
 
 
 def test_a_fresh_model_is_finite_and_two_keys_make_two(key):
@@ -154,7 +162,7 @@ def test_which_leaf_of_the_state_is_the_output(key):
     assert output_leaf(Counting.init(key, 3, 4), 3) is None
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", [name for name in TABLE if "copy" not in name])
 def test_restricted_logits_are_the_same_columns(name):
     model = model_of(name)
     memory, state = model.start(SOURCE, LENGTHS)
@@ -165,6 +173,18 @@ def test_restricted_logits_are_the_same_columns(name):
         _, part = some.step(memory, state, token)
         assert part.logits.shape == (len(LENGTHS), min(size, VOCABULARY))
         np.testing.assert_allclose(part.logits, whole.logits[:, :size], atol=1e-6)
+
+
+def test_a_pointer_beside_restricted_logits_has_the_share_that_is_among_these():
+    model = model_of("copying")
+    memory, state = model.start(SOURCE, LENGTHS)
+    _, found = model.restricted(5).step(memory, state, jnp.full(len(LENGTHS), VOCABULARY - 1))
+    decoder = dataclasses.replace(model.decoder, pointer=None)
+    _, (vector, weights) = model.decoder.advance(
+        decoder.cell, memory, state, decoder.embedding(jnp.full(len(LENGTHS), VOCABULARY - 1))
+    )
+    wanted = model.decoder.pointer.mixed(decoder.logits(vector)[:, :5], vector, weights, memory.places)
+    np.testing.assert_allclose(found.logits, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bahdanau", "reversed additive"])

@@ -1,6 +1,7 @@
 """From the options to a model: any class whose `init` takes a key and its vocabularies.
 
-A model's `vocabulary` (one for both sides) or `source_vocabulary` and `target_vocabulary` come from the tokenizers.
+A model's `vocabulary` (one for both sides) or `source_vocabulary` and `target_vocabulary` come from the tokenizers, and
+so does `target_of_source`: for each id of the source that of the same token in the target, or -1.
 The other typed arguments of `init` are the user's to choose: they are the `--model` options. A single argument that
 is a dataclass stands for its fields.
 """
@@ -16,7 +17,7 @@ from seq2seq.app.names import MODELS, named_class
 from seq2seq.core.seams import Key
 from seq2seq.errors import ConfigError
 
-_VOCABULARIES = ("vocabulary", "source_vocabulary", "target_vocabulary")
+_GIVEN = ("vocabulary", "source_vocabulary", "target_vocabulary", "target_of_source")
 
 
 def model_class(name: str) -> type:
@@ -46,9 +47,9 @@ def options_of(cls: Any) -> type:
     return make_dataclass(f"{cls.__name__}Options", made, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
 
 
-def build_model(cls: Any, key: Key, vocabularies: Mapping[str, int], options: Any) -> Any:
-    """A fresh model of the class for these vocabularies ("source_vocabulary" and so on) and options."""
-    sizes = {name: vocabularies[name] for name in _parameters(cls) if name in _VOCABULARIES}
+def build_model(cls: Any, key: Key, given: Mapping[str, Any], options: Any) -> Any:
+    """A fresh model of the class for what the tokenizers give ("source_vocabulary" and so on) and options."""
+    sizes = {name: given[name] for name in _parameters(cls) if name in _GIVEN}
     chosen = _chosen(cls)
     if len(chosen) == 1 and is_dataclass(_hints(cls).get(next(iter(chosen)))):
         return cls.init(key, **sizes, **{next(iter(chosen)): options})
@@ -78,7 +79,7 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def _chosen(cls: Any) -> dict[str, inspect.Parameter]:
-    return {name: parameter for name, parameter in _parameters(cls).items() if name not in _VOCABULARIES}
+    return {name: parameter for name, parameter in _parameters(cls).items() if name not in _GIVEN}
 
 
 def _can_search(cls: type) -> bool:

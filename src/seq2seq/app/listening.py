@@ -7,8 +7,9 @@
 - distinct-1 and distinct-2 of the outputs, and the share of unique ones.
 
 Candidates are the pair's own and those of 9 or 99 other pairs, of the same document where that is asked for, whose
-text differs from it and from each other. Which ones depends on the number of the pair and the seed alone. The cost is
-2 * 100 scores for each item.
+text differs from it, from each other, and from what they are candidates for: where each line is the target of the one
+before, a source is among the targets too, and nothing overlaps with it as it does itself. Which ones depends on the
+number of the pair and the seed alone. The cost is 2 * 100 scores for each item.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Listening:
 
     def _recall(self, model: TextModel, pairs: Pairs, documents: Sequence[str]) -> dict[str, float]:
         targets = [target for _, target in pairs]
-        picks = draw(targets, documents, self.items, self.seed)
+        picks = draw(targets, [source for source, _ in pairs], documents, self.items, self.seed)
         numbers = np.unique(np.concatenate([*picks.values(), np.zeros(0, np.int64)]))
         alone = model.token_scores([("", targets[n]) for n in numbers], self.arithmetic)
         prior = np.zeros(len(pairs))
@@ -106,7 +107,7 @@ class Listening:
 
     def _own_source(self, model: TextModel, outputs: Mapping[str, str], documents: Sequence[str]) -> dict[str, float]:
         sources, texts = list(outputs), list(outputs.values())
-        picks = draw(sources, documents, self.items, self.seed)
+        picks = draw(sources, texts, documents, self.items, self.seed)
         rows = [[(sources[k], texts[n]) for k in several] for n, several in picks.items()]
         return first("own_source", self._scores(model, rows))
 
@@ -128,15 +129,15 @@ def shuffled(pairs: Pairs) -> list[tuple[str, str]]:
     return [(sources[i], pair[1]) for i, pair in enumerate(pairs)]
 
 
-def draw(texts: Sequence[str], documents: Sequence[str], items: int, seed: int) -> Picks:
+def draw(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], items: int, seed: int) -> Picks:
     """For `items` texts, evenly spread, their candidates: itself and 99 others of its document, or 9 where there are
     not so many; an item with fewer is left out.
 
     Item n meets the other texts in the order that `numpy.random.default_rng([seed, n])` gives, and takes those that
-    are equal to none that it has.
+    are equal to none that it has, nor to `of[n]`, the text that they are candidates for.
 
     Example:
-        >>> picks = draw([str(n) for n in range(300)], [""] * 300, 2, seed=0)
+        >>> picks = draw([str(n) for n in range(300)], [""] * 300, [""] * 300, 2, seed=0)
         >>> {item: (len(set(several)), int(several[0])) for item, several in picks.items()}
         {0: (100, 0), 299: (100, 299)}
     """
@@ -148,7 +149,8 @@ def draw(texts: Sequence[str], documents: Sequence[str], items: int, seed: int) 
     for item in map(int, np.linspace(0, len(texts) - 1, items).round()):
         chosen: dict[str, int] = {texts[item]: item}
         for other in np.random.default_rng([seed, item]).permutation(places[documents[item]]):
-            chosen.setdefault(texts[int(other)], int(other))
+            if texts[int(other)] != of[item]:
+                chosen.setdefault(texts[int(other)], int(other))
             if len(chosen) == COUNTS[-1]:
                 break
         size = max((count for count in COUNTS if count <= len(chosen)), default=0)

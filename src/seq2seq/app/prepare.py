@@ -223,10 +223,15 @@ def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, targ
 
 
 def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> Any:
-    sizes = {"source_vocabulary": source.size, "target_vocabulary": target.size, "vocabulary": source.size}
+    given = {
+        "source_vocabulary": source.size,
+        "target_vocabulary": target.size,
+        "vocabulary": source.size,
+        "target_of_source": target.matching(source),
+    }
 
     def made(seed: Any) -> Any:
-        return build_model(cls, jax.random.fold_in(jax.random.key(seed), _INIT), sizes, options.model)
+        return build_model(cls, jax.random.fold_in(jax.random.key(seed), _INIT), given, options.model)
 
     seed = np.uint32(options.seed)
     try:

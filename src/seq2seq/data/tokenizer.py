@@ -113,6 +113,17 @@ class Tokenizer:
         cut = _CUTS.get(self.kind)
         return list(cut(text)) if cut else self.tokens(text)  # to bytes nothing is unknown
 
+    def matching(self, other: Tokenizer) -> tuple[int, ...]:
+        """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.
+
+        Example:
+            >>> Tokenizer.train("character", ["abc"]).matching(Tokenizer.train("character", ["xb"]))
+            (-1, 1, -1, 3, 5, -1)
+        """
+        return tuple(
+            -1 if piece in (PAD, BEGIN) else self._ids.get(name, -1) for piece, name in enumerate(other._pieces)
+        )
+
     def unknown_rate(self, texts: Iterable[str]) -> float:
         """The share of the pieces of the texts that this tokenizer does not know."""
         counts = [(ids.count(UNKNOWN), len(ids)) for ids in self.encode_batch(texts)]

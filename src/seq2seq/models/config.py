@@ -44,6 +44,8 @@ class EncoderDecoderConfig:
     """How the decoder looks at the source: additive (Bahdanau et al. 2015), dot or general (Luong et al. 2015)."""
     input_feeding: bool = True
     """Tell the cell what attention found: the context (additive) or the last readout vector (dot, general)."""
+    copy: bool = False
+    """Let the decoder copy tokens of the source, a pointer-generator (Gu et al. 2016; See et al. 2017)."""
     summary: Literal["start", "everywhere"] = "start"
     """Without attention: the summary is the initial state only, or enters every step and the readout (Cho 2014)."""
     readout: Literal["linear", "tanh", "maxout"] = "tanh"
@@ -71,6 +73,10 @@ class EncoderDecoderConfig:
                 )
         if self.attention != "none" and self.summary == "everywhere":
             raise ConfigError("model.summary everywhere needs model.attention none: attention takes its place.")
+        if self.copy and self.attention == "none":
+            raise ConfigError("model.copy needs model.attention: it copies from where attention looks.")
+        if self.copy and self.sampled_softmax:
+            raise ConfigError("model.sampled_softmax needs model.copy off: its estimate leaves no room for copying.")
         if self.bidirectional and self.hidden % 2:
             raise ConfigError(f"model.hidden is {self.hidden}; a bidirectional encoder needs an even number.")
         if self.bidirectional and self.reverse_source:

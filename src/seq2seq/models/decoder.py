@@ -11,10 +11,13 @@ from jax import Array
 
 from seq2seq.core.module import module
 from seq2seq.core.seams import Cell, Key, State
+from seq2seq.errors import ConfigError
 from seq2seq.models.config import ATTENTIONS, EncoderDecoderConfig, Feed
 from seq2seq.models.encoder import Encoded
 from seq2seq.nn.attention import Attention, Prepared, attend, prepare
 from seq2seq.nn.layers import FF, Embedding, Maxout
+from seq2seq.nn.loss import Copied
+from seq2seq.nn.pointer import Pointer
 from seq2seq.nn.recurrent import Stack, output_width
 
 
@@ -23,6 +26,7 @@ class DecoderMemory(NamedTuple):
 
     prepared: Prepared | None
     summary: Array | None
+    places: Array | None = None
 
 
 class DecoderState(NamedTuple):
@@ -118,10 +122,21 @@ class Decoder:
     readout_token: bool
     input_size: int
     output_leaf: int | None
+    pointer: Pointer | None = None
 
     @classmethod
-    def init(cls, key: Key, vocabulary: int, config: EncoderDecoderConfig) -> Self:
-        """The decoder that `config` asks for, behind an encoder that is `config.hidden` wide."""
+    def init(
+        cls, key: Key, vocabulary: int, config: EncoderDecoderConfig, target_of_source: tuple[int, ...] = ()
+    ) -> Self:
+        """The decoder that `config` asks for, behind an encoder that is `config.hidden` wide.
+
+        `target_of_source` is what a pointer copies: for each id of the source that of the same token, or -1.
+
+        Raises:
+            ConfigError: it is to copy, and there is nothing to copy.
+        """
+        if config.copy and max(target_of_source, default=-1) < 0:
+            raise ConfigError("model.copy: source and target have no token in common; give them tokens of one kind.")
         keys = jax.random.split(key, 6)
         attention = None if config.attention == "none" else ATTENTIONS[config.attention]
         readout_token = config.readout == "maxout"
@@ -147,13 +162,16 @@ class Decoder:
             readout_token=readout_token,
             input_size=config.embedding + fed,
             output_leaf=output_leaf(cell, config.embedding + fed),
+            pointer=Pointer.init(jax.random.fold_in(key, 6), vector, target_of_source) if config.copy else None,
         )
 
-    def start(self, encoded: Encoded, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
-        """The memory and the state before the first token."""
+    def start(self, encoded: Encoded, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
+        """The memory and the state before the first token, of sources (source, batch)."""
         state = self.bridge(self.cell, encoded.summary)
         prepared = None if self.attention is None else prepare(self.attention, encoded.annotations, lengths)
-        return DecoderMemory(prepared, self._summary(encoded)), DecoderState(state, self._first_fed(state, encoded))
+        places = None if self.pointer is None else self.pointer.places(source)
+        memory = DecoderMemory(prepared, self._summary(encoded), places)
+        return memory, DecoderState(state, self._first_fed(state, encoded))
 
     def advance(
         self, cell: Cell, memory: DecoderMemory, state: DecoderState, embedded: Array
@@ -185,6 +203,23 @@ class Decoder:
     def logits(self, vector: Array) -> Array:
         """(..., readout) -> (..., vocabulary)."""
         return self.readout.logits(vector, self.embedding)
+
+    def mixed(self, memory: DecoderMemory, vector: Array, weights: Array | None) -> Array:
+        """(batch, readout) -> (batch, vocabulary): the logits, with what the pointer copies."""
+        logits = self.logits(vector)
+        if self.pointer is None:
+            return logits
+        return self.pointer.mixed(logits, vector, _given(weights), _given(memory.places))
+
+    def weights_on(self, token: Array, memory: DecoderMemory, weights: Array | None) -> tuple[Array, Array] | tuple[()]:
+        """What the pointer has to know of a step in which `token`, (batch,), is to come; nothing without a pointer."""
+        if self.pointer is None:
+            return ()
+        return self.pointer.weights_on(token, _given(weights), _given(memory.places))
+
+    def copied(self, vectors: Array, found: tuple[Array, Array] | tuple[()]) -> Copied | None:
+        """What the loss has to know of the pointer, from (target, batch, readout) and what `weights_on` found."""
+        return None if self.pointer is None else self.pointer.copied(vectors, *found)
 
     def restricted(self, count: int) -> Self:
         """The decoder with logits of the ids below `count` only: (..., count)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -50,12 +50,17 @@ class EncoderDecoder(Model):
         source_vocabulary: int,
         target_vocabulary: int,
         config: EncoderDecoderConfig = EncoderDecoderConfig(),  # noqa: B008 (frozen)
+        target_of_source: tuple[int, ...] = (),
     ) -> Self:
-        """A fresh model for these vocabularies."""
+        """A fresh model for these vocabularies.
+
+        `target_of_source` is wanted where `config.copy` is: for each id of the source the id of the same token in the
+        target, or -1 where it has none; `range(vocabulary)` if both sides share one.
+        """
         encoder_key, decoder_key = jax.random.split(key)
         return cls(
             encoder=Encoder.init(encoder_key, source_vocabulary, config),
-            decoder=Decoder.init(decoder_key, target_vocabulary, config),
+            decoder=Decoder.init(decoder_key, target_vocabulary, config, target_of_source),
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
             sampled_softmax=config.sampled_softmax,
@@ -68,34 +73,37 @@ class EncoderDecoder(Model):
         """
         keys = split(key, 4)
         decoder = self.decoder
-        lengths = jnp.asarray(batch.source_lengths)
-        encoded = self.encoder(jnp.asarray(batch.source), lengths, keys[0], self.dropout)
-        memory, state = decoder.start(encoded, lengths)
+        source, lengths = jnp.asarray(batch.source), jnp.asarray(batch.source_lengths)
+        encoded = self.encoder(source, lengths, keys[0], self.dropout)
+        memory, state = decoder.start(encoded, source, lengths)
         embedded = dropout(keys[1], self.dropout, decoder.embedding(jnp.asarray(batch.target_in)))
         cell = drop_between(decoder.cell, keys[2], self.dropout, (batch.size, decoder.input_size))
 
-        def step(state: DecoderState, x: Array) -> tuple[DecoderState, Array]:
-            state, (vector, _) = decoder.advance(cell, memory, state, x)
-            return state, vector
+        def step(state: DecoderState, x: tuple[Array, Array]) -> tuple[DecoderState, tuple[Array, Any]]:
+            state, (vector, weights) = decoder.advance(cell, memory, state, x[0])
+            return state, (vector, decoder.weights_on(x[1], memory, weights))
 
-        _, vectors = scan(step, state, embedded)
+        _, (vectors, found) = scan(step, state, (embedded, jnp.asarray(batch.target_out)))
         smoothing = 0.0 if key is None else self.label_smoothing
         vectors = dropout(keys[3], self.dropout, vectors)
         if key is not None and self.sampled_softmax:
             vocabulary = decoder.embedding.table.shape[0]
             drawn = draw_words(jax.random.fold_in(key, self.sampled_softmax), vocabulary, self.sampled_softmax)
             return sampled_cross_entropy(decoder.columns, vectors, batch.target_out, batch.target_mask, *drawn)
-        return cross_entropy(decoder.logits, vectors, batch.target_out, batch.target_mask, smoothing=smoothing)
+        copied = decoder.copied(vectors, found)
+        return cross_entropy(
+            decoder.logits, vectors, batch.target_out, batch.target_mask, smoothing=smoothing, copied=copied
+        )
 
     def start(self, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
         """Read the sources."""
-        return self.decoder.start(self.encoder(source, lengths), lengths)
+        return self.decoder.start(self.encoder(source, lengths), source, lengths)
 
     def step(self, memory: DecoderMemory, state: DecoderState, token: Array) -> tuple[DecoderState, Prediction]:
         """Read one target token of each sentence and predict the next."""
         decoder = self.decoder
         state, (vector, weights) = decoder.advance(decoder.cell, memory, state, decoder.embedding(token))
-        return state, Prediction(decoder.logits(vector), weights)
+        return state, Prediction(decoder.mixed(memory, vector, weights), weights)
 
     def encode(self, source: Array, lengths: Array) -> Array:
         """The summary of each source: (batch, hidden)."""
@@ -105,7 +113,8 @@ class EncoderDecoder(Model):
     def restricted(self, count: int) -> Self:
         """The model with an output layer for the ids below `count` only; the logits of those stay as they are.
 
-        It is for decoding: where the output layer was the target embedding, it is no longer.
+        It is for decoding: where the output layer was the target embedding, it is no longer. What a pointer copies is
+        mixed with the probabilities among these ids.
 
         Example:
             >>> model = EncoderDecoder.init(jax.random.key(0), 10, 12, EncoderDecoderConfig(hidden=6, embedding=4))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,18 @@ _BLOCK = 2**23
 """Logits that may stand in memory at once (32 MiB of float32)."""
 
 
+class Copied(NamedTuple):
+    """What a pointer adds to a prediction: p(y) = exp(kept) * softmax(a)_y + copied.
+
+    Attributes:
+        kept: log of the share of the probability that stays with the readout, at most 0.
+        copied: the probability of the target by copying, 0 where it cannot be copied.
+    """
+
+    kept: Array
+    copied: Array
+
+
 def cross_entropy(
     readout: Callable[[Array], Array],
     states: Array,
@@ -26,6 +38,7 @@ def cross_entropy(
     mask: ArrayLike,
     *,
     smoothing: float = 0.0,
+    copied: Copied | None = None,
 ) -> Loss:
     """The cross-entropy of `softmax(readout(states))` against the targets, in nats, summed over tokens.
 
@@ -42,6 +55,7 @@ def cross_entropy(
         targets: (target, batch) ids.
         mask: (target, batch) 1 on tokens, 0 on padding.
         smoothing: how much of the probability is spread over all words; 0 for none.
+        copied: (target, batch) each, what a `Pointer` adds to the prediction; the smoothing is the readout's alone.
 
     Raises:
         ShapeError: states, targets and mask are not of one (target, batch).
@@ -61,22 +75,23 @@ def cross_entropy(
     tokens, vocabulary = targets.size, jax.eval_shape(readout, states).shape[-1]
     blocks = -(-tokens * vocabulary // _BLOCK)
     if blocks <= 1:
-        return Loss(_summed(readout(states), targets, mask, smoothing), mask.sum())
+        return Loss(_summed(readout(states), targets, mask, smoothing, copied), mask.sum())
     rows = _in_eights(-(-tokens // blocks))
     shape = jax.ShapeDtypeStruct((rows, states.shape[-1]), states.dtype)
     opened = jax.make_jaxpr(readout)(shape)  # a function, and the arrays that it has closed over
 
-    def block(weights: list[Array], states: Array, targets: Array, mask: Array) -> Array:
+    def block(weights: list[Array], states: Array, targets: Array, *rest: Array) -> Array:
         (logits,) = jaxpr_as_fun(ClosedJaxpr(opened.jaxpr, weights))(states)
-        return _summed(logits, targets, mask, smoothing)
+        *added, mask = rest
+        return _summed(logits, targets, mask, smoothing, Copied(*added) if added else None)
 
-    flat = (states.reshape(tokens, -1), targets.reshape(tokens), mask.reshape(tokens))
-    return Loss(_blockwise(block, rows)(opened.consts, *flat), mask.sum())
+    flat = (x.reshape(tokens) for x in (targets, *(copied or ()), mask))
+    return Loss(_blockwise(block, rows)(opened.consts, states.reshape(tokens, -1), *flat), mask.sum())
 
 
-def _summed(logits: Array, targets: Array, mask: Array, smoothing: float) -> Array:
+def _summed(logits: Array, targets: Array, mask: Array, smoothing: float, copied: Copied | None) -> Array:
     # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
-    return jnp.where(mask > 0, token_cross_entropy(logits, targets, smoothing) * mask, 0).sum()
+    return jnp.where(mask > 0, token_cross_entropy(logits, targets, smoothing, copied) * mask, 0).sum()
 
 
 def _blockwise(block: Callable[..., Array], rows: int) -> Callable[..., Array]:
@@ -158,13 +173,21 @@ def _in_eights(rows: int) -> int:
     return -(-rows // 8) * 8 if rows > 64 else rows
 
 
-def token_cross_entropy(logits: Array, targets: Array, smoothing: float = 0.0) -> Array:
+def token_cross_entropy(logits: Array, targets: Array, smoothing: float = 0.0, copied: Copied | None = None) -> Array:
     """logsumexp(a) - (1 - e) * a_y - e * mean(a) of each token: (..., vocabulary), (...) -> (...), in nats.
+
+    With `copied`, (...) each, log softmax(a)_y = a_y - logsumexp(a) makes room for the log of what `Copied` says.
 
     Example:
         >>> round(float(token_cross_entropy(jnp.array([0.0, jnp.log(3.0)]), jnp.array(1))), 4)     # -log 3/4
         0.2877
     """
     chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    loss = jax.nn.logsumexp(logits, -1) - (1 - smoothing) * chosen
+    normaliser = jax.nn.logsumexp(logits, -1)
+    if copied is not None:
+        alone = chosen - normaliser + copied.kept
+        some = copied.copied > 0
+        both = jnp.logaddexp(alone, jnp.log(jnp.where(some, copied.copied, 1)))
+        chosen = jnp.where(some, both, alone) + normaliser
+    loss = normaliser - (1 - smoothing) * chosen
     return loss - smoothing * logits.mean(-1) if smoothing else loss

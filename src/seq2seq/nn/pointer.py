@@ -1,0 +1,85 @@
+"""A pointer: the decoder may copy a token of the source instead of making one of its own."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from seq2seq.core.module import module
+from seq2seq.core.seams import Key
+from seq2seq.nn.layers import FF
+from seq2seq.nn.loss import Copied
+
+_NONE = -1  # on a place of the source that cannot be copied
+_MOST = 1 - 1e-6  # of the probability goes to copying: the readout keeps some, so that its log is finite
+
+
+@module
+class Pointer:
+    """Copies from the source by the weights of attention (Gu et al. 2016; See et al. 2017, equations 8 and 9).
+
+    With attention weights w_s on the places s of the source, c_s the target's id of the token there, or none, the
+    logits a of the readout, and g = sigmoid(gate(vector)) for the readout's vector:
+
+        p(y) = (1 - g * m) softmax(a)_y + g * sum over s of w_s [c_s = y],   m = sum over s of w_s [c_s is some id]
+
+    What the weights put on tokens that the target does not have stays with the readout, so that p sums to 1, and a
+    source of length 0 changes nothing. (In the papers the source brings in words that the vocabulary lacks; here those
+    share the id of the unknown word, and --replace-unknown puts them in.)
+
+    Attributes:
+        gate: from the readout's vector to one number.
+        targets: for each id of the source, the id of the same token in the target, or -1.
+
+    Example:
+        >>> pointer = Pointer.init(jax.random.key(0), 5, (-1, 1, -1, 3, 6))
+        >>> places = pointer.places(jnp.array([[4, 0], [3, 0]]))          # (source, batch) -> (batch, source)
+        >>> weights = jnp.array([[0.5, 0.5], [0.0, 0.0]])
+        >>> p = jnp.exp(pointer.mixed(jnp.zeros((2, 8)), jnp.zeros((2, 5)), weights, places))
+        >>> p = p / p.sum(-1, keepdims=True)
+        >>> p[0, 6].round(4).item(), p[1, 6].round(4).item()              # 1/2 * 1/8 + 1/2 * 1/2, and 1/8
+        (0.3125, 0.125)
+    """
+
+    gate: FF
+    targets: tuple[int, ...]
+
+    @classmethod
+    def init(cls, key: Key, vector_size: int, targets: tuple[int, ...]) -> Self:
+        """A fresh gate over the readout's vector."""
+        return cls(gate=FF.init(key, vector_size, 1), targets=tuple(targets))
+
+    def places(self, source: Array) -> Array:
+        """The target's id on each place of the source, -1 where there is none: (source, batch) -> (batch, source)."""
+        return jnp.array(self.targets, jnp.int32)[source].T
+
+    def weights_on(self, token: Array, weights: Array, places: Array) -> tuple[Array, Array]:
+        """The weight, (batch,) each, of the places that hold `token`, (batch,), and of those that hold any id."""
+        return jnp.where(places == token[:, None], weights, 0).sum(-1), jnp.where(places != _NONE, weights, 0).sum(-1)
+
+    def copied(self, vectors: Array, on_target: Array, on_any: Array) -> Copied:
+        """What the loss wants to know, from vectors (..., readout) and the weights that `weights_on` found, (...)."""
+        gate = jax.nn.sigmoid(self.gate(vectors)[..., 0])
+        return Copied(jnp.log1p(-jnp.minimum(gate * on_any, _MOST)), gate * on_target)
+
+    def mixed(self, logits: Array, vector: Array, weights: Array, places: Array) -> Array:
+        """The logits, (batch, vocabulary), with what is copied: of places whose id they have, the others stay theirs.
+
+        Only the places of the source are touched: a = logits and with z = logsumexp(a) - log(1 - g m),
+
+            a_y <- log(exp(a_y) + exp(z) g sum over s of w_s [c_s = y])
+        """
+        places = jnp.where(places < logits.shape[-1], places, _NONE)
+        same = (places[:, :, None] == places[:, None, :]) & (places != _NONE)[:, :, None]
+        on_same = jnp.einsum("bst,bt->bs", same.astype(weights.dtype), weights)  # repeated tokens count together
+        on_any = jnp.where(places != _NONE, weights, 0).sum(-1, keepdims=True)
+        kept, copied = self.copied(vector[:, None], on_same, on_any)
+        ids = jnp.where(copied > 0, places, logits.shape[-1])  # past the end: dropped
+        z = jax.nn.logsumexp(logits, -1, keepdims=True) - kept
+        rows = jnp.arange(len(logits))[:, None]
+        before = jnp.take_along_axis(logits, places.clip(0), -1)
+        after = jnp.logaddexp(before, z + jnp.log(jnp.where(copied > 0, copied, 1)))
+        return logits.at[rows, ids].set(after, mode="drop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Self
 
@@ -11,6 +12,7 @@ from contract.batches import VOCABULARY
 from contract.cells import randomised
 from jax import Array
 
+from seq2seq.app.options import TrainOptions, from_files
 from seq2seq.core.module import module
 from seq2seq.core.seams import Key
 from seq2seq.models.config import EncoderDecoderConfig
@@ -37,22 +39,21 @@ class Counting:
         return {"h": h, "n": state["n"] + 1}, h / (1.0 + state["n"].astype(h.dtype))[:, None]
 
 
+def preset(name: str) -> dict:
+    """What a preset says of the model, but small."""
+    options = from_files(TrainOptions(), None, name).model
+    wide = options.annotation // options.hidden * HIDDEN
+    return vars(replace(options, hidden=HIDDEN, encoder_hidden=wide, embedding=EMBEDDING))
+
+
 HIDDEN, EMBEDDING = 6, 4
 ONE_WAY = {"bidirectional": False}
 COPIED = (-1, 1, -1, *range(3, VOCABULARY - 1), -1)  # of a vocabulary whose last word the target does not have
 TABLE: dict[str, dict] = {
     "defaults": {},
-    "cho": {"cell": ChoGRU, **ONE_WAY, "attention": "none", "summary": "everywhere", "readout": "maxout"},
-    "sutskever": {
-        "cell": LSTM,
-        **ONE_WAY,
-        "layers": 2,
-        "attention": "none",
-        "reverse_source": True,
-        "readout": "linear",
-    },
-    "bahdanau": {"cell": GRU, "attention": "additive", "readout": "maxout"},
-    "luong": {"cell": LSTM, **ONE_WAY, "layers": 2, "attention": "dot"},
+    **{name: preset(name) for name in ("cho2014", "sutskever2014", "bahdanau2015", "luong2015")},
+    "dot": {"cell": LSTM, **ONE_WAY, "layers": 2, "attention": "dot"},
+    "concat": {"cell": GRU, "encoder_hidden": 8, "attention": "concat"},
     "elman": {"cell": Elman, "attention": "none", "summary": "everywhere", "readout": "tanh", "tied": True},
     "residual additive": {"cell": GRU, "layers": 3, "residual": True, "attention": "additive", "readout": "linear"},
     "reversed additive": {"cell": GRU, **ONE_WAY, "reverse_source": True, "attention": "additive", "tied": True},

@@ -20,9 +20,10 @@ def maxout(layer, x):
 
 
 def cho(model, source, target_in):
-    """Cho et al. 2014, A.1: c = h_N; h'_0 = tanh(V c); h'_t = f(h'_{t-1}, y_{t-1}, c); maxout of h', y and c."""
+    """Cho et al. 2014, A.1: c = tanh(V h_N); h'_0 = tanh(V' c); h'_t = f(h'_{t-1}, y_{t-1}, c); maxout of all."""
     encoder, decoder = model.encoder, model.decoder
-    c, _ = reference.run(encoder.layers[0], embed(encoder.embedding, source))
+    h, _ = reference.run(encoder.layers[0], embed(encoder.embedding, source))
+    c = np.tanh(affine(encoder.summarise, h))
     h = np.tanh(affine(decoder.bridge.layers[0], c))
     for word in embed(decoder.embedding, target_in):
         h, _ = reference.cho_gru(decoder.cell, h, np.concatenate([word, c]))
@@ -31,16 +32,13 @@ def cho(model, source, target_in):
 
 
 def sutskever(model, source, target_in):
-    """Sutskever et al. 2014: an LSTM reads the source from its end; a second one begins from what the first one knows.
-
-    (What it knows is here the last output, and enters every h and c as tanh of a layer of its own.)
-    """
+    """Sutskever et al. 2014: an LSTM reads the source from its end; a second one begins in the states it ends in."""
     encoder, decoder = model.encoder, model.decoder
     xs = embed(encoder.embedding, source)[::-1]
+    state = []
     for layer in encoder.layers:
-        _, xs = reference.run(layer, xs)
-    start = [np.tanh(affine(layer, xs[-1])) for layer in decoder.bridge.layers]
-    state = [(start[2 * k], start[2 * k + 1]) for k in range(len(encoder.layers))]
+        last, xs = reference.run(layer, xs)
+        state.append(last)
     for word in embed(decoder.embedding, target_in):
         state, y = reference.step(decoder.cell, state, word, 0)
         yield affine(decoder.readout.output, y), None
@@ -58,22 +56,36 @@ def bahdanau(model, source, target_in):
     """Bahdanau et al. 2015, appendix A: a_i from s_{i-1}; c_i; s_i = f(s_{i-1}, y_{i-1}, c_i); maxout of s, c and y."""
     encoder, decoder = model.encoder, model.decoder
     annotations, summary = both_directions(encoder.layers[0], embed(encoder.embedding, source))
-    s = np.tanh(affine(decoder.bridge.layers[0], summary))
+    backward = summary[len(summary) // 2 :]  # A.2.2: s_0 = tanh(W_s <-h_1)
+    s = np.tanh(affine(decoder.bridge.layers[0], backward))
     for word in embed(decoder.embedding, target_in):
         c, a = reference.attend(decoder.attention, s, annotations)
-        s, _ = reference.gru(decoder.cell, s, np.concatenate([word, c]))
+        s, _ = reference.cho_gru(decoder.cell, s, np.concatenate([word, c]))
         t = maxout(decoder.readout.inner, np.concatenate([s, c, word]))
         yield affine(decoder.readout.output, t), a
 
 
 def luong(model, source, target_in):
-    """Luong et al. 2015, 3.1 and 3.3: h_t = f(h_{t-1}, [y_{t-1}, h~_{t-1}]); a_t; c_t; h~_t = tanh(W [c, h])."""
-    encoder, decoder = model.encoder, model.decoder
-    annotations, summary = both_directions(encoder.layers[0], embed(encoder.embedding, source))
-    state = tuple(np.tanh(affine(layer, summary)) for layer in decoder.bridge.layers)
-    fed = np.zeros(len(summary))
+    """Luong et al. 2015: an encoder that reads from the end; the decoder's layers begin in the states of its layers."""
+    xs, state = embed(model.encoder.embedding, source)[::-1], []
+    for layer in model.encoder.layers:
+        last, xs = reference.run(layer, xs)
+        state.append(last)
+    yield from global_attention(model.decoder, xs[::-1], state, target_in)
+
+
+def defaults(model, source, target_in):
+    """As Luong et al. 2015, one layer that reads in both directions, whose last outputs enter through a layer each."""
+    annotations, summary = both_directions(model.encoder.layers[0], embed(model.encoder.embedding, source))
+    state = tuple(np.tanh(affine(layer, summary)) for layer in model.decoder.bridge.layers)
+    yield from global_attention(model.decoder, annotations, state, target_in)
+
+
+def global_attention(decoder, annotations, state, target_in):
+    """3.1 and 3.3: h_t = f(h_{t-1}, [y_{t-1}, h~_{t-1}]); a_t; c_t; h~_t = tanh(W [c, h])."""
+    fed = np.zeros(annotations.shape[1])
     for word in embed(decoder.embedding, target_in):
-        state, h = reference.lstm(decoder.cell, state, np.concatenate([word, fed]))
+        state, h = reference.step(decoder.cell, state, np.concatenate([word, fed]), 0)
         c, a = reference.attend(decoder.attention, h, annotations)
         fed = np.tanh(affine(decoder.readout.inner, np.concatenate([h, c])))
         yield affine(decoder.readout.output, fed), a

@@ -42,6 +42,13 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"summary": "everywhere"}, "model.summary everywhere needs model.attention none"),
         ({"copy": True, "attention": "none"}, "model.copy needs model.attention"),
         ({"copy": True, "sampled_softmax": 5, "label_smoothing": 0.0}, "model.sampled_softmax needs model.copy off"),
+        ({"encoder_hidden": 7}, "model.encoder_hidden is 7; a bidirectional encoder needs an even number"),
+        ({"encoder_hidden": 0}, "model.encoder_hidden is 0"),
+        ({"encoder_hidden": 8, "attention": "dot"}, "model.attention dot needs encoder and decoder of one width"),
+        ({"bridge": "states"}, "model.bridge states needs model.bidirectional off"),
+        ({"bridge": "backward", "bidirectional": False}, "model.bridge backward needs model.bidirectional"),
+        ({"uniform": 0.1, "normal": 0.1}, "two ways to draw"),
+        ({"normal": -1.0}, "model.normal is -1.0"),
         ({"attention": "genral"}, "model.attention is 'genral'; did you mean general"),
         ({"readout": "max-out"}, "model.readout is 'max-out'; did you mean maxout"),
         ({"summary": "all"}, "model.summary is 'all'; known are: everywhere, start"),
@@ -64,12 +71,12 @@ def test_init_has_the_shapes_the_configuration_says():
     assert found["decoder/cell/w"] == (4 + 6, 24)  # the last readout vector is fed in
     assert found["decoder/readout/inner/w"] == (12, 6) and found["decoder/readout/output/w"] == (6, 13)
     assert (made.dropout, made.label_smoothing) == (0.3, 0.1)
-    found, made = shapes("cho")
+    found, made = shapes("cho2014")
     assert found["decoder/cell/w"] == (4 + 6, 18) and found["decoder/readout/inner/w"] == (6 + 6 + 4, 6)
     assert made.decoder.attention is None
     found, _ = shapes("defaults", tied=True)
     assert "decoder/readout/output/w" not in found and found["decoder/readout/inner/w"] == (12, 4)
-    found, made = shapes("luong", hidden=1)
+    found, made = shapes("dot", hidden=1)
     assert count(made) == sum(int(np.prod(shape)) for shape in found.values())
     found, made = shapes("residual additive")
     assert len(made.encoder.layers) == len(made.decoder.cell.cells) == 3 and made.encoder.residual
@@ -82,7 +89,7 @@ def test_a_pointer_without_a_common_token_is_refused(key):
 
 
 def test_a_fresh_model_is_finite_and_two_keys_make_two(key):
-    config = config_of("bahdanau")
+    config = config_of("bahdanau2015")
     make = jax.jit(lambda key: EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config))
     one, two = make(key), make(jax.random.key(8))
     loss = jax.jit(lambda model: model.loss(BATCH))(one)
@@ -93,7 +100,7 @@ def test_a_fresh_model_is_finite_and_two_keys_make_two(key):
 
 
 def test_label_smoothing_only_with_a_key():
-    plain = dataclasses.replace(model_of("bahdanau"), dropout=0.0, label_smoothing=0.0)
+    plain = dataclasses.replace(model_of("bahdanau2015"), dropout=0.0, label_smoothing=0.0)
     smooth = dataclasses.replace(plain, label_smoothing=0.4)
     loss = jax.jit(lambda model, key: model.loss(BATCH, key).mean)
     key = jax.random.key(0)
@@ -114,7 +121,7 @@ def test_annotations_are_in_source_order_and_zero_on_padding(key, both, reverse)
             cell=GRU, hidden=4, embedding=3, layers=2, bidirectional=both, reverse_source=reverse, residual=True
         ),
     )
-    annotations, summary = read(encoder, SOURCE, LENGTHS)
+    annotations, summary, _ = read(encoder, SOURCE, LENGTHS)
     on = np.arange(len(SOURCE))[:, None] < np.asarray(LENGTHS)
     assert (np.asarray(annotations)[~on] == 0).all() and (np.asarray(annotations)[on] != 0).any(-1).all()
     assert (summary[2] == 0).all()
@@ -129,12 +136,12 @@ def test_annotations_are_in_source_order_and_zero_on_padding(key, both, reverse)
 
 def test_the_summary_is_the_last_output_of_each_direction(key):
     encoder = Encoder.init(key, VOCABULARY, EncoderDecoderConfig(cell=LSTM, hidden=4, embedding=3))
-    _, summary = read(encoder, SOURCE, LENGTHS)
+    _, summary, _ = read(encoder, SOURCE, LENGTHS)
     xs, layer = encoder.embedding(SOURCE), encoder.layers[0]
     forward, _ = unroll(layer.forward, xs, LENGTHS)
     backward, _ = unroll(layer.backward, xs, LENGTHS, reverse=True)
     np.testing.assert_allclose(summary, jnp.concatenate([forward.h, backward.h], -1), atol=1e-6)
-    model = model_of("bahdanau")
+    model = model_of("bahdanau2015")
     np.testing.assert_allclose(model.encode(SOURCE, LENGTHS), model.encoder(SOURCE, LENGTHS).summary)
 
 
@@ -187,7 +194,7 @@ def test_a_pointer_beside_restricted_logits_has_the_share_that_is_among_these():
     np.testing.assert_allclose(found.logits, wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["bahdanau", "reversed additive"])
+@pytest.mark.parametrize("name", ["bahdanau2015", "reversed additive"])
 def test_restricted_search_is_a_search_with_the_others_banned(name):
     model, some = model_of(name), model_of(name).restricted(5)
     limit, special = [7] * len(LENGTHS), (0, 1, 2)

@@ -1,4 +1,4 @@
-"""The configurations that a paper describes compute what that paper says, forward, word by word."""
+"""The papers' presets: each computes what its paper says, word by word, at the paper's size, and begins as it says."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.batches import BATCH
-from contract.table import TABLE, model_of
+from contract.batches import BATCH, VOCABULARY
+from contract.table import TABLE, config_of, model_of
 from models import reference_models
 
+from seq2seq.app.options import TrainOptions, from_files
+from seq2seq.core.module import count, named_leaves
+from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.training.optimizer import schedule
+
 PAPERS = {
-    "cho": reference_models.cho,
-    "sutskever": reference_models.sutskever,
-    "bahdanau": reference_models.bahdanau,
-    "defaults": reference_models.luong,
+    "cho2014": reference_models.cho,
+    "sutskever2014": reference_models.sutskever,
+    "bahdanau2015": reference_models.bahdanau,
+    "luong2015": reference_models.luong,
+    "defaults": reference_models.defaults,
 }
 
 
@@ -42,3 +48,82 @@ def test_logits_and_attention_are_the_papers(name):
                 np.testing.assert_array_equal(found.attention[t, row, length:], 0)
     if found.attention is not None:
         np.testing.assert_array_equal(found.attention[:, BATCH.source_lengths == 0], 0)
+
+
+SOURCE, TARGET = 70, 50
+"""Words on each side, where parameters are counted."""
+
+
+def gated(inputs: int, hidden: int = 1000) -> int:
+    """Reset gate, update gate and candidate: W, U and a bias for each."""
+    return 3 * (inputs * hidden + hidden * hidden + hidden)
+
+
+def lstm(inputs: int, hidden: int = 1000) -> int:
+    """Four gates: W, U and a bias for each."""
+    return 4 * (inputs * hidden + hidden * hidden + hidden)
+
+
+def layer(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+COUNTS = {
+    # Embeddings; encoder; V; V'; decoder reading a word and c; 500 maxout units of 2 over h', c and y; output.
+    "cho2014": 100 * (SOURCE + TARGET) + gated(100) + 2 * layer(1000, 1000) + gated(100 + 1000)
+    + layer(1000 + 1000 + 100, 2 * 500) + layer(500, TARGET),
+    # Four layers on each side, of which the first reads words; softmax over the top one.
+    "sutskever2014": 1000 * (SOURCE + TARGET) + 2 * 4 * lstm(1000) + layer(1000, TARGET),
+    # Two directions; W_s; W_a, U_a, a bias and v_a; decoder reading a word and the context; maxout; output.
+    "bahdanau2015": 620 * (SOURCE + TARGET) + 2 * gated(620) + layer(1000, 1000)
+    + (1000 * 1000 + 2000 * 1000 + 1000 + 1000) + gated(620 + 2000) + layer(1000 + 2000 + 620, 2 * 500)
+    + layer(500, TARGET),
+    # Four layers on each side; input feeding widens the first one's input; W_a; W_c; output.
+    "luong2015": 1000 * (SOURCE + TARGET) + 4 * lstm(1000) + lstm(1000 + 1000) + 3 * lstm(1000)
+    + 1000 * 1000 + layer(1000 + 1000, 1000) + layer(1000, TARGET),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_preset_has_the_parameters_of_its_paper(name):
+    config = from_files(TrainOptions(), None, name).model
+    made = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), SOURCE, TARGET, config))
+    assert count(made) == COUNTS[name]
+
+
+def test_presets_train_as_their_papers_did():
+    cho, sutskever, bahdanau, luong = (from_files(TrainOptions(), None, name) for name in COUNTS)
+    assert (cho.optimizer.name, cho.optimizer.clip, cho.batch_pairs) == ("adadelta", 0.0, 64)
+    assert (bahdanau.optimizer.name, bahdanau.optimizer.clip, bahdanau.batch_pairs) == ("adadelta", 1.0, 80)
+    assert (sutskever.optimizer.name, sutskever.optimizer.clip, sutskever.batch_pairs) == ("sgd", 5.0, 128)
+    rate = schedule(sutskever.optimizer.in_updates(100))
+    assert [round(float(rate(update)), 4) for update in (1, 500, 501, 550, 551)] == [0.7, 0.7, 0.35, 0.35, 0.175]
+    rate = schedule(luong.optimizer.in_updates(100))
+    assert [round(float(rate(update)), 4) for update in (800, 801, 901)] == [1.0, 0.5, 0.25]
+    assert all(preset.model.label_smoothing == 0 for preset in (cho, sutskever, bahdanau, luong))
+    assert (luong.model.dropout, sutskever.model.dropout) == (0.2, 0.0)
+
+
+@pytest.mark.parametrize(("name", "bound"), [("sutskever2014", 0.08), ("luong2015", 0.1)])
+def test_every_parameter_begins_between_the_papers_bounds(name, bound, key):
+    leaves = jax.tree.leaves(EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config_of(name)))
+    assert all(bool((abs(leaf) <= bound).all()) for leaf in leaves)
+    assert max(float(abs(leaf).max()) for leaf in leaves) > 0.9 * bound
+
+
+@pytest.mark.parametrize("name", ["cho2014", "bahdanau2015"])
+def test_weights_begin_small_and_recurrent_ones_orthogonal(name, key):
+    model = EncoderDecoder.init(key, 500, 500, config_of(name))
+    assert model.decoder.embedding.scale == 1
+    for leaf, value in named_leaves(model).items():
+        last = leaf.split("/")[-1]
+        if "attention" in leaf:
+            assert float(abs(value).max()) < 0.01  # N(0, 0.001^2), and v zero
+        elif last in ("u", "u_n"):
+            for block in np.split(np.asarray(value), value.shape[1] // len(value), axis=1):
+                np.testing.assert_allclose(block @ block.T, np.eye(len(value)), atol=1e-5)
+        elif value.ndim == 2:
+            assert 0.005 < float(value.std()) < 0.02
+        else:
+            assert not value.any()
+    assert all(not bool(value.any()) for leaf, value in named_leaves(model).items() if leaf.endswith("attention/v"))

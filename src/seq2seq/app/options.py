@@ -72,7 +72,9 @@ class TextOptions:
     max_length: int = 1000
     """Pairs with a longer side, in tokens, are left out and counted."""
     batch_tokens: int | None = None
-    """Source and target tokens in a batch, padding included. None: about 64 pairs, but 4,096 at most."""
+    """Source and target tokens in a batch, padding included. None: of about 64 pairs, but 4,096 at most."""
+    batch_pairs: int | None = None
+    """Where --batch-tokens does not say how large a batch is: so many pairs of mean length."""
     source_dropout: float = 0.0
     """Probability that the source of a training pair is left out: the model then knows targets without a source too,
     which is what generate --mmi and evaluate --listening compare with."""
@@ -134,7 +136,7 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("vocabulary", "minimum_count", "max_length", "batch_tokens"):
+        for name in ("vocabulary", "minimum_count", "max_length", "batch_tokens", "batch_pairs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; wanted 1 or more.")

@@ -90,7 +90,11 @@ def prepare(options: TrainOptions[Any]) -> Job:
     batches = training_batches(
         data, model, options.batch_tokens or _MOST_TOKENS, options.seed, dropping=options.dropping
     )
-    options = replace(options, evaluate_every=options.cadence(batches.count))
+    options = replace(
+        options,
+        evaluate_every=options.cadence(batches.count),
+        optimizer=options.optimizer.in_updates(batches.count),
+    )
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
     text_model = TextModel(
@@ -205,12 +209,14 @@ def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:
 def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, target: Tokenizer) -> TrainOptions[Any]:
     """The options with every `auto` and None filled in that data and other options decide."""
     mean = float(data.lengths.sum(axis=1).mean())
-    tokens = options.batch_tokens or min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
+    usual = min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
+    asked = options.batch_tokens or (options.batch_pairs and round(mean * options.batch_pairs))
     optimizer = options.optimizer
     return replace(
         options,
         precision=resolve(options.precision),
-        batch_tokens=tokens,
+        batch_tokens=asked or usual,
+        batch_pairs=None,
         source_tokens=source.kind,
         target_tokens=target.kind,
         optimizer=replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,8 +19,13 @@ Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
 - context: what attention finds with the last output as query (Bahdanau et al. 2015);
 - attentional: the last readout vector, so that past choices are known (Luong et al. 2015, "input feeding").
 """
-ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "dot": Dot, "general": General}
-_SUMMARIES, _READOUTS = ("start", "everywhere"), ("linear", "tanh", "maxout")
+ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "concat": Additive, "dot": Dot, "general": General}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "attention": (*ATTENTIONS, "none"),
+    "summary": ("start", "everywhere"),
+    "bridge": ("summary", "backward", "states"),
+    "readout": ("linear", "tanh", "maxout"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,9 @@ class EncoderDecoderConfig:
     cell: type[Cell] = LSTM
     """The recurrent cell of encoder and decoder: lstm, gru, cho-gru, elman, or my_file.py:MyCell."""
     hidden: int = 512
-    """Units of the decoder, and of the encoder (half of them in each direction if it is bidirectional)."""
+    """Units of the decoder, and of the encoder where `encoder_hidden` does not say otherwise."""
+    encoder_hidden: int | None = None
+    """Units of the encoder, half of them in each direction if it is bidirectional. None: as many as the decoder has."""
     embedding: int = 128
     """Width of the vectors of source and target tokens."""
     layers: int = 1
@@ -40,14 +48,19 @@ class EncoderDecoderConfig:
     """Read the source in both directions."""
     reverse_source: bool = False
     """Read the source from its end (Sutskever et al. 2014), if it is read in one direction."""
-    attention: Literal["none", "additive", "dot", "general"] = "general"
-    """How the decoder looks at the source: additive (Bahdanau et al. 2015), dot or general (Luong et al. 2015)."""
+    attention: Literal["none", "additive", "concat", "dot", "general"] = "general"
+    """How the decoder looks at the source: additive, before the cell (Bahdanau et al. 2015); dot, general, or concat,
+    whose scores are additive too, after it (Luong et al. 2015)."""
     input_feeding: bool = True
-    """Tell the cell what attention found: the context (additive) or the last readout vector (dot, general)."""
+    """Tell the cell what attention found: the context (additive) or the last readout vector (concat, dot, general)."""
     copy: bool = False
     """Let the decoder copy tokens of the source, a pointer-generator (Gu et al. 2016; See et al. 2017)."""
     summary: Literal["start", "everywhere"] = "start"
     """Without attention: the summary is the initial state only, or enters every step and the readout (Cho 2014)."""
+    bridge: Literal["summary", "backward", "states"] = "summary"
+    """How the decoder begins: through a layer from the last outputs of the encoder (summary, Cho et al. 2014) or of its
+    backward direction (Bahdanau et al. 2015), or in the states that the encoder's layers end in (Sutskever et al.
+    2014; Luong et al. 2015)."""
     readout: Literal["linear", "tanh", "maxout"] = "tanh"
     """What stands before the output layer; maxout (Cho 2014) also reads the last token."""
     tied: bool = False
@@ -56,37 +69,79 @@ class EncoderDecoderConfig:
     """Probability of dropping a unit of the embeddings, annotations, readout, and between layers."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary."""
+    uniform: float = 0.0
+    """Draw every parameter from U(-a, a) with this a at first (Sutskever et al. 2014: 0.08; Luong et al. 2015: 0.1).
+    0: as each layer does by itself."""
+    normal: float = 0.0
+    """Draw weights from N(0, s^2) with this s at first, all but the recurrent ones, which are orthogonal (Cho et al.
+    2014; Bahdanau et al. 2015: 0.01). 0: as each layer does by itself."""
     sampled_softmax: int = 0
     """Train against so many words drawn by frequency instead of the whole vocabulary (Jean et al. 2015); 0 is off."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "embedding", "layers"):
-            if getattr(self, name) < 1:
+        self._check_values()
+        self._check_encoder()
+        self._check_decoder()
+
+    def _check_values(self) -> None:
+        """Each option by itself."""
+        for name in ("hidden", "encoder_hidden", "embedding", "layers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
-        for name, known in (("attention", (*ATTENTIONS, "none")), ("summary", _SUMMARIES), ("readout", _READOUTS)):
+        for name in ("uniform", "normal"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; wanted 0 (off) or more.")
+        if self.sampled_softmax < 0:
+            raise ConfigError(f"model.sampled_softmax is {self.sampled_softmax}; wanted 0 (off) or more.")
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"model.{name} is {getattr(self, name)!r}; {did_you_mean(getattr(self, name), known)}"
                 )
+        if self.uniform and self.normal:
+            raise ConfigError("model.uniform and model.normal are two ways to draw the same parameters; give one.")
+
+    def _check_decoder(self) -> None:
+        """What the decoder does beside the rest."""
         if self.attention != "none" and self.summary == "everywhere":
             raise ConfigError("model.summary everywhere needs model.attention none: attention takes its place.")
         if self.copy and self.attention == "none":
             raise ConfigError("model.copy needs model.attention: it copies from where attention looks.")
         if self.copy and self.sampled_softmax:
             raise ConfigError("model.sampled_softmax needs model.copy off: its estimate leaves no room for copying.")
-        if self.bidirectional and self.hidden % 2:
-            raise ConfigError(f"model.hidden is {self.hidden}; a bidirectional encoder needs an even number.")
-        if self.bidirectional and self.reverse_source:
-            raise ConfigError("model.reverse_source needs model.bidirectional off: both directions are read already.")
-        if self.sampled_softmax < 0:
-            raise ConfigError(f"model.sampled_softmax is {self.sampled_softmax}; wanted 0 (off) or more.")
         if self.sampled_softmax and self.label_smoothing:
             raise ConfigError("model.sampled_softmax needs model.label_smoothing 0: it does not see the other words.")
         if self.tied and self.readout == "linear":
             raise ConfigError("model.tied needs a tanh or maxout readout, which is as wide as the embedding.")
+
+    def _check_encoder(self) -> None:
+        """How the encoder reads, and what the decoder can take of it."""
+        if self.bidirectional and self.annotation % 2:
+            name = "hidden" if self.encoder_hidden is None else "encoder_hidden"
+            raise ConfigError(f"model.{name} is {self.annotation}; a bidirectional encoder needs an even number.")
+        if self.annotation != self.hidden and (self.attention == "dot" or self.bridge == "states"):
+            what = "attention dot" if self.attention == "dot" else "bridge states"
+            raise ConfigError(
+                f"model.{what} needs encoder and decoder of one width; model.encoder_hidden is {self.annotation}, "
+                f"model.hidden {self.hidden}."
+            )
+        if self.bridge == "states" and self.bidirectional:
+            raise ConfigError("model.bridge states needs model.bidirectional off: a decoder goes one way.")
+        if self.bridge == "backward" and not self.bidirectional:
+            raise ConfigError("model.bridge backward needs model.bidirectional: there is no backward direction.")
+        if self.bridge == "backward" and self.summary == "everywhere":
+            raise ConfigError("model.summary everywhere needs model.bridge summary, which is what it is.")
+        if self.bidirectional and self.reverse_source:
+            raise ConfigError("model.reverse_source needs model.bidirectional off: both directions are read already.")
+
+    @property
+    def annotation(self) -> int:
+        """The width of the encoder's outputs."""
+        return self.hidden if self.encoder_hidden is None else self.encoder_hidden
 
     @property
     def feed(self) -> Feed:

@@ -40,7 +40,9 @@ class DecoderState(NamedTuple):
 class Bridge:
     """From the encoder's summary to the initial state of any cell: tanh(FF(summary)) for each floating leaf.
 
-    (Cho et al. 2014, section A.1: h'_0 = tanh(V c).) Other leaves keep their value in `initial_state`.
+    (Cho et al. 2014, section A.1: h'_0 = tanh(V c).) Other leaves keep their value in `initial_state`. With `backward`
+    it is the second half of the summary alone, the last output of the encoder's backward direction (Bahdanau et al.
+    2015, section A.2.2: s_0 = tanh(W_s h_1)).
 
     Example:
         >>> from seq2seq.nn.cells import GRU
@@ -50,21 +52,26 @@ class Bridge:
     """
 
     layers: tuple[FF | None, ...]
+    backward: bool = False
 
     @classmethod
-    def init(cls, key: Key, summary_size: int, cell: Cell) -> Self:
+    def init(cls, key: Key, summary_size: int, cell: Cell, backward: bool = False) -> Self:
         """One layer for each floating leaf of the cell's state."""
+        summary_size = summary_size // 2 if backward else summary_size
         leaves = jax.tree.leaves(jax.eval_shape(lambda: cell.initial_state(1)))
         keys = jax.random.split(key, max(1, len(leaves)))
         return cls(
             layers=tuple(
                 FF.init(k, summary_size, leaf.size) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
                 for k, leaf in zip(keys, leaves, strict=False)
-            )
+            ),
+            backward=backward,
         )
 
     def __call__(self, cell: Cell, summary: Array) -> State:
         """(batch, summary) -> the state."""
+        if self.backward:
+            summary = summary[:, summary.shape[1] // 2 :]
         leaves, structure = jax.tree.flatten(cell.initial_state(summary.shape[0]))
         return structure.unflatten(
             leaf if layer is None else jnp.tanh(layer(summary)).reshape(leaf.shape).astype(leaf.dtype)
@@ -115,7 +122,7 @@ class Decoder:
 
     embedding: Embedding
     cell: Cell
-    bridge: Bridge
+    bridge: Bridge | None
     attention: Attention | None
     readout: Readout
     feed: Feed
@@ -128,7 +135,7 @@ class Decoder:
     def init(
         cls, key: Key, vocabulary: int, config: EncoderDecoderConfig, target_of_source: tuple[int, ...] = ()
     ) -> Self:
-        """The decoder that `config` asks for, behind an encoder that is `config.hidden` wide.
+        """The decoder that `config` asks for, behind an encoder that is `config.annotation` wide.
 
         `target_of_source` is what a pointer copies: for each id of the source that of the same token, or -1.
 
@@ -141,19 +148,20 @@ class Decoder:
         attention = None if config.attention == "none" else ATTENTIONS[config.attention]
         readout_token = config.readout == "maxout"
         sees_source = attention is not None or config.feed == "summary"
-        features = config.hidden * (2 if sees_source else 1) + config.embedding * readout_token
+        wide = config.annotation
+        features = config.hidden + wide * sees_source + config.embedding * readout_token
         vector = features if config.readout == "linear" else config.hidden
         if config.readout == "maxout":
             vector = config.hidden // 2  # as in the papers: 1000 units, 500 maxout units of 2
         if config.tied:
             vector = config.embedding
-        fed = {"nothing": 0, "summary": config.hidden, "context": config.hidden, "attentional": vector}[config.feed]
+        fed = {"nothing": 0, "summary": wide, "context": wide, "attentional": vector}[config.feed]
         cell = _cell(keys[0], config.embedding + fed, config)
         return cls(
             embedding=Embedding.init(keys[1], vocabulary, config.embedding),
             cell=cell,
-            bridge=Bridge.init(keys[2], config.hidden, cell),
-            attention=None if attention is None else attention.init(keys[3], config.hidden, config.hidden),
+            bridge=None if config.bridge == "states" else Bridge.init(keys[2], wide, cell, config.bridge == "backward"),
+            attention=None if attention is None else attention.init(keys[3], config.hidden, wide),
             readout=Readout(
                 inner=_inner(keys[4], features, vector, config),
                 output=None if config.tied else FF.init(keys[5], vector, vocabulary),
@@ -167,7 +175,7 @@ class Decoder:
 
     def start(self, encoded: Encoded, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
         """The memory and the state before the first token, of sources (source, batch)."""
-        state = self.bridge(self.cell, encoded.summary)
+        state = self._first_state(encoded)
         prepared = None if self.attention is None else prepare(self.attention, encoded.annotations, lengths)
         places = None if self.pointer is None else self.pointer.places(source)
         memory = DecoderMemory(prepared, self._summary(encoded), places)
@@ -237,6 +245,11 @@ class Decoder:
 
     def _summary(self, encoded: Encoded) -> Array | None:
         return encoded.summary if self.feed == "summary" else None
+
+    def _first_state(self, encoded: Encoded) -> State:
+        if self.bridge is not None:
+            return self.bridge(self.cell, encoded.summary)
+        return encoded.states if isinstance(self.cell, Stack) else encoded.states[0]
 
     def _first_fed(self, state: State, encoded: Encoded) -> Array | None:
         if self.feed == "context" and self.output_leaf is not None:

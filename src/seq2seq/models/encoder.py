@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from seq2seq.core.module import module
-from seq2seq.core.seams import Cell, Key
+from seq2seq.core.seams import Cell, Key, State
 from seq2seq.models.config import EncoderDecoderConfig
-from seq2seq.nn.layers import Embedding, dropout, split
+from seq2seq.nn.layers import FF, Embedding, dropout, split
 from seq2seq.nn.recurrent import Bidirectional, unroll
 
 
@@ -21,10 +21,12 @@ class Encoded(NamedTuple):
     Attributes:
         annotations: (source, batch, hidden), in source order, 0 on padding.
         summary: (batch, hidden): the last output of each direction; 0 for a source without tokens.
+        states: the last state of each layer.
     """
 
     annotations: Array
     summary: Array
+    states: tuple[State, ...] = ()
 
 
 @module
@@ -45,42 +47,52 @@ class Encoder:
     layers: tuple[Bidirectional | Cell, ...]
     reverse: bool = False
     residual: bool = False
+    summarise: FF | None = None
 
     @classmethod
     def init(cls, key: Key, vocabulary: int, config: EncoderDecoderConfig) -> Self:
-        """The encoder that `config` asks for, `config.hidden` wide whether it reads in one direction or in both."""
+        """The encoder that `config` asks for, `config.annotation` wide whether it reads in one direction or in both.
+
+        Where its summary is what every step sees, c = tanh(V h) of the last output h (Cho et al. 2014, section A.1.1).
+        """
         key, ke = jax.random.split(key)
-        widths = [config.embedding] + [config.hidden] * (config.layers - 1)
+        wide = config.annotation
+        widths = [config.embedding] + [wide] * (config.layers - 1)
+        everywhere = config.feed == "summary"
         return cls(
             embedding=Embedding.init(ke, vocabulary, config.embedding),
             layers=tuple(
-                Bidirectional.init(k, width, config.hidden // 2, config.cell)
+                Bidirectional.init(k, width, wide // 2, config.cell)
                 if config.bidirectional
-                else config.cell.init(k, width, config.hidden)
+                else config.cell.init(k, width, wide)
                 for k, width in zip(jax.random.split(key, config.layers), widths, strict=True)
             ),
             reverse=config.reverse_source,
             residual=config.residual,
+            summarise=FF.init(jax.random.fold_in(key, config.layers), wide, wide) if everywhere else None,
         )
 
     def __call__(self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0) -> Encoded:
         """Read the sources, with dropout at `rate` on what enters each layer and on the annotations."""
         keys = split(key, len(self.layers) + 1)
         xs = self.embedding(source)
-        summary = xs[0]
+        summary, states = xs[0], []
         for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
-            ys, summary = self._layer(layer, dropout(k, rate, xs), lengths)
+            state, ys, summary = self._layer(layer, dropout(k, rate, xs), lengths)
             xs = xs + ys if self.residual and depth else ys
-        return Encoded(dropout(keys[0], rate, xs), summary)
+            states.append(state)
+        if self.summarise is not None:
+            summary = jnp.tanh(self.summarise(summary))
+        return Encoded(dropout(keys[0], rate, xs), summary, tuple(states))
 
-    def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[Array, Array]:
-        """The outputs of one layer and the last output of each of its directions."""
+    def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[State, Array, Array]:
+        """The last state of one layer, its outputs, and the last output of each of its directions."""
         if isinstance(layer, Bidirectional):
-            _, ys = layer(xs, lengths)
+            state, ys = layer(xs, lengths)
             half = ys.shape[-1] // 2
-            return ys, jnp.concatenate([_last(ys[..., :half], lengths), ys[0, :, half:]], -1)
-        _, ys = unroll(layer, xs, lengths, reverse=self.reverse)
-        return ys, ys[0] if self.reverse else _last(ys, lengths)
+            return state, ys, jnp.concatenate([_last(ys[..., :half], lengths), ys[0, :, half:]], -1)
+        state, ys = unroll(layer, xs, lengths, reverse=self.reverse)
+        return state, ys, ys[0] if self.reverse else _last(ys, lengths)
 
 
 def _last(ys: Array, lengths: Array) -> Array:

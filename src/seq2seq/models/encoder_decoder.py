@@ -16,6 +16,7 @@ from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.decoder import Decoder, DecoderMemory, DecoderState
 from seq2seq.models.encoder import Encoded, Encoder
 from seq2seq.models.model import Model
+from seq2seq.nn.initializers import redrawn
 from seq2seq.nn.layers import dropout, split
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import drop_between
@@ -58,13 +59,20 @@ class EncoderDecoder(Model):
         target, or -1 where it has none; `range(vocabulary)` if both sides share one.
         """
         encoder_key, decoder_key = jax.random.split(key)
-        return cls(
+        model = cls(
             encoder=Encoder.init(encoder_key, source_vocabulary, config),
             decoder=Decoder.init(decoder_key, target_vocabulary, config, target_of_source),
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
             sampled_softmax=config.sampled_softmax,
         )
+        if not (config.uniform or config.normal):
+            return model
+        encoder, decoder = (
+            replace(m, embedding=replace(m.embedding, scale=1.0)) for m in (model.encoder, model.decoder)
+        )
+        drawn = replace(model, encoder=encoder, decoder=decoder)
+        return redrawn(drawn, jax.random.fold_in(key, 2), config.uniform, config.normal)
 
     def loss(self, batch: BatchLike, key: Key | None = None) -> Loss:
         """Token cross-entropy in nats; with a key there is dropout and label smoothing, without one there is none.

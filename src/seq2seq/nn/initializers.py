@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import KeyPath
 
+from seq2seq.core.module import leaf_name
 from seq2seq.core.seams import Key
+
+T = TypeVar("T")
+_RECURRENT = ("u", "u_n")  # of the cells
 
 
 def glorot(key: Key, inputs: int, outputs: int, blocks: int = 1) -> Array:
@@ -34,3 +40,32 @@ def orthogonal(key: Key, size: int, blocks: int = 1) -> Array:
     """
     make = jax.nn.initializers.orthogonal()
     return jnp.concatenate([make(k, (size, size), jnp.float32) for k in jax.random.split(key, blocks)], axis=1)
+
+
+def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
+    """The model with other parameters, drawn as the papers drew theirs.
+
+    uniform: every parameter from U(-uniform, uniform) (Sutskever et al. 2014, section 3.4; Luong et al. 2015, 4.1).
+    normal: matrices from N(0, normal^2), those of an attention from N(0, (normal / 10)^2) and its v zero, while
+    recurrent ones (`u` and `u_n` of a cell) and biases stay (Cho et al. 2014, 4.1; Bahdanau et al. 2015, B.1).
+
+    Example:
+        >>> model = redrawn({"w": jnp.zeros((9, 9)), "b": jnp.zeros(9)}, jax.random.key(0), normal=0.01)
+        >>> bool(model["w"].std() > 0.005), float(model["b"].sum())
+        (True, 0.0)
+    """
+    leaves, _ = jax.tree.flatten(model)
+    keys = iter(jax.random.split(key, max(1, len(leaves))))
+
+    def drawn(path: KeyPath, leaf: Array) -> Array:
+        k, name = next(keys), leaf_name(path).split("/")
+        if uniform:
+            return jax.random.uniform(k, leaf.shape, leaf.dtype, -uniform, uniform)
+        attention = "attention" in name
+        if attention and name[-1] == "v":
+            return jnp.zeros_like(leaf)
+        if leaf.ndim < 2 or (name[-1] in _RECURRENT and not attention):
+            return leaf
+        return jax.random.normal(k, leaf.shape, leaf.dtype) * (normal / 10 if attention else normal)
+
+    return jax.tree_util.tree_map_with_path(drawn, model)

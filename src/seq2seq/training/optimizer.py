@@ -7,7 +7,7 @@ Here a module is named by its field: `freeze=("encoder",)`, `scale={"decoder.cel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -57,6 +57,10 @@ class OptimizerConfig:
     """Halving: the first update at half the rate is the one after this."""
     halve_every: int = 1_000
     """Halving: updates from one halving to the next."""
+    halve_after_epochs: float | None = None
+    """Halving: the same as halve_after, in passes over the training data."""
+    halve_every_epochs: float | None = None
+    """Halving: the same as halve_every, in passes over the training data."""
     plateau_factor: float = 0.5
     """Plateau: what the rate is multiplied by."""
     plateau_patience: int = 3
@@ -77,6 +81,9 @@ class OptimizerConfig:
         _check("warmup_updates", self.warmup, self.warmup >= 0, "0 or more")
         _check("halve_after", self.halve_after, self.halve_after >= 0, "0 or more")
         _check("halve_every", self.halve_every, self.halve_every >= 1, "1 or more")
+        for name in ("halve_after_epochs", "halve_every_epochs"):
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 0, "0 or more")
         _check("plateau_factor", self.plateau_factor, 0 < self.plateau_factor < 1, "a number between 0 and 1")
         _check("plateau_patience", self.plateau_patience, self.plateau_patience >= 1, "1 or more")
         _check("minimum_rate", self.minimum_rate, 0 <= self.minimum_rate <= self.rate, f"0 to {self.rate}")
@@ -101,6 +108,23 @@ class OptimizerConfig:
         if self.weight_decay is None:
             return 0.01 if self.name == "adamw" else 0.0
         return self.weight_decay
+
+    def in_updates(self, epoch: int) -> OptimizerConfig:
+        """The same with what was given in epochs, of so many updates, given in updates.
+
+        Example:
+            >>> config = OptimizerConfig(schedule="halving", halve_after_epochs=5.0, halve_every_epochs=0.5)
+            >>> config.in_updates(100).halve_after, config.in_updates(100).halve_every
+            (500, 50)
+        """
+        after, every = self.halve_after_epochs, self.halve_every_epochs
+        return replace(
+            self,
+            halve_after=self.halve_after if after is None else round(after * epoch),
+            halve_every=self.halve_every if every is None else max(1, round(every * epoch)),
+            halve_after_epochs=None,
+            halve_every_epochs=None,
+        )
 
     def lowered(self, scale: float) -> float:
         """The next factor on the rate when the dev score has stopped improving."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ TEXTS = [
     "a\tb\nc ▁ Ġ",
 ] * 3
 TOKENIZERS = {kind: Tokenizer.train(kind, TEXTS, vocabulary=400) for kind in KINDS}
+APART = {form: Tokenizer.train("character", ["가나다라각힣éêạấ a"], form=form) for form in ("nfd", "nfkd")}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 any_text = st.text(max_size=30)
 seen_characters = st.text(sorted(set("".join(TEXTS))), max_size=30)
@@ -129,3 +133,26 @@ def test_errors():
     for text in ("", "{}", "[]", "3", '{"format": 1, "kind": "bpe", "tokenizer": {}}', '{"format": 9, "kind": "bpe"}'):
         with pytest.raises(CorruptArchiveError, match="not a tokenizer"):
             Tokenizer.from_json(text)
+
+
+@given(st.text("가나다라각힣éêạấ aé", max_size=12), st.sampled_from(["nfd", "nfkd"]))
+def test_what_was_taken_apart_comes_back_composed(text, form):
+    tokenizer = APART[form]
+    composed = unicodedata.normalize("NFC", text)
+    assert tokenizer.decode(tokenizer.encode(text)) == tokenizer.said(text) == composed
+    assert "".join(tokenizer.tokens(text)) == "".join(tokenizer.pieces(text)) == unicodedata.normalize("NFD", text)
+
+
+@each_kind
+def test_a_form_stays_with_the_tokenizer_and_makes_two_spellings_one(kind):
+    tokenizer = Tokenizer.train(kind, [unicodedata.normalize("NFD", "été à été")] * 3, vocabulary=300, form="nfc")
+    back = Tokenizer.from_json(tokenizer.to_json())
+    assert (back.form, back.rule) == ("nfc", f"{kind} in NFC")
+    assert back.encode(unicodedata.normalize("NFD", "été")) == tokenizer.encode("été")
+    assert UNKNOWN not in back.encode("été")
+
+
+def test_a_tokenizer_without_a_form_is_written_as_before():
+    assert "form" not in json.loads(TOKENIZERS["word"].to_json())
+    with pytest.raises(ConfigError, match="did you mean nfd"):
+        Tokenizer.train("word", TEXTS, form="nfdd")  # pyright: ignore[reportArgumentType]

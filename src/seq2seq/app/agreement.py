@@ -58,6 +58,8 @@ def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:
         return ""
     if one.kind != other.kind:
         return f"{one.kind} and {other.kind}"
+    if one.form != other.form:
+        return f"Unicode forms {one.form} and {other.form}"
     if one.size != other.size:
         return f"{one.size:,} and {other.size:,} tokens"
     for index in range(one.size):

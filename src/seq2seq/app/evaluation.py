@@ -65,7 +65,8 @@ class Evaluation:
             other = _mean_loss(model, self._shuffled_batches, precision)
             scores |= {"shuffled_loss_nats_per_token": other, "listening_nats_per_token": other - loss}
         if isinstance(model, Searchable):
-            sources, references = metrics.group((source, self._read(target)) for source, target in self.pairs)
+            said = self.text_model.target_tokenizer.said
+            sources, references = metrics.group((source, said(target)) for source, target in self.pairs)
             # The reader of the pairs has rewritten these sources already, if the format asks for that.
             settings = replace(self.text_model.settings, format="tsv")
             text_model = replace(self.text_model, model=model, settings=settings)
@@ -93,10 +94,6 @@ class Evaluation:
     def items(self) -> int:
         """Distinct sources."""
         return len({pair[0] for pair in self.pairs})
-
-    def _read(self, target: str) -> str:
-        """A target as the tokenizer can say it: where spaces part tokens, two spaces are one."""
-        return " ".join(target.split()) if self.text_model.target_tokenizer.kind in ("word", "symbols") else target
 
     def _split(self, text: str) -> Sequence[str]:
         """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""

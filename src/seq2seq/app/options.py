@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 import tyro
 
 from seq2seq.app.plain import of_plain, read_toml, to_plain, to_toml
-from seq2seq.data import Dropping, Kind, PairFiles
+from seq2seq.data import Dropping, Form, Kind, PairFiles
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.training import OptimizerConfig, TrainingConfig
@@ -65,6 +65,11 @@ class TextOptions:
     """What a source is cut into; auto looks at the data and says what it chose and why."""
     target_tokens: Literal["auto", "word", "character", "symbols", "bpe", "unigram"] = "auto"
     """What a target is cut into."""
+    source_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
+    """Unicode normalisation of a source; nfd takes letters and marks, or Hangul syllables, apart, which outputs put
+    together again. auto: nfd for characters of which that leaves at most half as many, otherwise none."""
+    target_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
+    """Unicode normalisation of a target."""
     vocabulary: int | None = None
     """The most different tokens on each side. None: 8,000, or for bpe and unigram by the size of the corpus."""
     minimum_count: int = 1
@@ -89,6 +94,11 @@ class TextOptions:
     def kind(self, side: Literal["source", "target"]) -> Kind | None:
         """The kind of tokens asked for, or None for auto."""
         asked = self.source_tokens if side == "source" else self.target_tokens
+        return None if asked == "auto" else asked
+
+    def form(self, side: Literal["source", "target"]) -> Form | None:
+        """The Unicode form asked for, or None for auto."""
+        asked = self.source_form if side == "source" else self.target_form
         return None if asked == "auto" else asked
 
 

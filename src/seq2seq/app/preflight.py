@@ -24,7 +24,7 @@ def text_line(name: str, tokenizer: Tokenizer, why: str, lengths: Any) -> tuple[
     """What one side is cut into, why, and how long it is."""
     middle, high = (int(x) for x in np.percentile(lengths, [50, 95]))
     return name, (
-        f"{tokenizer.kind} tokens, {tokenizer.size:,} kinds ({why}); "
+        f"{tokenizer.rule} tokens, {tokenizer.size:,} kinds ({why}); "
         f"length {middle} (median), {high} (95 %), {int(lengths.max())} (longest)"
     )
 

@@ -24,7 +24,19 @@ from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
-from seq2seq.data import Batches, Choice, Corpus, Dataset, Dropping, Pair, Tokenizer, choose_kind, hold_out, read_pairs
+from seq2seq.data import (
+    Batches,
+    Choice,
+    Corpus,
+    Dataset,
+    Dropping,
+    Pair,
+    Tokenizer,
+    choose_form,
+    choose_kind,
+    hold_out,
+    read_pairs,
+)
 from seq2seq.data.holdout import lines_of
 from seq2seq.errors import ArchiveError, ConfigError
 from seq2seq.search import Ensemble
@@ -195,7 +207,8 @@ def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts:
     asked = options.kind(side)
     kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
     size = options.vocabulary or (auto.vocabulary if kind == auto.kind else 8000)
-    tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count)
+    form = options.form(side) or choose_form(texts, kind)
+    tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count, form=form)
     return _Side(tokenizer, why)
 
 
@@ -219,6 +232,8 @@ def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, targ
         batch_pairs=None,
         source_tokens=source.kind,
         target_tokens=target.kind,
+        source_form=source.form,
+        target_form=target.form,
         optimizer=replace(
             optimizer,
             learning_rate=optimizer.rate,

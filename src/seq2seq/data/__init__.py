@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seq2seq.data.batches import Batch, Batches, SourceBatch, collate, inference_batches
 from seq2seq.data.buckets import Shape
-from seq2seq.data.choice import Choice, bpe_vocabulary, choose_kind
+from seq2seq.data.choice import Choice, bpe_vocabulary, choose_form, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
 from seq2seq.data.dataset import Dataset
 from seq2seq.data.dropping import Dropping
@@ -13,7 +13,7 @@ from seq2seq.data.grouped import grouped_batches
 from seq2seq.data.holdout import Holdout, hold_out
 from seq2seq.data.inflection import inflection_source, parse_inflection_source
 from seq2seq.data.lines import BadLineError, Ledger, read_lines, stream_lines
-from seq2seq.data.tokenizer import BEGIN, END, KINDS, PAD, UNKNOWN, Kind, Tokenizer
+from seq2seq.data.tokenizer import BEGIN, END, KINDS, PAD, UNKNOWN, Form, Kind, Tokenizer
 
 __all__ = [
     "BEGIN",
@@ -28,6 +28,7 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Dropping",
+    "Form",
     "Holdout",
     "Kind",
     "Ledger",
@@ -37,6 +38,7 @@ __all__ = [
     "SourceBatch",
     "Tokenizer",
     "bpe_vocabulary",
+    "choose_form",
     "choose_kind",
     "collate",
     "corpus_format",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.data.tokenizer import Kind
+from seq2seq.data.tokenizer import Form, Kind, normalised
 from seq2seq.errors import DataError
 
 _LINES_LOOKED_AT = 20_000
@@ -64,6 +64,21 @@ def choose_kind(texts: Sequence[str]) -> Choice:
     return Choice(
         "bpe", size, f"the lines are running text, {look.words:.0f} words each with {look.types:,} different ones"
     )
+
+
+def choose_form(texts: Sequence[str], kind: Kind) -> Form:
+    """The Unicode form for characters: nfd if it leaves at most half as many different ones, as with Hangul.
+
+    Example:
+        >>> choose_form(["".join(map(chr, range(0xAC00, 0xAC00 + 200)))], "character")  # 200 syllables
+        'nfd'
+        >>> choose_form(["déjà vu"], "character")
+        'none'
+    """
+    if kind != "character":
+        return "none"
+    whole, apart = ({char for text in texts for char in normalised(text, form)} for form in ("nfc", "nfd"))
+    return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 
 def _some(texts: Sequence[str]) -> list[str]:

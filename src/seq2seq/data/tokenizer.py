@@ -7,6 +7,7 @@ no piece of two characters or more does, so that no text, not even `<pad>`, can 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,6 +19,9 @@ from seq2seq.errors import ConfigError, CorruptArchiveError, did_you_mean
 
 Kind: TypeAlias = Literal["word", "character", "symbols", "bpe", "unigram"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Form: TypeAlias = Literal["none", "nfc", "nfd", "nfkc", "nfkd"]
+"""Unicode normalisation before text is cut: nfd takes a letter and its marks, or a Hangul syllable, apart."""
+FORMS: tuple[Form, ...] = get_args(Form)
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 _SPECIAL = ["< pad >", "< unknown >", "< begin >", "< end >"]
 _SHOWN = ["<pad>", "<unknown>", "<begin>", "<end>"]
@@ -31,34 +35,48 @@ class Tokenizer:
     - word, symbols: both cut at single spaces; text of seen pieces comes back exactly;
     - bpe, unigram: over bytes, so any text at all comes back exactly and nothing is unknown.
 
+    With a Unicode `form`, text is normalised before it is cut, and what nfd and nfkd took apart comes back composed.
+
     Example:
         >>> letters = Tokenizer.train("character", ["a b", "ab"])
         >>> letters.encode("ba"), letters.decode([5, 4, 3])
         ([5, 4], 'ba')
+        >>> jamo = Tokenizer.train("character", ["가나"], form="nfd")
+        >>> len(jamo.encode("나가")), jamo.decode(jamo.encode("나가"))
+        (4, '나가')
     """
 
-    def __init__(self, kind: Kind, inner: tokenizers.Tokenizer):
+    def __init__(self, kind: Kind, inner: tokenizers.Tokenizer, form: Form = "none"):
         self.kind: Kind = kind
+        self.form: Form = form
         self._inner = inner
         self._ids = inner.get_vocab()
         self._pieces = sorted(self._ids, key=self._ids.__getitem__)
 
     @classmethod
-    def train(cls, kind: Kind, texts: Iterable[str], *, vocabulary: int = 8000, minimum_count: int = 1) -> Tokenizer:
+    def train(
+        cls, kind: Kind, texts: Iterable[str], *, vocabulary: int = 8000, minimum_count: int = 1, form: Form = "none"
+    ) -> Tokenizer:
         """Learn at most `vocabulary` pieces (the four special ones counted), each seen at least `minimum_count` times.
 
         The same texts give the same tokenizer, but for unigram.
 
         Raises:
-            ConfigError: the kind is unknown, or the vocabulary too small for it.
+            ConfigError: kind or form is unknown, or the vocabulary too small for the kind.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"no kind of tokens is called {kind!r}; {did_you_mean(kind, KINDS)}")
+        for what, name, known in (("kind of tokens", kind, KINDS), ("Unicode form", form, FORMS)):
+            if name not in known:
+                raise ConfigError(f"no {what} is called {name!r}; {did_you_mean(name, known)}")
         smallest = _SMALLEST if kind in ("bpe", "unigram") else len(_SPECIAL) + 1
         if vocabulary < smallest:
             raise ConfigError(f"a {kind} vocabulary of {vocabulary} is too small: it needs at least {smallest}.")
         make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
-        return cls(kind, make(kind, texts, vocabulary, minimum_count))
+        return cls(kind, make(kind, (normalised(text, form) for text in texts), vocabulary, minimum_count), form)
+
+    @property
+    def rule(self) -> str:
+        """How text is cut, for people: "character", or "character in NFD"."""
+        return self.kind if self.form == "none" else f"{self.kind} in {self.form.upper()}"
 
     @property
     def size(self) -> int:
@@ -71,6 +89,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """The ids of many texts; bpe and unigram on all cores."""
+        if self.form != "none":
+            texts = [normalised(text, self.form) for text in texts]
         if cut := _CUTS.get(self.kind):  # a dictionary does it ten times as fast
             ids = self._ids
             return [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
@@ -80,8 +100,26 @@ class Tokenizer:
         """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
         kept = [index for index in _until_end(ids) if index not in (PAD, BEGIN)]
         if self.kind in ("bpe", "unigram"):
-            return self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
-        return ("" if self.kind == "character" else " ").join(self.token(index) for index in kept)
+            text = self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
+            return self._composed(text)
+        return self.join(self.token(index) for index in kept)
+
+    def join(self, pieces: Iterable[str]) -> str:
+        """The text of pieces of words, symbols or characters."""
+        return self._composed(("" if self.kind == "character" else " ").join(pieces))
+
+    def said(self, text: str) -> str:
+        """A text as `decode` would write it, if every piece is known: where spaces part tokens, two are one.
+
+        Example:
+            >>> Tokenizer.train("word", ["a b"]).said("b  a ")
+            'b a'
+        """
+        text = self._composed(normalised(text, self.form))
+        return " ".join(text.split()) if self.kind in ("word", "symbols") else text
+
+    def _composed(self, text: str) -> str:
+        return unicodedata.normalize("NFC", text) if self.form in ("nfd", "nfkd") else text
 
     def token(self, index: int) -> str:
         """The piece of an id as people read it; a space that belongs to a piece shows as `▁`.
@@ -111,7 +149,7 @@ class Tokenizer:
             ['to', 'Ur']
         """
         cut = _CUTS.get(self.kind)
-        return list(cut(text)) if cut else self.tokens(text)  # to bytes nothing is unknown
+        return list(cut(normalised(text, self.form))) if cut else self.tokens(text)  # to bytes nothing is unknown
 
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.
@@ -131,7 +169,8 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """All of it as one JSON text, for the model file."""
-        return json.dumps({"format": 1, "kind": self.kind, "tokenizer": json.loads(self._inner.to_str())})
+        form = {} if self.form == "none" else {"form": self.form}
+        return json.dumps({"format": 1, "kind": self.kind, **form, "tokenizer": json.loads(self._inner.to_str())})
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
@@ -142,12 +181,17 @@ class Tokenizer:
         """
         try:
             fields = json.loads(text)
-            kind, inner = fields["kind"], fields["tokenizer"]
-            if fields["format"] != 1 or kind not in KINDS:
-                raise ValueError(f"format {fields['format']}, kind {kind}")
-            return cls(kind, _from_dictionary(inner))
+            kind, form, inner = fields["kind"], fields.get("form", "none"), fields["tokenizer"]
+            if fields["format"] != 1 or kind not in KINDS or form not in FORMS:
+                raise ValueError(f"format {fields['format']}, kind {kind}, form {form}")
+            return cls(kind, _from_dictionary(inner), form)
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
+
+
+def normalised(text: str, form: Form) -> str:
+    """The text in a Unicode form."""
+    return text if form == "none" else unicodedata.normalize(form.upper(), text)  # pyright: ignore[reportArgumentType]
 
 
 def _until_end(ids: Iterable[int]) -> Iterator[int]:

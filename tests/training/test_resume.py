@@ -70,6 +70,16 @@ def test_killed_again_and_again(tmp_path, whole):
     assert bits(end.model) == bits(stopped(whole).model)
 
 
+def test_a_moving_average_goes_on_too(tmp_path, whole):
+    options: dict[str, Any] = {"updates": UPDATES, "moving_average": 0.9}
+    wanted = stopped(events_of(run_of(tmp_path / "whole", **options)))
+    killed(run_of(tmp_path / "killed", save_minutes=1e-9, **options), 7)
+    end = stopped(events_of(run_of(tmp_path / "killed", resume=True, **options)))
+    assert bits(end.model) == bits(wanted.model) != bits(stopped(whole).model)
+    with pytest.raises(ResumeError, match=r"training.moving_average was 0.9"):
+        events_of(run_of(tmp_path / "killed", resume=True, updates=UPDATES + 1))
+
+
 def test_a_run_may_be_made_longer(tmp_path, whole):
     end = stopped(events_of(run_of(tmp_path, updates=18)))  # not an evaluation's place: it must leave no trace
     assert end.progress.evaluated == 18

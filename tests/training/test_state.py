@@ -43,6 +43,18 @@ def test_the_callers_model_is_left_as_it_is():
     assert bits(model) == before
 
 
+def test_the_moving_average_follows_the_parameters():
+    update, state = make_update(sgd(), decay=0.5), begin(Tiny.init(), sgd(), averaged=True)
+    average = jax.tree.map(np.asarray, Tiny.init())
+    for number, batch in enumerate(Batches().epoch(0)):
+        state, _ = update(state, batch, KEY, 1.0)
+        d = min(0.5, (1 + number) / (10 + number))
+        average = jax.tree.map(lambda a, p, d=d: d * a + (1 - d) * np.asarray(p), average, state.model)
+    for found, wanted in zip(jax.tree.leaves(state.best_guess), jax.tree.leaves(average), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+    assert d == 5 / 14 and bits(state.average) != bits(state.model)
+
+
 def test_the_rate_scale_multiplies_the_update():
     update = make_update(sgd())
     moved = [update(begin(Tiny.init(), sgd()), BATCH, KEY, scale)[0].model.decoder.w for scale in (1.0, 0.25)]

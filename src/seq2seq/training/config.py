@@ -44,6 +44,9 @@ class TrainingConfig:
     """Stop after this many evaluations in a row that were not the best so far. None: never."""
     average: int = 0
     """Score also the mean of the models of the last so many evaluations, and keep it if it is best. 0: off."""
+    moving_average: float = 0.0
+    """Decay of an exponential moving average of the parameters, which then is what is scored and kept (Polyak and
+    Juditsky 1992): 0.999 is a mean of about the last thousand updates. 0: off."""
     seed: int = 1
     """The seed of parameters, dropout and the order of the data: the same seed gives the same run."""
     precision: Precision = "auto"
@@ -62,6 +65,8 @@ class TrainingConfig:
                 raise ConfigError(f"--{option} is {value}; wanted {least} or more.")
         if self.average < 0 or self.average == 1:
             raise ConfigError(f"--average is {self.average}; wanted 0 (off), or 2 or more models to average.")
+        if not 0 <= self.moving_average < 1:
+            raise ConfigError(f"--moving-average is {self.moving_average}; wanted 0 (off), or a decay below 1.")
         if self.log_every < 1 or self.save_minutes < 0:
             raise ConfigError("--log-every must be 1 or more and --save-minutes 0 or more.")
 

@@ -85,10 +85,11 @@ class _Session:
         self.every = self.config.cadence(batches.count)
         optimizer = build(run.optimizer, model, self.last_update)
         self.rate = schedule(run.optimizer, self.last_update)
-        self.update = make_update(optimizer, run.optimizer.freeze, resolve(self.config.precision))
+        decay = self.config.moving_average
+        self.update = make_update(optimizer, run.optimizer.freeze, resolve(self.config.precision), decay)
         self.key = jax.random.key(self.config.seed)
         self.fingerprint = run.full_fingerprint(batches.count)
-        self.state, self.recent, self.progress = begin(model, optimizer), (), Progress()
+        self.state, self.recent, self.progress = begin(model, optimizer, decay > 0), (), Progress()
         self.pending: tuple[_Place, Report] | None = None
         self.loss_before = math.nan
         self.saved: tuple[int, int] | None = None  # (update, evaluated) of the newest checkpoint
@@ -189,7 +190,9 @@ class _Session:
         if self.run.evaluate is None:
             return
         yield from self._settle()
-        model = fresh(self.state.model)  # whoever keeps it may: the next update reuses the memory of the state's own
+        model = fresh(
+            self.state.best_guess
+        )  # whoever keeps it may: the next update reuses the memory of the state's own
         recent = (*self.recent, on_host(model))[-self.config.average :] if self.config.average else ()
         candidates = [(0, model), (len(recent), mean(recent))] if len(recent) > 1 else [(0, model)]
         began = self.clock.seconds()
@@ -251,10 +254,10 @@ class _Session:
             yield from self._evaluate(regular=False)
         if self.progress.best_update is None:
             self._check_finite()
-            self.run.save_best(fresh(self.state.model), {})
+            self.run.save_best(fresh(self.state.best_guess), {})
         yield from self._save()
         p, path = self.progress, self.run.checkpoints.paths()[0]
-        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.model)
+        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.best_guess)
 
     def _is_due(self) -> bool:
         p = self.progress

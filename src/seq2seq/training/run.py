@@ -68,6 +68,8 @@ class Run:
         training = self.training
         content = {f"optimizer.{name}": str(value) for name, value in asdict(self.optimizer).items()}
         content |= {f"training.{name}": str(getattr(training, name)) for name in ("seed", "metric", "average")}
+        if training.moving_average:  # named only where there is one: runs that began without still resume
+            content["training.moving_average"] = str(training.moving_average)
         content["training.precision"] = resolve(training.precision)
         content["training.evaluate_every"] = str(training.cadence(batches))
         if self.optimizer.schedule == "cosine":

@@ -27,11 +27,18 @@ class TrainState(NamedTuple):
         model: the model, a pytree with `loss`.
         optimizer: the state of the optax optimiser.
         update: () int32, the number of updates done.
+        average: the exponential moving average of the model's parameters, or None.
     """
 
     model: Any
     optimizer: optax.OptState
     update: Array
+    average: Any = None
+
+    @property
+    def best_guess(self) -> Any:
+        """The model to score and to keep: the average where there is one."""
+        return self.model if self.average is None else self.average
 
 
 class Report(NamedTuple):
@@ -54,11 +61,12 @@ Update: TypeAlias = Callable[[TrainState, BatchLike, Key, float], tuple[TrainSta
 """`update(state, batch, key, rate_scale) -> (state, report)`."""
 
 
-def begin(model: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def begin(model: Any, optimizer: optax.GradientTransformation, averaged: bool = False) -> TrainState:
     """The state before the first update. The model's arrays are copied, since an update reuses its state's memory."""
 
     def state(model: Any) -> TrainState:
-        return fresh(TrainState(model, optimizer.init(model), jnp.zeros((), jnp.int32)))
+        average = model if averaged else None
+        return fresh(TrainState(model, optimizer.init(model), jnp.zeros((), jnp.int32), average))
 
     return jax.jit(state)(model)
 
@@ -70,14 +78,19 @@ def fresh(tree: T) -> T:
 
 
 def make_update(
-    optimizer: optax.GradientTransformation, freeze: tuple[str, ...] = (), precision: Precision = "float32"
+    optimizer: optax.GradientTransformation,
+    freeze: tuple[str, ...] = (),
+    precision: Precision = "float32",
+    decay: float = 0.0,
 ) -> Update:
     """The compiled `update`: the gradient once for each shape of batch, the optimiser once for all.
 
     The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
     randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
     of the state that goes in is reused (donated): it cannot be read afterwards. `precision` is that of the products in
-    loss and gradient; parameters, their gradients and the optimiser are float32.
+    loss and gradient; parameters, their gradients and the optimiser are float32. An average in the state follows the
+    parameters p: average <- d average + (1 - d) p, with d = min(decay, (1 + u) / (10 + u)), so that the first updates
+    do not weigh on it for long.
 
     Raises:
         ModuleError: the model's `loss` does not return a `Loss`; when first called.
@@ -112,7 +125,9 @@ def make_update(
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         norm = optax.tree.norm(gradient)
         report = Report(loss.sum, loss.count, norm, jnp.isfinite(loss.sum) & jnp.isfinite(norm))
-        return TrainState(_move(state.model, updates, freeze, rate_scale), optimizer_state, state.update + 1), report
+        model = _move(state.model, updates, freeze, rate_scale)
+        average = None if state.average is None else _followed(state.average, model, state.update, decay)
+        return TrainState(model, optimizer_state, state.update + 1, average), report
 
     # Two programs: the optimiser's, a third of what there is to compile, is then not compiled again for each shape.
     gradient_of, applied = jax.jit(in_precision(gradient, precision)), jax.jit(apply, donate_argnums=0)
@@ -138,6 +153,12 @@ def _move(model: Any, updates: Any, freeze: tuple[str, ...], rate_scale: float) 
         return leaf if is_under(path, freeze) else (leaf + rate_scale * update).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(moved, model, updates)
+
+
+def _followed(average: Any, model: Any, update: Array, decay: float) -> Any:
+    made = update.astype(jnp.float32)
+    d = jnp.minimum(decay, (1 + made) / (10 + made))
+    return jax.tree.map(lambda a, p: (a + (1 - d) * (p - a)).astype(p.dtype), average, model)
 
 
 def mean(models: tuple[Any, ...]) -> Any:

@@ -40,6 +40,7 @@ from seq2seq.nn.attention import Additive, Attention, Dot, General, attend, prep
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import FF, Embedding, LayerNorm, Maxout, dropout
 from seq2seq.nn.loss import Copied, cross_entropy
+from seq2seq.nn.normalised import NormGRU, NormLSTM
 from seq2seq.nn.pointer import Pointer
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, unroll
 from seq2seq.search import (
@@ -109,6 +110,8 @@ __all__ = [
     "MinimumLength",
     "Model",
     "NoRepeat",
+    "NormGRU",
+    "NormLSTM",
     "OptimizerConfig",
     "Pair",
     "PairFiles",

@@ -9,6 +9,7 @@ import jax
 from seq2seq.core.seams import Cell, Key
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.layers import dropout_mask
+from seq2seq.nn.normalised import NormGRU, NormLSTM
 from seq2seq.nn.recurrent import Dropped, Stack
 
 TIME, BATCH, INPUT, HIDDEN = 5, 2, 3, 4
@@ -24,7 +25,10 @@ def dropped(key: Key) -> Cell:
 
 
 CELLS: dict[str, Callable[[Key], Cell]] = {
-    **{cls.__name__: lambda key, cls=cls: cls.init(key, INPUT, HIDDEN) for cls in (Elman, GRU, ChoGRU, LSTM)},
+    **{
+        cls.__name__: lambda key, cls=cls: cls.init(key, INPUT, HIDDEN)
+        for cls in (Elman, GRU, ChoGRU, LSTM, NormGRU, NormLSTM)
+    },
     "Stack": lambda key: Stack.init(key, INPUT, HIDDEN, cell=LSTM, layers=2),
     "residual": lambda key: Stack.init(key, INPUT, HIDDEN, cell=ChoGRU, layers=3, residual=True),
     "Dropped": dropped,

@@ -69,12 +69,42 @@ def lstm(cell, state, x):
     return (h, c), h
 
 
-STEPS = {"Elman": elman, "GRU": gru, "ChoGRU": cho_gru, "LSTM": lstm}
+def norm(x, scale):
+    """Ba et al. 2016, equation 4, without the shift."""
+    return scale * (x - np.mean(x)) / np.sqrt(np.var(x) + 1e-5)
+
+
+def norm_lstm(cell, state, x):
+    """Ba et al. 2016, equations 20 to 22: LN of W_h h and of W_x x over all gates together, and of c_t."""
+    p = weights(cell)
+    h, c = state
+    i, f, g, o = np.split(norm(h @ p["u"], p["s_h"]) + norm(x @ p["w"], p["s_x"]) + p["b"], 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(norm(c, p["s_c"]) + p["b_c"])
+    return (h, c), h
+
+
+def norm_gru(cell, h, x):
+    """Ba et al. 2016, supplement: LN of W_h h and W_x x of both gates, and of U h and W x of the candidate."""
+    p = weights(cell)
+    n = len(h)
+    gates = [norm(v @ m[:, : 2 * n], s[: 2 * n]) for v, m, s in ((h, p["u"], p["s_h"]), (x, p["w"], p["s_x"]))]
+    r, z = np.split(sigmoid(sum(gates) + p["b"][: 2 * n]), 2)
+    candidate = np.tanh(
+        norm(x @ p["w"][:, 2 * n :], p["s_x"][2 * n :])
+        + p["b"][2 * n :]
+        + r * (norm(h @ p["u"][:, 2 * n :], p["s_h"][2 * n :]) + p["c"])
+    )
+    h = (1 - z) * candidate + z * h
+    return h, h
+
+
+STEPS = {"Elman": elman, "GRU": gru, "ChoGRU": cho_gru, "LSTM": lstm, "NormGRU": norm_gru, "NormLSTM": norm_lstm}
 
 
 def zero_state(cell):
     n = len(cell.u)
-    return (np.zeros(n), np.zeros(n)) if type(cell).__name__ == "LSTM" else np.zeros(n)
+    return (np.zeros(n), np.zeros(n)) if type(cell).__name__.endswith("LSTM") else np.zeros(n)
 
 
 def begin(cell, row: int):

@@ -6,8 +6,16 @@ from seq2seq.app.user_code import find_class, name_of
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
+from seq2seq.nn.normalised import NormGRU, NormLSTM
 
-CELLS: dict[str, type] = {"lstm": LSTM, "gru": GRU, "cho-gru": ChoGRU, "elman": Elman}
+CELLS: dict[str, type] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "cho-gru": ChoGRU,
+    "elman": Elman,
+    "norm-lstm": NormLSTM,
+    "norm-gru": NormGRU,
+}
 MODELS: dict[str, type] = {"encoder-decoder": EncoderDecoder}
 _OURS = CELLS | MODELS
 

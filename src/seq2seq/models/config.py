@@ -33,7 +33,8 @@ class EncoderDecoderConfig:
     """What an `EncoderDecoder` is made of."""
 
     cell: type[Cell] = LSTM
-    """The recurrent cell of encoder and decoder: lstm, gru, cho-gru, elman, or my_file.py:MyCell."""
+    """The recurrent cell of encoder and decoder: lstm, gru, cho-gru, elman, norm-lstm and norm-gru (layer-normalised),
+    or my_file.py:MyCell."""
     hidden: int = 512
     """Units of the decoder, and of the encoder where `encoder_hidden` does not say otherwise."""
     encoder_hidden: int | None = None

@@ -60,7 +60,7 @@ TABLE: dict[str, dict] = {
     "additive after": {"cell": LSTM, "attention": "additive", "input_feeding": False},
     "general after, maxout": {"cell": ChoGRU, "input_feeding": False, "readout": "maxout", "tied": True},
     "dot, linear": {"cell": GRU, "layers": 2, "attention": "dot", "readout": "linear"},
-    "copying": {"cell": GRU, "copy": True},
+    "copying": {"cell": GRU, "copy": True, "variational": True, "recurrent_dropout": 0.3},
     "copying, additive": {"attention": "additive", "readout": "maxout", "copy": True, "tied": True},
     "user's cell": {"cell": Counting, "layers": 2, "attention": "additive"},
 }

@@ -9,10 +9,11 @@ import pytest
 from contract.cells import BATCH, CELLS, HIDDEN, INPUT, randomised
 from nn import reference
 
+from seq2seq.core.module import named_leaves
 from seq2seq.errors import ShapeError
 from seq2seq.nn.cells import GRU, LSTM
-from seq2seq.nn.layers import dropout_mask
-from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, drop_between, output_width, unroll
+from seq2seq.nn.layers import dropout, dropout_mask
+from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, drop_between, drop_recurrent, output_width, unroll
 
 TIME = 5
 LENGTHS = [5, 3, 0, 1]
@@ -158,3 +159,25 @@ def test_output_width_needs_no_computing(key):
     assert output_width(CELLS["Stack"](key), INPUT) == HIDDEN
     with pytest.raises(ShapeError):
         output_width(Stack.init(key, INPUT, HIDDEN), INPUT + 1)
+
+
+def test_what_recurrent_weights_do_not_see_is_one_mask_for_all_gates(key):
+    for name in ("GRU", "ChoGRU", "NormLSTM", "Stack"):
+        cell = randomised(CELLS[name](key), key)
+        seen = drop_recurrent(cell, jax.random.key(5), 0.5)
+        assert jax.tree.structure(seen) == jax.tree.structure(cell)
+        for leaf, value in named_leaves(seen).items():
+            before = named_leaves(cell)[leaf]
+            if leaf.split("/")[-1] in ("u", "u_n"):
+                mask = np.asarray(value / before)
+                np.testing.assert_allclose(mask, np.repeat(mask[:, :1], mask.shape[1], 1), rtol=1e-6)
+                assert set(np.round(mask[:, 0], 4)) <= {0.0, 2.0}
+            else:
+                np.testing.assert_array_equal(value, before)
+        assert drop_recurrent(cell, None, 0.5) is drop_recurrent(cell, key, 0.0) is cell
+
+
+def test_variational_dropout_is_the_same_at_every_time(key):
+    found = np.asarray(dropout(key, 0.5, jnp.ones((7, 3, 40)), variational=True))
+    assert (found == found[:1]).all() and set(np.unique(found)) == {0.0, 2.0}
+    assert (np.asarray(dropout(key, 0.5, jnp.ones((7, 3, 40)))) != found).any()

@@ -68,6 +68,10 @@ class EncoderDecoderConfig:
     """Let the target embedding be the output layer as well; the readout is then as wide as the embedding."""
     dropout: float = 0.3
     """Probability of dropping a unit of the embeddings, annotations, readout, and between layers."""
+    variational: bool = False
+    """Drop the same units at every time step (Gal and Ghahramani 2016) instead of others at each."""
+    recurrent_dropout: float = 0.0
+    """Probability of hiding a unit of a cell's state from its recurrent weights, the same through time and batch."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary."""
     uniform: float = 0.0
@@ -90,7 +94,7 @@ class EncoderDecoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("dropout", "label_smoothing"):
+        for name in ("dropout", "recurrent_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
         for name in ("uniform", "normal"):

@@ -72,18 +72,20 @@ class Encoder:
             summarise=FF.init(jax.random.fold_in(key, config.layers), wide, wide) if everywhere else None,
         )
 
-    def __call__(self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0) -> Encoded:
+    def __call__(
+        self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0, variational: bool = False
+    ) -> Encoded:
         """Read the sources, with dropout at `rate` on what enters each layer and on the annotations."""
         keys = split(key, len(self.layers) + 1)
         xs = self.embedding(source)
         summary, states = xs[0], []
         for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
-            state, ys, summary = self._layer(layer, dropout(k, rate, xs), lengths)
+            state, ys, summary = self._layer(layer, dropout(k, rate, xs, variational), lengths)
             xs = xs + ys if self.residual and depth else ys
             states.append(state)
         if self.summarise is not None:
             summary = jnp.tanh(self.summarise(summary))
-        return Encoded(dropout(keys[0], rate, xs), summary, tuple(states))
+        return Encoded(dropout(keys[0], rate, xs, variational), summary, tuple(states))
 
     def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[State, Array, Array]:
         """The last state of one layer, its outputs, and the last output of each of its directions."""

@@ -19,7 +19,7 @@ from seq2seq.models.model import Model
 from seq2seq.nn.initializers import redrawn
 from seq2seq.nn.layers import dropout, split
 from seq2seq.nn.loss import cross_entropy
-from seq2seq.nn.recurrent import drop_between
+from seq2seq.nn.recurrent import drop_between, drop_recurrent
 from seq2seq.nn.sampled_softmax import draw_words, sampled_cross_entropy
 
 
@@ -43,6 +43,8 @@ class EncoderDecoder(Model):
     dropout: float
     label_smoothing: float
     sampled_softmax: int = 0
+    variational: bool = False
+    recurrent_dropout: float = 0.0
 
     @classmethod
     def init(
@@ -65,6 +67,8 @@ class EncoderDecoder(Model):
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
             sampled_softmax=config.sampled_softmax,
+            variational=config.variational,
+            recurrent_dropout=config.recurrent_dropout,
         )
         if not (config.uniform or config.normal):
             return model
@@ -79,13 +83,15 @@ class EncoderDecoder(Model):
 
         With a key and `sampled_softmax`, the normaliser is estimated from so many drawn words.
         """
-        keys = split(key, 4)
-        decoder = self.decoder
+        keys, recurrent = split(key, 4), split(None if key is None else jax.random.fold_in(key, 4), 2)
+        decoder, rate, variational = self.decoder, self.dropout, self.variational
         source, lengths = jnp.asarray(batch.source), jnp.asarray(batch.source_lengths)
-        encoded = self.encoder(source, lengths, keys[0], self.dropout)
+        encoder = drop_recurrent(self.encoder, recurrent[0], self.recurrent_dropout)
+        encoded = encoder(source, lengths, keys[0], rate, variational)
         memory, state = decoder.start(encoded, source, lengths)
-        embedded = dropout(keys[1], self.dropout, decoder.embedding(jnp.asarray(batch.target_in)))
-        cell = drop_between(decoder.cell, keys[2], self.dropout, (batch.size, decoder.input_size))
+        embedded = dropout(keys[1], rate, decoder.embedding(jnp.asarray(batch.target_in)), variational)
+        cell = drop_recurrent(decoder.cell, recurrent[1], self.recurrent_dropout)
+        cell = drop_between(cell, keys[2], rate, (batch.size, decoder.input_size))
 
         def step(state: DecoderState, x: tuple[Array, Array]) -> tuple[DecoderState, tuple[Array, Any]]:
             state, (vector, weights) = decoder.advance(cell, memory, state, x[0])
@@ -93,7 +99,7 @@ class EncoderDecoder(Model):
 
         _, (vectors, found) = scan(step, state, (embedded, jnp.asarray(batch.target_out)))
         smoothing = 0.0 if key is None else self.label_smoothing
-        vectors = dropout(keys[3], self.dropout, vectors)
+        vectors = dropout(keys[3], rate, vectors, variational)
         if key is not None and self.sampled_softmax:
             vocabulary = decoder.embedding.table.shape[0]
             drawn = draw_words(jax.random.fold_in(key, self.sampled_softmax), vocabulary, self.sampled_softmax)

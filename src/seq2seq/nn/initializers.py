@@ -14,7 +14,8 @@ from seq2seq.core.module import leaf_name
 from seq2seq.core.seams import Key
 
 T = TypeVar("T")
-_RECURRENT = ("u", "u_n")  # of the cells
+RECURRENT = ("u", "u_n")
+"""The names of the weights that cells multiply their state by."""
 
 
 def glorot(key: Key, inputs: int, outputs: int, blocks: int = 1) -> Array:
@@ -64,7 +65,7 @@ def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
         attention = "attention" in name
         if attention and name[-1] == "v":
             return jnp.zeros_like(leaf)
-        if leaf.ndim < 2 or (name[-1] in _RECURRENT and not attention):
+        if leaf.ndim < 2 or (name[-1] in RECURRENT and not attention):
             return leaf
         return jax.random.normal(k, leaf.shape, leaf.dtype) * (normal / 10 if attention else normal)
 

@@ -125,10 +125,11 @@ class LayerNorm:
         return self.scale * centred * jax.lax.rsqrt(variance + self.epsilon) + self.shift
 
 
-def dropout(key: Key | None, rate: float, x: Array) -> Array:
+def dropout(key: Key | None, rate: float, x: Array, variational: bool = False) -> Array:
     """Zero each element with probability `rate` and scale the rest by 1 / (1 - rate) (Srivastava et al. 2014).
 
-    `key=None` is evaluation: x comes back as it is.
+    `key=None` is evaluation: x comes back as it is. With `variational` x is (time, ...), and what is zeroed is the same
+    at every time (Gal and Ghahramani 2016).
 
     Example:
         >>> bool((dropout(None, 0.5, jnp.ones(3)) == 1).all())
@@ -136,7 +137,7 @@ def dropout(key: Key | None, rate: float, x: Array) -> Array:
     """
     if key is None or rate == 0:
         return x
-    return x * dropout_mask(key, rate, x.shape).astype(x.dtype)
+    return x * dropout_mask(key, rate, (1, *x.shape[1:]) if variational else x.shape).astype(x.dtype)
 
 
 def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:

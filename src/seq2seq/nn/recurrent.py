@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import KeyPath
 
-from seq2seq.core.module import module
+from seq2seq.core.module import leaf_name, module
 from seq2seq.core.scan import scan
 from seq2seq.core.seams import Cell, Key, State
 from seq2seq.errors import ShapeError
 from seq2seq.nn.cells import GRU
+from seq2seq.nn.initializers import RECURRENT
 from seq2seq.nn.layers import dropout_mask
+
+T = TypeVar("T")
 
 
 def unroll(
@@ -183,6 +187,31 @@ def drop_between(cell: Cell, key: Key | None, rate: float, shape: tuple[int, int
         width = output_width(below, width)
         cells.append(Dropped(cell=layer, input_mask=dropout_mask(k, rate, (batch, width))))
     return Stack(cells=tuple(cells), residual=cell.residual)
+
+
+def drop_recurrent(tree: T, key: Key | None, rate: float) -> T:
+    """Cells, alone or in layers, that do not see some units of their state: h @ u becomes (mask * h) @ u.
+
+    (Gal and Ghahramani 2016; one mask for the whole batch, as rows of the recurrent weights `u` and `u_n`, so that the
+    loop does no more than before and what a cell carries on is not touched.) `key=None` is evaluation.
+
+    Example:
+        >>> cell = GRU.init(jax.random.key(0), 3, 5)
+        >>> seen = drop_recurrent(cell, jax.random.key(1), 0.5).u
+        >>> sorted(set((seen / cell.u).mean(1).round(1).tolist()))
+        [0.0, 2.0]
+    """
+    if key is None or rate == 0:
+        return tree
+    keys = iter(jax.random.split(key, max(1, len(jax.tree.leaves(tree)))))
+
+    def seen(path: KeyPath, leaf: Array) -> Array:
+        k = next(keys)
+        if leaf_name(path).split("/")[-1] not in RECURRENT:
+            return leaf
+        return leaf * dropout_mask(k, rate, (len(leaf), 1)).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(seen, tree)
 
 
 def output_width(cell: Cell, input_size: int) -> int:

@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from benchmarks.commands import CommandError, seq2seq
+from benchmarks.commands import seq2seq
+from benchmarks.series import Series
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
 from seq2seq.app.listening import draw, first
@@ -41,6 +41,7 @@ COMMON = [
     *("--model.dropout", "0.1", "--model.label-smoothing", "0"),
 ]
 """Of every cell."""
+SEARCH = ["--no-repeat-ngram", "3", "--max-length", "50"]
 MMI = ["--mmi", "0.5", "--candidates", "20"]
 _READING = {
     "forward": ["--model.no-bidirectional"],
@@ -49,7 +50,7 @@ _READING = {
 }
 _ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
 _LISTENING = ["--model.copy", "--target-dropout", "0.3"]
-_PAIRS, _QUICK = 1000, 120
+_PAIRS, _ITEMS, _QUICK = 1000, 200, 120
 _TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
 
 
@@ -70,13 +71,14 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What to run: minutes of training for each cell and seed, and where."""
+    """What to run: minutes of training for each cell and seed, where, and on how many pairs and items to measure."""
 
     out: Path
     minutes: float
     seeds: Sequence[int]
     units: Sequence[Unit]
     pairs: int = _PAIRS
+    items: int = _ITEMS
 
 
 def cells(units: Sequence[Unit]) -> list[Cell]:
@@ -95,40 +97,26 @@ def cells(units: Sequence[Unit]) -> list[Cell]:
 
 def study(plan: Study, table: Table) -> None:
     """Run what is not yet run, then print the table of all."""
-    plan.out.mkdir(parents=True, exist_ok=True)
-    results = plan.out / "results.jsonl"
+    series = Series(plan.out, table, "replies")
     overlap = {unit: write(plan, unit) for unit in plan.units}
+    rows: dict[Cell, list[dict[str, Any]]] = {}
     for seed, cell in product(plan.seeds, cells(plan.units)):
         key = {"cell": str(cell), "seed": seed, "minutes": plan.minutes, "pairs": plan.pairs}
-        if any(key.items() <= row.items() for row in _read(results)):
-            continue
-        try:
-            found = run_cell(plan, cell, seed, table)
-        except CommandError as error:
-            table.note("replies", f"{cell}, seed {seed}, left out: {error}")
-            continue
-        with results.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(key | found) + "\n")  # the line before may have been cut off
-    for cell in cells(plan.units):
-        rows = [row for row in _read(results) if (row["cell"], row["minutes"]) == (str(cell), plan.minutes)]
-        rows = [row for row in rows if row["pairs"] == plan.pairs and row["seed"] in plan.seeds]
-        if rows:
-            table.row("replies", str(cell), _row(rows, overlap[cell.unit]))
+        row = series.cell(key, partial(measured, plan, cell, seed, series))
+        if row is not None:
+            rows.setdefault(cell, []).append(row)
+    for cell, found in rows.items():
+        table.row("replies", str(cell), _row(found, overlap[cell.unit]))
 
 
-def run_cell(plan: Study, cell: Cell, seed: int, table: Table) -> dict[str, Any]:
+def measured(plan: Study, cell: Cell, seed: int, series: Series) -> dict[str, Any]:
     """Train, and measure plain beam search and re-ranking: the numbers of `evaluate --json` twice, and the command."""
     files = {split: plan.out / f"{cell.unit}.{split}.jsonl" for split in ("train", "dev", "test")}
-    name = re.sub("[^a-z]+", "-", str(cell))
-    run = plan.out / f"{name}-{plan.minutes:g}-{seed}"
-    command = ["train", files["train"], "--dev", files["dev"], "--out", run]
-    command += ["--minutes", f"{plan.minutes:g}", "--seed", seed, *cell.options()]
-    told = "seq2seq " + shlex.join(map(str, command))
-    table.note("replies", told)
-    if (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz")):
-        command = ["train", "--out", run, "--resume", "--minutes", f"{plan.minutes:g}"]
-    seq2seq(*command)
-    asked = ["evaluate", run, files["test"], "--json", "--listening", "--distractors-from", "document"]
+    run = series.folder(str(cell), plan.minutes, seed)
+    words = [files["train"], "--dev", files["dev"], "--seed", seed, *cell.options()]
+    told = series.train(run, words, ["--minutes", f"{plan.minutes:g}"])
+    asked = ["evaluate", run, files["test"], "--json", "--listening", "--distractors-from", "document", *SEARCH]
+    asked += ["--listening-items", plan.items]
     found = {how: json.loads(seq2seq(*asked, *options)) for how, options in (("beam", []), ("mmi", MMI))}
     return {"command": told, **found}
 
@@ -203,15 +191,6 @@ def _row(rows: list[dict[str, Any]], overlap: float) -> dict[str, Value]:
     }
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows so far; a line that was cut off is none."""
-    rows = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
-
-
 def run(settings: Settings, table: Table) -> None:
     """As a part of `python -m benchmarks`: all cells of one seed, or with --quick one cell as short as can be."""
     if settings.quick:
@@ -227,6 +206,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3", help="with commas between (default 1,2,3)")
     parser.add_argument("--units", default=",".join(get_args(Unit)), help="some of clause,sentence,verse")
     parser.add_argument("--pairs", type=int, default=_PAIRS, help="to measure on (default 1000)")
+    parser.add_argument(
+        "--items", type=int, default=_ITEMS, help="of these, for what costs 100 scores each (default 200)"
+    )
     parser.add_argument("--out", type=Path, default=Path(".bench/replies"), help="where runs and results stay")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
@@ -234,7 +216,7 @@ def main() -> None:
     if unknown := [unit for unit in units if unit not in get_args(Unit)]:
         parser.error(f"--units {unknown[0]}: wanted some of {', '.join(get_args(Unit))}")
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    study(Study(options.out, options.minutes, seeds, units, options.pairs), Table(options.json))
+    study(Study(options.out, options.minutes, seeds, units, options.pairs, options.items), Table(options.json))
 
 
 if __name__ == "__main__":

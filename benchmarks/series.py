@@ -68,6 +68,7 @@ class Series:
         self.table.note(self.name, told)
         begun = (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz"))
         seq2seq(*(["train", "--out", run, "--resume", *limits] if begun else command))
+        run.mkdir(parents=True, exist_ok=True)
         (run / "finished").touch()
         return told
 

@@ -18,7 +18,7 @@ from seq2seq.core.seams import Cell
 from seq2seq.core.skeleton import describe, rebuild, source_hash
 from seq2seq.errors import ArchiveError, LeafError, UnknownClassError
 from seq2seq.nn.cells import LSTM
-from seq2seq.nn.layers import FF
+from seq2seq.nn.layers import FF, Embedding
 from seq2seq.nn.recurrent import Stack
 
 
@@ -111,6 +111,16 @@ def test_a_leaf_too_many_or_too_few_is_named():
         rebuild(describe(tree), {name: a for name, a in arrays.items() if not name.endswith("0/u")}, [Mine])
     with pytest.raises(LeafError, match=r"leaf more of the archive has no place in the model \(1 extra"):
         rebuild(describe(tree), {**arrays, "more": jnp.ones(1)}, [Mine])
+
+
+def test_what_a_class_of_ours_has_got_since_is_as_it_was_without():
+    embedding = Embedding(table=jnp.ones((3, 2)), scale=0.5)
+    older = describe(embedding)
+    del older["static"]["scale"]
+    assert rebuild(older, {"table": embedding.table}).scale == 1.0
+    del older["fields"]["table"]
+    with pytest.raises(LeafError, match="field table is not in the archive but in the class Embedding"):
+        rebuild(older, {})
 
 
 def test_a_class_that_changed_since_says_which_field():

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 from seq2seq.core.module import is_module, restore
@@ -78,8 +79,7 @@ def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = ()
         cls: Any = _find(node, types)
         values = {key: build(child, inside + key) for key, child in node["fields"].items()}
         statics = {key: _unstatic(value) for key, value in node["static"].items()}
-        _check_fields(cls, {*values, *statics})
-        return restore(cls, values | statics)
+        return restore(cls, _completed(cls, values | statics))
 
     tree = build(skeleton, name)
     if extra := sorted(set(arrays) - used):
@@ -126,14 +126,17 @@ def _import(name: str) -> Any:
         return None
 
 
-def _check_fields(cls: Any, found: set[str]) -> None:
-    wanted = {*cls.__module_leaves__, *cls.__module_statics__}
-    if found != wanted:
-        odd = min(found ^ wanted)
-        where = "is in the archive but not in" if odd in found else "is not in the archive but in"
+def _completed(cls: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """The fields that were found and, where a class of ours has got more since, their defaults, which change nothing."""
+    ours = cls.__module__.startswith(_OURS)
+    values = {f.name: f.default for f in fields(cls) if ours and f.default is not MISSING} | found
+    if odd := values.keys() ^ {*cls.__module_leaves__, *cls.__module_statics__}:
+        name = min(odd)
+        where = "is in the archive but not in" if name in found else "is not in the archive but in"
         raise LeafError(
-            f"field {odd} {where} the class {cls.__name__}: the class was changed since the model was saved."
+            f"field {name} {where} the class {cls.__name__}: the class was changed since the model was saved."
         )
+    return values
 
 
 def _static(cls: type, name: str, value: Any) -> Any:

@@ -127,7 +127,7 @@ def _import(name: str) -> Any:
 
 
 def _completed(cls: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """The fields that were found and, where a class of ours has got more since, their defaults, which change nothing."""
+    """The fields that were found; where a class of ours has got more since, their defaults, which change nothing."""
     ours = cls.__module__.startswith(_OURS)
     values = {f.name: f.default for f in fields(cls) if ours and f.default is not MISSING} | found
     if odd := values.keys() ^ {*cls.__module_leaves__, *cls.__module_statics__}:

@@ -18,6 +18,7 @@ COMMANDS = {
     "score": "log p(target | source) of each pair, or of each line of a Moses phrase table",
     "rescore": "add log p(hypothesis | source) to a Moses n-best list, and reorder it",
     "evaluate": "loss, errors, BLEU and chrF on pairs, and whether the model listens to the source",
+    "distill": "train a student on what a model or an ensemble says",
     "embed": "one vector for each line of input",
     "inspect": "what is in a model file",
     "demo": "train a small model on a corpus that comes along: kjv or g2p",

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     return run(options)
 
 
-def options_from(arguments: Sequence[str]) -> TrainOptions[Any]:
-    """The options: the command line over the TOML file over the preset over the defaults.
+def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: str = "train") -> Any:
+    """The options, of `kind`: the command line over the TOML file over the preset over the defaults.
 
     Raises:
         ConfigError: the TOML file cannot be used, or the run to resume is not there.
@@ -39,11 +39,11 @@ def options_from(arguments: Sequence[str]) -> TrainOptions[Any]:
     written = read_toml(config).get("model_type") if config else None
     model_type = _peek(arguments, "--model.type") or written or "encoder-decoder"
     made = options_of(model_class(model_type))
-    defaults: TrainOptions[Any] = TrainOptions(model=_default(made), model_type=model_type)
+    defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
     defaults = from_files(defaults, config, _peek(arguments, "--preset"))
     if "--resume" in arguments and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
         defaults = replace(defaults, updates=None, epochs=None, minutes=None)  # new limits take the place of the old
-    options = parse(TrainOptions[made], "train", arguments, defaults)
+    options = parse(kind[made], command, arguments, defaults)
     if options.from_model is not None and any(word.startswith("--model.") for word in arguments):
         raise ConfigError("--model options do not go with --from: that model is what it is.")
     if options.from_model is not None:

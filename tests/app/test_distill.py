@@ -1,0 +1,66 @@
+"""A student learns from what its teacher says, which stays in the run's folder."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import TINY, write_pairs
+
+import seq2seq
+from seq2seq import Decoding, Pair, PairFiles, read_pairs
+from seq2seq.app.commands.distill import DistillOptions, taught, write
+from seq2seq.app.commands.train import options_from
+from seq2seq.app.prepare import make_folder
+from seq2seq.data import inflection_source
+
+
+def distilled(home, name="distilled.jsonl"):
+    return [json.loads(line) for line in (home / "run" / name).read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def home(own_folder):
+    write_pairs(own_folder / "pairs.tsv")
+    (own_folder / "dev.tsv").write_text("fab\tbaf\n")
+    return own_folder
+
+
+def test_the_student_gets_the_pairs_and_the_teachers_outputs(run, trained, twin, home):
+    (home / "more.txt").write_text("ffff\n\nabab\nffff\n")
+    pairs = [line.split("\t") for line in (home / "pairs.tsv").read_text().splitlines()]
+    words = ["pairs.tsv", "--dev", "dev.tsv", "--out", "run", "--teacher", trained, twin, "--unlabelled", "more.txt"]
+    assert run("distill", *words, "--teacher-beam", 2, *TINY, "--updates", 2).code == 0
+    teacher = seq2seq.TextModel.ensemble([seq2seq.load(trained), seq2seq.load(twin)])
+    sources = list(dict.fromkeys([*(source for source, _ in pairs), "ffff", "abab"]))
+    said = zip(sources, teacher.generate(sources, Decoding(beam=2)), strict=True)
+    wanted = dict.fromkeys([*map(tuple, pairs), *((source, text) for source, text in said if text)])
+    assert [(row["source"], row["target"]) for row in distilled(home)] == list(wanted)
+    assert distilled(home, "dev.jsonl") == [{"source": "fab", "target": "baf"}]
+    assert seq2seq.load("run").generate(["abc"])  # a model like any other
+    again = run("train", "--resume", "--out", "run", "--updates", 3)
+    assert again.code == 0 and "update 3" in again.err
+
+
+def test_without_dev_pairs_those_held_out_are_not_taught(trained, home):
+    words = ["pairs.tsv", "--out", "run", "--teacher", str(trained), "--teacher-only", "--teacher-beam", "1"]
+    options = options_from(words, DistillOptions, "distill")
+    student = taught(options, make_folder(options))
+    assert (student.pairs, student.dev) == (("run/distilled.jsonl",), ("run/dev.jsonl",))
+    held, known = ({row["source"] for row in distilled(home, name)} for name in ("dev.jsonl", "distilled.jsonl"))
+    assert held and known and not held & known
+    outputs = dict(zip(known, seq2seq.load(trained).generate(list(known), Decoding(beam=1)), strict=True))
+    assert all(outputs[row["source"]] == row["target"] for row in distilled(home))
+
+
+def test_inflections_stay_lemma_features_form(home):
+    pairs = [Pair(inflection_source("au fait", "pos=A,num=PL"), "au faits"), Pair(inflection_source("a", "x=1"), "b")]
+    write(home / "forms.tsv", pairs, "tsv")
+    found = read_pairs(PairFiles(("forms.tsv",)))
+    assert (found.pairs, found.format) == (pairs, "sigmorphon")
+
+
+def test_what_is_missing_is_said(fails, trained, home):
+    assert "--teacher is missing" in fails("distill", "pairs.tsv", "--out", "run")
+    assert "no such file" in fails("distill", "pairs.tsv", "--out", "run", "--teacher", "nothing")
+    assert "train --resume" in fails("distill", "--resume", "--out", trained, "--teacher", trained)

@@ -35,6 +35,7 @@ from seq2seq.data import Batch, Batches, Dataset, Pair, PairFiles, Tokenizer, ho
 from seq2seq.errors import Seq2SeqError
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
 from seq2seq.models.model import Model
 from seq2seq.nn.attention import Additive, Attention, Dot, General, attend, prepare
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
@@ -99,6 +100,8 @@ __all__ = [
     "EncoderDecoderConfig",
     "Ensemble",
     "General",
+    "HardMonotonic",
+    "HardMonotonicConfig",
     "Hypotheses",
     "Hypothesis",
     "Key",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from seq2seq.app.user_code import find_class, name_of
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.models.hard_monotonic import HardMonotonic
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.normalised import NormGRU, NormLSTM
 
@@ -16,7 +17,7 @@ CELLS: dict[str, type] = {
     "norm-lstm": NormLSTM,
     "norm-gru": NormGRU,
 }
-MODELS: dict[str, type] = {"encoder-decoder": EncoderDecoder}
+MODELS: dict[str, type] = {"encoder-decoder": EncoderDecoder, "hard-monotonic": HardMonotonic}
 _OURS = CELLS | MODELS
 
 

@@ -135,7 +135,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     types: Types = ()
     """A class of yours that the model of --from holds."""
     model_type: Annotated[str, tyro.conf.arg(name="model.type", metavar="NAME|FILE.py:CLASS")] = "encoder-decoder"
-    """The model: encoder-decoder, or my_file.py:MyModel; the typed arguments of its init become --model options."""
+    """The model: encoder-decoder, hard-monotonic (for letters and sounds), or my_file.py:MyModel; the typed arguments
+    of its init become --model options."""
     metric: str = "auto"
     """The dev score that says which model is best. auto: wer_percent for spelt targets and symbols, bleu for text,
     loss_nats_per_token for next sentences."""

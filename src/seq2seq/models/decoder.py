@@ -156,7 +156,7 @@ class Decoder:
         if config.tied:
             vector = config.embedding
         fed = {"nothing": 0, "summary": wide, "context": wide, "attentional": vector}[config.feed]
-        cell = _cell(keys[0], config.embedding + fed, config)
+        cell = decoder_cell(keys[0], config.embedding + fed, config)
         return cls(
             embedding=Embedding.init(keys[1], vocabulary, config.embedding),
             cell=cell,
@@ -263,7 +263,8 @@ class Decoder:
         return jnp.zeros((encoded.summary.shape[0], widths[self.feed]), encoded.summary.dtype)
 
 
-def _cell(key: Key, input_size: int, config: EncoderDecoderConfig) -> Cell:
+def decoder_cell(key: Key, input_size: int, config: EncoderDecoderConfig) -> Cell:
+    """The cell that `config` asks for, in layers if there are several."""
     if config.layers == 1:
         return config.cell.init(key, input_size, config.hidden)
     return Stack.init(key, input_size, config.hidden, config.cell, config.layers, config.residual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import tomllib
@@ -15,7 +16,7 @@ import seq2seq
 from seq2seq.app import options as options_module
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.prepare import make_folder, prepare
-from seq2seq.training import Updated
+from seq2seq.training import FolderLock, Updated
 
 # The run's folder.
 
@@ -280,7 +281,7 @@ def test_two_spaces_between_symbols_are_one():
     lines = [f"{source}\ta  b\n" for source in ("ab", "cd", "ef", "gh") * 10]
     Path("pairs.tsv").write_text("".join(lines), "utf-8")
     evaluation = job("pairs.tsv", "--target-tokens", "symbols").evaluation
-    assert {evaluation._read(target) for _, target in evaluation.pairs} == {"a b"}
+    assert {evaluation.text_model.target_tokenizer.said(target) for _, target in evaluation.pairs} == {"a b"}
 
 
 def test_new_limits_take_the_place_of_the_old(trained):
@@ -288,3 +289,10 @@ def test_new_limits_take_the_place_of_the_old(trained):
     options = options_from(["--resume", "--out", "run", "--minutes", "5"])
     assert (options.updates, options.epochs, options.minutes) == (None, None, 5.0)
     assert options_from(["--resume", "--out", "run"]).updates == LAST
+
+
+def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):
+    with FolderLock(tmp_path / "busy"):
+        said = fails("train", trained.parent / "pairs.tsv", "--out", tmp_path / "busy", *TINY, "--updates", 1)
+        assert re.search(r"busy: process \d+, since .* is training here; wait for it", said)
+    assert [path.name for path in (tmp_path / "busy").iterdir()] == ["lock"]

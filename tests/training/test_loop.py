@@ -10,10 +10,10 @@ import pytest
 from tiny_run import Batches, Tiny, bits, dev_loss, events_of, run_of, stopped
 
 from seq2seq.errors import ArchiveError, ConfigError, NonFiniteLossError, ResumeError
-from seq2seq.training.events import Evaluated, Event, Saved, Updated
+from seq2seq.training.events import Evaluated, Event, Saved, Updated, Warned
 from seq2seq.training.loop import train
-from seq2seq.training.optimizer import OptimizerConfig
-from seq2seq.training.state import mean
+from seq2seq.training.optimizer import OptimizerConfig, build
+from seq2seq.training.state import begin, make_update, mean
 
 
 def of(kind: type, events: list[Event]) -> list[Any]:
@@ -163,7 +163,7 @@ def test_without_a_dev_set_the_last_model_is_kept(tmp_path):
 def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path, updates_before):
     poison = divmod(updates_before, 5)
     with pytest.raises(NonFiniteLossError) as caught:
-        events_of(run_of(tmp_path, updates=20), Batches(poison=poison))
+        events_of(run_of(tmp_path, updates=20, most_skipped=1), Batches(poison=poison))
     said = str(caught.value)
     where = f"update {updates_before + 1}, made from batch {poison[1] + 1} of epoch {poison[0] + 1}"
     assert where in said
@@ -172,6 +172,46 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path, updates_before
     assert f"{newest.name} is finite and stays" in said
     with np.load(newest) as file:
         assert all(np.isfinite(file[name]).all() for name in file.files if name.startswith("state/model"))
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path):
+    momentum = OptimizerConfig(name="momentum")
+    run = run_of(tmp_path, updates=10, log_every=1, evaluate=None, optimizer=momentum)
+    events = events_of(run, Batches(poison=(1, 2)))
+    (warned,) = of(Warned, events)
+    assert warned.update == 8 and "batch 3 of epoch 2, is skipped" in warned.message and "(1 so far)" in warned.message
+    assert [event.update for event in of(Updated, events)] == [1, 2, 3, 4, 5, 6, 7, 9, 10]
+    assert [event.skipped for event in of(Updated, events)] == [0] * 7 + [1] * 2
+    end = stopped(events)
+    assert (end.progress.skipped, end.progress.skipped_in_a_row) == (1, 0)
+    optimizer = build(momentum, Tiny.init())
+    update, state = make_update(optimizer), begin(Tiny.init(), optimizer)
+    for number in range(10):  # the same updates with the same keys, but for that one
+        if number == 7:
+            state = state._replace(update=state.update + 1)
+            continue
+        batch = next(Batches().epoch(number // 5, number % 5))
+        state, _ = update(state, batch, jax.random.key(run.training.seed), 1.0)
+    assert bits(end.model) == bits(state.model)
+
+
+def test_too_many_in_a_row_are_the_end(tmp_path):
+    class Poisoned(Batches):
+        def epoch(self, epoch, start=0):
+            return (batch._replace(y=batch.y * np.nan) for batch in super().epoch(epoch, start))
+
+    with pytest.raises(NonFiniteLossError, match="the 3rd update in a row that is not finite"):
+        events_of(run_of(tmp_path, updates=20, most_skipped=3), Poisoned())
+
+
+def test_a_spike_of_the_loss_is_told(tmp_path):
+    class Spiked(Batches):
+        def epoch(self, epoch, start=0):
+            for index, batch in enumerate(super().epoch(epoch, start), start):
+                yield batch._replace(y=batch.y + 100.0) if (epoch, index) == (2, 1) else batch
+
+    (warned, *_) = of(Warned, events_of(run_of(tmp_path, updates=12, average=0), Spiked()))
+    assert warned.update == 12 and "usually" in warned.message
 
 
 def test_parameters_that_overflow_are_never_saved(tmp_path):

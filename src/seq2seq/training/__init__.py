@@ -6,6 +6,7 @@ from seq2seq.training.checkpoint import Checkpoints, Fingerprint, machine
 from seq2seq.training.config import TrainingConfig
 from seq2seq.training.events import Evaluated, Event, Saved, Started, Stopped, Updated, Warned
 from seq2seq.training.listeners import JsonLog, Listener, ProgressBar, follow, tensorboard
+from seq2seq.training.lock import FolderLock
 from seq2seq.training.loop import train
 from seq2seq.training.optimizer import OptimizerConfig
 from seq2seq.training.progress import Progress
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluated",
     "Event",
     "Fingerprint",
+    "FolderLock",
     "JsonLog",
     "Listener",
     "OptimizerConfig",

@@ -52,6 +52,8 @@ class TrainingConfig:
     precision: Precision = "auto"
     """What matrix products are computed in, parameters staying float32; auto is bfloat16 where the processor multiplies
     it faster."""
+    most_skipped: int = 10
+    """Updates whose loss or gradient is not finite are skipped; stop after so many in a row."""
     log_every: int = 10
     """Updates from one line of the log to the next."""
     save_minutes: float = 3.0
@@ -65,6 +67,8 @@ class TrainingConfig:
                 raise ConfigError(f"--{option} is {value}; wanted {least} or more.")
         if self.average < 0 or self.average == 1:
             raise ConfigError(f"--average is {self.average}; wanted 0 (off), or 2 or more models to average.")
+        if self.most_skipped < 1:
+            raise ConfigError(f"--most-skipped is {self.most_skipped}; wanted 1 (stop at the first) or more.")
         if not 0 <= self.moving_average < 1:
             raise ConfigError(f"--moving-average is {self.moving_average}; wanted 0 (off), or a decay below 1.")
         if self.log_every < 1 or self.save_minutes < 0:

@@ -48,6 +48,8 @@ class Updated:
         seconds: trained in the run.
         tokens_per_second: target tokens/s over these updates, making the batches included, evaluations not.
         gradient_norm: of the last update, before clipping.
+        weight_norm: of all parameters, after the last update.
+        skipped: updates of the run that were skipped because loss or gradient was not finite.
         rate: the learning rate of the last update.
     """
 
@@ -58,6 +60,8 @@ class Updated:
     seconds: float
     tokens_per_second: float
     gradient_norm: float
+    weight_norm: float
+    skipped: int
     rate: float
 
 

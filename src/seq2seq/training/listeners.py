@@ -183,7 +183,7 @@ class _TensorBoard:
 def _scalars(event: Event) -> Iterable[tuple[str, float]]:
     match event:
         case Updated():
-            names = ("loss", "gradient_norm", "rate", "tokens_per_second")
+            names = ("loss", "gradient_norm", "weight_norm", "rate", "tokens_per_second")
             return [(f"train/{name}", getattr(event, name)) for name in names]
         case Evaluated():
             kind = "average" if event.averaged else "dev"

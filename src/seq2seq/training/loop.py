@@ -5,7 +5,7 @@ first two. The batch is a function of (seed, epoch, index), its key of (seed, up
 save and when to stop. An evaluation that was given up is made first thing after the resume.
 
 Speed. An update is dispatched, then the report of the one before is read, then the next batch is made: device and
-host work at the same time, and a loss that is not finite is seen one update later.
+host work at the same time, and a loss that is not finite, whose update changes nothing, is seen one update later.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def train(model: Any, batches: BatchSource, run: Run) -> Generator[Event, None, 
         ConfigError: an option that does not fit the model, the batches or the scores.
         ResumeError: there is nothing to resume, or it is another run; or a run would be overwritten.
         ArchiveError: a checkpoint cannot be written or read.
-        NonFiniteLossError: loss or gradient became NaN or infinite; the last checkpoint, which is finite, stays.
+        NonFiniteLossError: loss or gradient was NaN or infinite so many times in a row (such updates are skipped), or
+            a parameter is; the last checkpoint, which is finite, stays.
 
     Example:
         >>> import tempfile, pathlib, jax.numpy as jnp
@@ -165,11 +166,16 @@ class _Session:
             yield from self._read(*behind)
 
     def _read(self, place: _Place, report: Report) -> Iterator[Event]:
-        report = jax.device_get(report)  # all four at once
+        report = jax.device_get(report)  # all at once
         loss, tokens, norm = float(report.loss), int(report.count), float(report.gradient_norm)
+        mean = loss / max(tokens, 1)
         if not report.finite:
-            self._refuse(place, f"the loss is {loss / max(tokens, 1):.4g} nats/token, the gradient's norm {norm:.4g}")
-        self.loss_before = loss / max(tokens, 1)
+            yield self._skipped(place, f"the loss is {mean:.4g} nats/token, the gradient's norm {norm:.4g}")
+            return
+        if self.progress.spikes(mean):
+            said = f"update {place.update}: the loss is {mean:.4g} nats/token, usually {self.progress.usual_loss:.4g}"
+            yield Warned(update=place.update, message=said)
+        self.loss_before = mean
         self.progress = p = self.progress.seen(loss, tokens)
         if place.update % self.config.log_every:
             return
@@ -182,8 +188,18 @@ class _Session:
             seconds=self.clock.seconds(),
             tokens_per_second=self.clock.lap(p.tokens),
             gradient_norm=norm,
+            weight_norm=float(report.weight_norm),
+            skipped=p.skipped,
             rate=float(self.rate(place.update)) * p.rate_scale,
         )
+
+    def _skipped(self, place: _Place, found: str) -> Warned:
+        """Count an update that changed nothing; too many in a row are the end."""
+        self.progress = p = self.progress.skipping()
+        if p.skipped_in_a_row >= self.config.most_skipped:
+            self._refuse(place, f"{found}, the {_ordinal(p.skipped_in_a_row)} update in a row that is not finite")
+        where = f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}"
+        return Warned(update=place.update, message=f"{where}, is skipped: {found} ({p.skipped} so far)")
 
     def _evaluate(self, regular: bool) -> Iterator[Event]:
         """Score the model and, if asked for, the mean of the last ones; what is best so far is saved."""
@@ -293,3 +309,9 @@ class _Session:
             f"had {self.loss_before:.4g} nats/token); lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
             f"set --optimizer.clip (it is {optimizer.clip:g}).{kept}"
         )
+
+
+def _ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, ..."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -11,6 +11,8 @@ from seq2seq.errors import ResumeError
 from seq2seq.training.config import Cost
 from seq2seq.training.optimizer import OptimizerConfig
 
+_FOLLOWS = 0.02  # how fast the usual loss follows: about fifty updates
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -19,7 +21,8 @@ class Progress:
     Example:
         >>> Progress(epoch=1, index=9).advanced(batches=10)
         Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, evaluated=0, \
-best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
+best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0, skipped=0, skipped_in_a_row=0, \
+usual_loss=None)
     """
 
     update: int = 0
@@ -49,6 +52,12 @@ best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
     """Regular evaluations since `watched` improved."""
     rate_scale: float = 1.0
     """The factor that a plateau has put on the learning rate."""
+    skipped: int = 0
+    """Updates that were skipped because loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    """Of these, the last ones without an update between them."""
+    usual_loss: float | None = None
+    """A moving average of the updates' losses, nats/token."""
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Progress:
@@ -78,12 +87,24 @@ best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0)
 
     def seen(self, loss: float, tokens: int) -> Progress:
         """With the loss of one more update, in nats, and its tokens."""
+        mean = loss / max(tokens, 1)
+        usual = mean if self.usual_loss is None else self.usual_loss + _FOLLOWS * (mean - self.usual_loss)
         return replace(
             self,
             tokens=self.tokens + tokens,
             window_loss=self.window_loss + loss,
             window_tokens=self.window_tokens + tokens,
+            usual_loss=usual,
+            skipped_in_a_row=0,
         )
+
+    def skipping(self) -> Progress:
+        """With one more update skipped."""
+        return replace(self, skipped=self.skipped + 1, skipped_in_a_row=self.skipped_in_a_row + 1)
+
+    def spikes(self, loss: float) -> bool:
+        """Whether a loss, in nats/token, is far above the usual: twice as high and a nat more."""
+        return self.usual_loss is not None and loss > 2 * self.usual_loss + 1
 
     def window(self) -> float:
         """The loss since the last line of the log, in nats/token."""

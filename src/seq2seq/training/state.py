@@ -48,12 +48,14 @@ class Report(NamedTuple):
         loss: nats, summed over the batch.
         count: target tokens in the batch.
         gradient_norm: of the mean loss per token, over the parameters that are trained, before clipping.
-        finite: whether loss and gradient are.
+        weight_norm: of all parameters, after the update.
+        finite: whether loss and gradient are; otherwise nothing was changed.
     """
 
     loss: Array
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
     gradient_norm: Array
+    weight_norm: Array
     finite: Array
 
 
@@ -88,7 +90,8 @@ def make_update(
     The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
     randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
     of the state that goes in is reused (donated): it cannot be read afterwards. `precision` is that of the products in
-    loss and gradient; parameters, their gradients and the optimiser are float32. An average in the state follows the
+    loss and gradient; parameters, their gradients and the optimiser are float32. A loss or a gradient that is not
+    finite leaves all of the state as it is, but for the number of the update. An average in the state follows the
     parameters p: average <- d average + (1 - d) p, with d = min(decay, (1 + u) / (10 + u)), so that the first updates
     do not weigh on it for long.
 
@@ -124,10 +127,13 @@ def make_update(
         with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is held to strict
             updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         norm = optax.tree.norm(gradient)
-        report = Report(loss.sum, loss.count, norm, jnp.isfinite(loss.sum) & jnp.isfinite(norm))
+        finite = jnp.isfinite(loss.sum) & jnp.isfinite(norm)
         model = _move(state.model, updates, freeze, rate_scale)
         average = None if state.average is None else _followed(state.average, model, state.update, decay)
-        return TrainState(model, optimizer_state, state.update + 1, average), report
+        made = TrainState(model, optimizer_state, state.update, average)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), made, state)
+        report = Report(loss.sum, loss.count, norm, optax.tree.norm(kept.model), finite)
+        return kept._replace(update=state.update + 1), report
 
     # Two programs: the optimiser's, a third of what there is to compile, is then not compiled again for each shape.
     gradient_of, applied = jax.jit(in_precision(gradient, precision)), jax.jit(apply, donate_argnums=0)

@@ -187,7 +187,10 @@ def npy(array: np.ndarray, pickle: bool = False) -> bytes:
         ({"text/words.npy": npy(np.frombuffer(b"gruen", np.uint8))}, "text words is missing or does not match"),
         ({"stray.npy": npy(np.ones(1))}, "member stray is not in the header"),
         ({"checksum.npy": npy(np.frombuffer(b"0" * 64, np.uint8))}, "the header does not match its checksum"),
-        ({"encoder/w.npy": npy(np.array([{}], object), pickle=True)}, "allow_pickle=False"),
+        ({"encoder/w.npy": npy(np.array([{}], object), pickle=True)}, "is object in an order or a"),
+        ({"encoder/w.npy": npy(np.zeros((2, 3), np.float32)).replace(b"(2,", b"(9" + b"9" * 9 + b",")}, "not what it"),
+        ({"encoder/w.npy": npy(np.zeros((2, 3), np.float32)).replace(b"False", b"True ")}, "that seq2seq never writes"),
+        ({"encoder/w.npy": npy(np.zeros((2, 3), np.float32)).replace(b"}", b"{")}, "is no .npy"),
         ({"encoder/w.npy": b"no array"}, "not a whole"),
     ],
 )

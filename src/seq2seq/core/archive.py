@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import struct
 import zipfile
@@ -159,6 +160,8 @@ def _members(path: object, file: io.BytesIO) -> dict[str, NDArray[Any]]:
     """The arrays of the zip in `file`. Whatever its bytes are, an error is one of ours."""
     try:
         with zipfile.ZipFile(file) as members:
+            if sum(info.file_size for info in members.infolist()) > file.getbuffer().nbytes:
+                raise zipfile.BadZipFile("its members say that they are larger than the file")
             return {info.filename.removesuffix(".npy"): _member(members, info) for info in members.infolist()}
     # zipfile says RuntimeError of what is encrypted and NotImplementedError of what is compressed in unknown ways.
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
@@ -169,7 +172,19 @@ def _member(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     if info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"member {info.filename} is compressed, which seq2seq never does")
     # Read to the end before NumPy looks at it: only there does zipfile compare the CRC-32.
-    return np.lib.format.read_array(io.BytesIO(members.read(info)), allow_pickle=False)
+    data = members.read(info)
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # it evaluates the header as Python, and fails in as many ways
+        raise ValueError(f"member {info.filename} is no .npy: {error}") from None
+    if version != (1, 0) or dtype.hasobject or (by_columns and len(shape) > 1):
+        raise ValueError(f"member {info.filename} is {dtype} in an order or a version that seq2seq never writes")
+    # Before any memory is taken for it: NumPy would first make room for whatever the header says.
+    if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"member {info.filename} says {dtype}{list(shape)}, which is not what it holds")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape).copy()
 
 
 def _fsync_folder(folder: Path) -> None:

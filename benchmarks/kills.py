@@ -30,7 +30,7 @@ from seq2seq.errors import ArchiveError
 
 _OPTIONS = (
     *("--model.hidden", "32", "--model.embedding", "16", "--evaluate-every", "40", "--log-every", "1"),
-    *("--save-minutes", "0.0005", "--patience", "None", "--average", "3", "--moving-average", "0.9"),
+    *("--save-minutes", "0.003", "--patience", "None", "--average", "3", "--moving-average", "0.9"),
 )
 _TIMES = ("seconds", "tokens_per_second")
 

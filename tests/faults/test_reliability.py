@@ -1,0 +1,57 @@
+"""docs/reliability.md: every row names tests that are there; and the faults that no other room has a test for."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from app.command_line import TINY, exit_code, write_pairs
+
+from seq2seq.app.commands.train import options_from
+from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.train import run_job
+from seq2seq.training import clock
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_row_of_the_table_names_tests_that_are_there():
+    text = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|--", "| fault"))]
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    assert len(rows) > 25
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named, row
+        assert named <= defined, named - defined
+    for module in re.findall(r"python -m benchmarks\.(\w+)", text):
+        assert (ROOT / "benchmarks" / f"{module}.py").exists()
+
+
+def test_pairs_that_are_deleted_meanwhile_are_not_missed(tmp_path, capsys):
+    pairs, dev = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "dev.tsv"
+    dev.write_text("fab\tbaf\n", "utf-8")
+    words = [str(pairs), "--dev", str(dev), "--out", str(tmp_path / "run"), *TINY, "--updates", "2"]
+    options = options_from(words)
+    folder = make_folder(options)
+    job = prepare(options)
+    dev.unlink()
+    assert run_job(job, folder).reason == "updates"
+    assert (folder / "model.npz").exists()
+    assert exit_code(["train", "--resume", "--out", folder, "--updates", 3]) == 2
+    assert "dev.tsv" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e9])
+def test_a_clock_that_jumps_changes_nothing(monkeypatch, jump):
+    run = clock.Clock(10.0, 0)
+    monkeypatch.setattr(time, "time", lambda: jump)
+    monkeypatch.setattr(time, "time_ns", lambda: int(jump * 1e9))
+    assert 10.0 <= run.seconds() < 11.0
+    assert run.lap(100) > 100

@@ -110,7 +110,7 @@ def test_members_follow_each_other_and_a_cut_is_an_error() -> None:
     packed = gzip.compress(b"a\nb\n") + gzip.compress(b"c\n" * 1000)
     with RawLines("-", io.BytesIO(packed)) as found:
         assert len(list(found)) == 1002
-    with RawLines("-", io.BytesIO(packed[:-9])) as found, pytest.raises(DataError, match="not a whole gzip file"):
+    with RawLines("-", io.BytesIO(packed[:-9])) as found, pytest.raises(DataError, match="not a whole packed file"):
         list(found)
 
 

@@ -32,8 +32,9 @@ class PairOptions:
     """With --target, two parallel files instead of PAIRS: line n of one belongs to line n of the other."""
     target: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """See --source."""
-    format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan"] = "auto"
-    """How PAIRS are written: source TAB target, lemma TAB features TAB form, JSON lines, or IN: ... OUT: ... lines."""
+    format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan", "parquet"] = "auto"
+    """How PAIRS are written: source TAB target, lemma TAB features TAB form, JSON lines, or IN: ... OUT: ... lines,
+    also packed by gzip or zstd; or Parquet with columns source and target."""
     next_sentence: bool = False
     """PAIRS are plain text: each line is a source whose target is the next line."""
     split: Literal["line", "sentence", "clause"] = "line"

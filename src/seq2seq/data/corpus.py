@@ -9,6 +9,7 @@ from typing import Literal
 
 from seq2seq.data.formats import PARSERS, LineFormat, Pair, guess_format
 from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
+from seq2seq.data.parquet import parquet_rows
 from seq2seq.data.sentences import Unit, next_sentence_pairs
 from seq2seq.errors import ConfigError, DataError
 
@@ -31,7 +32,7 @@ class PairFiles:
     paths: tuple[str, ...] = ()
     source: str | None = None
     target: str | None = None
-    format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan"] = "auto"
+    format: Literal["auto", "tsv", "sigmorphon", "jsonl", "scan", "parquet"] = "auto"
     next_sentence: bool = False
     split: Unit = "line"
     skip_bad: bool = False
@@ -131,6 +132,8 @@ def corpus_format(files: PairFiles) -> str:
 def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
     if files.format != "auto":
         return files.format
+    if str(path).endswith(".parquet"):
+        return "parquet"
     unused = Ledger()  # the reading proper tells what is mended
     lines = (text for _, text in read_lines(path, files.max_line, unused))
     first = next((text for text in lines if isinstance(text, str) and text.strip()), "")
@@ -138,6 +141,9 @@ def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
 
 
 def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+    if line_format == "parquet":
+        yield from _parquet_pairs(path, max_line, ledger)
+        return
     for number, text in read_lines(path, max_line, ledger):
         try:
             if isinstance(text, BadLineError):
@@ -153,6 +159,20 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
         if trimmed != text or tuple(sides) != pair[:2]:
             ledger.note(_TRIMMED, path, number)
         yield Pair(sides[0], sides[1], pair.document)
+
+
+def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+    for number, row in parquet_rows(path):
+        try:
+            if isinstance(row, BadLineError):
+                raise row
+            sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), row[:2], strict=True)]
+        except BadLineError as error:
+            ledger.bad(error, path, number)
+            continue
+        if tuple(sides) != row[:2]:
+            ledger.note(_TRIMMED, path, number)
+        yield Pair(sides[0], sides[1], row[2])
 
 
 def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:

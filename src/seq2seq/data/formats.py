@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from seq2seq.data.inflection import inflection_source
 from seq2seq.data.lines import BadLineError
 
-LineFormat: TypeAlias = Literal["tsv", "sigmorphon", "jsonl", "scan"]
+LineFormat: TypeAlias = Literal["tsv", "sigmorphon", "jsonl", "scan", "parquet"]
+_PACKED = (".gz", ".zst")
 _SCAN = re.compile(r"IN: (.*?) OUT: (.*)")
 _FEATURES = re.compile(r"[^\s,;]+([,;][^\s,;]+)+|[^\s,;=]+=[^\s,;=]+")
 
@@ -87,7 +88,8 @@ def guess_format(path: Path, first_line: str) -> LineFormat:
         >>> guess_format(Path("german-task1-dev"), "aalen\\tpos=V,tense=PST\\tgeaalt")
         'sigmorphon'
     """
-    if path.suffix in (".jsonl", ".ndjson"):
+    suffix = path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
+    if suffix in (".jsonl", ".ndjson"):
         return "jsonl"
     if _SCAN.fullmatch(first_line):
         return "scan"

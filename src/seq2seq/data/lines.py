@@ -10,11 +10,13 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from seq2seq.data.packed import reading_error, reading_errors, unpacked
 from seq2seq.errors import DataError, did_you_mean
 
 AnyPath: TypeAlias = str | PathLike[str]
@@ -140,16 +142,20 @@ _TOO_LONG = "{} characters where at most {} are taken; are its line breaks missi
 
 
 def read_lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:
-    """Every line of a file with its number: its text, or what is wrong with it (the caller tells the ledger).
+    """Every line of a file, packed or not, with its number: its text, or what is wrong with it (the caller tells the
+    ledger).
 
     Raises:
         DataError: the file cannot be read, is empty, or is UTF-16.
     """
+    number = 0
     try:
-        with check_file(path).open("rb") as file:
-            yield from stream_lines(file, path, max_line, ledger)
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}.", path) from None
+        with ExitStack() as stack:
+            file = stack.enter_context(check_file(path).open("rb"))
+            for number, text in stream_lines(unpacked(file, stack), path, max_line, ledger):
+                yield number, text
+    except reading_errors() as error:
+        raise reading_error(error, path, number + 1) from None
 
 
 def stream_lines(

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from seq2seq.data.lines import check_file
+from seq2seq.data.packed import reading_error, reading_errors, unpacked
 from seq2seq.errors import DataError
 
-_GZIP = b"\x1f\x8b"
 _MOST_BYTES = 1 << 24
 _WINDOW_BYTES = 1 << 26
 
 
 class RawLines:
-    """The lines of a file or stream, their ends included; gzip is known by its content, not by its name.
+    """The lines of a file or stream, their ends included; gzip and zstd are known by content, not by name.
 
     Iterate once. `position` of `size` bytes (None for a stream) are read, as they lie on disk.
 
@@ -32,6 +30,7 @@ class RawLines:
         DataError: the file cannot be read, is cut off, or has a line of more than 16 MiB.
 
     Example:
+        >>> import gzip
         >>> packed = io.BytesIO(gzip.compress(b"a\\nb"))
         >>> with RawLines(None, packed) as lines:
         ...     list(lines)
@@ -47,10 +46,7 @@ class RawLines:
             self._file = self._stack.enter_context(check_file(str(path)).open("rb"))
             self.size = os.fstat(self._file.fileno()).st_size
         peeked = io.BufferedReader(self._file, 1 << 16)  # pyright: ignore[reportArgumentType]
-        self._lines: BinaryIO = peeked
-        if peeked.peek(2)[:2] == _GZIP:
-            packed = self._stack.enter_context(gzip.GzipFile(fileobj=peeked))
-            self._lines = io.BufferedReader(packed, 1 << 16)  # pyright: ignore[reportArgumentType]
+        self._lines: BinaryIO = unpacked(peeked, self._stack)  # pyright: ignore[reportArgumentType]
         self._peeked = peeked
 
     def __enter__(self) -> RawLines:
@@ -71,12 +67,8 @@ class RawLines:
         while True:
             try:
                 line = self._lines.readline(_MOST_BYTES)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise DataError(
-                    f"not a whole gzip file: {error}; was it written to the end?", self.name, self.read + 1
-                ) from None
-            except OSError as error:
-                raise DataError(f"cannot be read: {error.strerror or error}.", self.name) from None
+            except reading_errors() as error:
+                raise reading_error(error, self.name, self.read + 1) from None
             if not line:
                 return
             if len(line) == _MOST_BYTES and not line.endswith(b"\n"):

@@ -1,0 +1,63 @@
+"""Files that may be packed: gzip and zstd are known by their content, not by their names, and read as streams."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import io
+import zlib
+from contextlib import ExitStack, suppress
+from typing import Any, BinaryIO
+
+from seq2seq.errors import ConfigError, DataError
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
+    """The bytes in an open file, unpacked if it is gzip or zstd; what is opened for that is closed by `stack`.
+
+    Raises:
+        ConfigError: it is zstd, and there is nothing to read that.
+
+    Example:
+        >>> with ExitStack() as stack:
+        ...     unpacked(io.BytesIO(gzip.compress(b"a")), stack).read(), unpacked(io.BytesIO(b"b"), stack).read()
+        (b'a', b'b')
+    """
+    peeked = file if hasattr(file, "peek") else io.BufferedReader(file, 1 << 16)  # pyright: ignore[reportArgumentType]
+    begins: bytes = peeked.peek(4)[:4]  # pyright: ignore[reportAttributeAccessIssue]
+    if begins.startswith(_GZIP):
+        packed: Any = stack.enter_context(gzip.GzipFile(fileobj=peeked))
+    elif begins == _ZSTD:
+        packed = stack.enter_context(_zstd().ZstdFile(peeked))
+    else:
+        return peeked
+    return stack.enter_context(io.BufferedReader(packed, 1 << 16))  # pyright: ignore[reportReturnType]
+
+
+def _zstd() -> Any:
+    """The module of Python 3.14, or its backport: unlike others they say so where a file is cut off."""
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            return importlib.import_module(name)
+    raise ConfigError('the file is zstd, and nothing here reads that: pip install "seq2seq-jax[data]".')
+
+
+def reading_error(error: Exception, path: object, line: int | None = None) -> DataError:
+    """What an error while reading means to whoever gave the file.
+
+    Example:
+        >>> reading_error(EOFError("cut"), "a.gz", 3)
+        DataError('a.gz:3: not a whole packed file: cut; was it written to the end?')
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"cannot be read: {error.strerror or error}.", path)
+    return DataError(f"not a whole packed file: {error}; was it written to the end?", path, line)
+
+
+def reading_errors() -> tuple[type[Exception], ...]:
+    """What reading a file, packed or not, may raise."""
+    with suppress(ConfigError):
+        return (OSError, EOFError, zlib.error, _zstd().ZstdError)
+    return (OSError, EOFError, zlib.error)

@@ -296,3 +296,17 @@ def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):
         said = fails("train", trained.parent / "pairs.tsv", "--out", tmp_path / "busy", *TINY, "--updates", 1)
         assert re.search(r"busy: process \d+, since .* is training here; wait for it", said)
     assert [path.name for path in (tmp_path / "busy").iterdir()] == ["lock"]
+
+
+def test_repeated_and_unlike_pairs_are_left_out_where_asked():
+    lines = [f"{a}{b}\t{b}{a}\n" for a in "abcd" for b in "abcd"]
+    Path("pairs.tsv").write_text("".join([*lines, *lines, "ab\tabababab\n"]))
+    Path("dev.tsv").write_text("ab\tba\n")
+    plain = job("pairs.tsv", "--dev", "dev.tsv", "--out", "plain")
+    chosen = job("pairs.tsv", "--dev", "dev.tsv", "--deduplicate", "--max-ratio", "2", "--out", "chosen")
+    assert (len(plain.batches.dataset), len(chosen.batches.dataset)) == (33, 16)
+    said = [text for name, text in chosen.report if name == "left out"]
+    assert said == [
+        "16 pairs that were there before",
+        "1 pairs with a side of more than 1000 tokens, or so long for the other (--max-ratio 2)",
+    ]

@@ -253,3 +253,12 @@ def test_few_sources_make_small_batches():
         list(inference_batches([[5]], batch=0))
     with pytest.raises(ConfigError):
         list(inference_batches([[5]], queue=0))
+
+
+def test_pairs_of_unlike_lengths_are_left_out_and_counted():
+    letters = Tokenizer.train("character", ["ab"])
+    pairs = [("a", "ab"), ("ab", "a"), ("a", "aba"), ("abab", "a"), ("ab", "ab")]
+    data = Dataset.build(pairs, letters, letters, max_ratio=2)
+    assert (len(data), data.dropped) == (3, 2)
+    with pytest.raises(DataError, match="of a ratio above 1"):
+        Dataset.build([("a", "ab")], letters, letters, max_ratio=1)

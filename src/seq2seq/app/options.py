@@ -77,6 +77,10 @@ class TextOptions:
     """How often a word, character or symbol must occur to be known."""
     max_length: int = 1000
     """Pairs with a longer side, in tokens, are left out and counted."""
+    max_ratio: float | None = None
+    """Pairs of which one side has more than so many times the tokens of the other are left out and counted."""
+    deduplicate: bool = False
+    """Train on each pair once, however often it stands in the files."""
     batch_tokens: int | None = None
     """Source and target tokens in a batch, padding included. None: of about 64 pairs, but 4,096 at most."""
     batch_pairs: int | None = None
@@ -152,6 +156,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; wanted 1 or more.")
+        if self.max_ratio is not None and not self.max_ratio >= 1:
+            raise ConfigError(f"--max-ratio is {self.max_ratio}; wanted 1 or more.")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         _ = self.dropping  # refuses what is no probability

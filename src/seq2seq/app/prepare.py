@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,27 +17,25 @@ from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
 from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
+from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of
-from seq2seq.core.archive import atomic_write
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
 from seq2seq.data import (
     Batches,
-    Choice,
     Corpus,
     Dataset,
     Dropping,
     Pair,
     Tokenizer,
-    choose_form,
-    choose_kind,
+    distinct,
     hold_out,
     read_pairs,
 )
 from seq2seq.data.holdout import lines_of
-from seq2seq.errors import ArchiveError, ConfigError
+from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
 from seq2seq.training import Fingerprint, machine
 from seq2seq.training.checkpoint import Checkpoints
@@ -69,13 +66,6 @@ class Job:
     fingerprint: Fingerprint
 
 
-class _Side(NamedTuple):
-    """The tokenizer of one side, and why it is of its kind."""
-
-    tokenizer: Tokenizer
-    why: str
-
-
 def prepare(options: TrainOptions[Any]) -> Job:
     """Make a job of the options.
 
@@ -87,10 +77,16 @@ def prepare(options: TrainOptions[Any]) -> Job:
     cls = model_class(options.model_type)
     corpus, dev, report = _pairs(options)
     began_with = _began_with(options)
-    source, target = _tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
-    data = Dataset.build(corpus.pairs, source.tokenizer, target.tokenizer, max_length=options.max_length)
+    source, target = tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
+    pairs = list(distinct(corpus.pairs)) if options.deduplicate else corpus.pairs
+    if repeated := len(corpus.pairs) - len(pairs):
+        report.append(("left out", f"{repeated:,} pairs that were there before"))
+    limits = {"max_length": options.max_length, "max_ratio": options.max_ratio}
+    data = Dataset.build(pairs, source.tokenizer, target.tokenizer, **limits)
     if data.dropped:
-        report.append(("left out", f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens"))
+        ratio = "" if options.max_ratio is None else f", or so long for the other (--max-ratio {options.max_ratio:g})"
+        too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"
+        report.append(("left out", too_long))
     report += [
         text_line("source", source.tokenizer, source.why, data.lengths[:, 0]),
         text_line("target", target.tokenizer, target.why, data.lengths[:, 1]),
@@ -180,38 +176,6 @@ def _began_with(options: TrainOptions[Any]) -> TextModel | None:
     return found
 
 
-def _tokenizers(
-    options: TrainOptions[Any], pairs: Sequence[Pair], began_with: TextModel | None, shared: bool
-) -> tuple[_Side, _Side]:
-    """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
-    if began_with:
-        why = f"from {options.from_model}"
-        return _Side(began_with.source_tokenizer, why), _Side(began_with.target_tokenizer, why)
-    files = [Path(options.out) / f"{side}_tokenizer.json" for side in ("source", "target")]
-    if options.resume:
-        source, target = (_Side(Tokenizer.from_json(_read(file)), "as this run began") for file in files)
-        return source, target
-    if shared:
-        source = target = _train(options, "source", [text for pair in pairs for text in pair[:2]])
-    else:
-        source = _train(options, "source", [pair.source for pair in pairs])
-        target = _train(options, "target", [pair.target for pair in pairs])
-    for file, side in zip(files, (source, target), strict=True):
-        text = side.tokenizer.to_json()
-        atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
-    return source, target
-
-
-def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: list[str]) -> _Side:
-    auto: Choice = choose_kind(texts)
-    asked = options.kind(side)
-    kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
-    size = options.vocabulary or (auto.vocabulary if kind == auto.kind else 8000)
-    form = options.form(side) or choose_form(texts, kind)
-    tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count, form=form)
-    return _Side(tokenizer, why)
-
-
 def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:
     """What --metric auto stands for."""
     if next_sentence or not isinstance(model, Searchable):
@@ -279,13 +243,6 @@ def user_classes(options: TrainOptions[Any]) -> list[type]:
     named = [model_class(options.model_type), *(getattr(options.model, f.name) for f in fields(options.model))]
     ours = {*CELLS.values(), *MODELS.values()}
     return [cls for cls in named if isinstance(cls, type) and cls not in ours] + classes_of(options.types)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise ArchiveError(f"{file}: {error.strerror}; there is no run here to --resume.") from None
 
 
 def make_folder(options: TrainOptions[Any]) -> Path:

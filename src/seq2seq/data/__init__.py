@@ -6,7 +6,7 @@ from seq2seq.data.batches import Batch, Batches, SourceBatch, collate, inference
 from seq2seq.data.buckets import Shape
 from seq2seq.data.choice import Choice, bpe_vocabulary, choose_form, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
-from seq2seq.data.dataset import Dataset
+from seq2seq.data.dataset import Dataset, distinct
 from seq2seq.data.dropping import Dropping
 from seq2seq.data.formats import Pair, source_of_line
 from seq2seq.data.grouped import grouped_batches
@@ -42,6 +42,7 @@ __all__ = [
     "choose_kind",
     "collate",
     "corpus_format",
+    "distinct",
     "grouped_batches",
     "hold_out",
     "inference_batches",

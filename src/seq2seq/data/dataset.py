@@ -33,7 +33,7 @@ class Dataset:
         source_offsets: (pairs + 1,) int64.
         target: (target tokens,) int32.
         target_offsets: (pairs + 1,) int64.
-        dropped: pairs left out because a side was longer than `max_length`.
+        dropped: pairs left out because a side was longer than `max_length`, or so many times longer than the other.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Dataset:
         target_tokenizer: Tokenizer,
         *,
         max_length: int | None = None,
+        max_ratio: float | None = None,
         folder: str | Path | None = None,
     ) -> Dataset:
         """Tokenise pairs, in memory, or straight into files of `folder` that stay memory-mapped.
@@ -71,12 +72,12 @@ class Dataset:
             for chunk in _chunks(pairs):
                 sides = [source_tokenizer.encode_batch(pair[0] for pair in chunk)]
                 sides.append(target_tokenizer.encode_batch(pair[1] for pair in chunk))
-                kept = [both for both in zip(*sides, strict=True) if _fits(both, max_length)]
+                kept = [both for both in zip(*sides, strict=True) if _fits(both, max_length, max_ratio)]
                 dropped += len(chunk) - len(kept)
                 for column, ids in zip(columns, zip(*kept, strict=True), strict=False):
                     column.extend(ids)
             if columns[0].empty:
-                raise DataError(_no_pair(dropped, max_length))
+                raise DataError(_no_pair(dropped, max_length, max_ratio))
             (source, source_offsets), (target, target_offsets) = (column.finish() for column in columns)
         finally:
             for column in columns:
@@ -132,14 +133,37 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _no_pair(dropped: int, max_length: int | None) -> str:
+def _no_pair(dropped: int, max_length: int | None, max_ratio: float | None) -> str:
+    if dropped and max_ratio is not None:
+        return (
+            f"all {dropped} pairs are longer than {max_length} tokens or of a ratio above {max_ratio:g}; raise these."
+        )
     if dropped:
         return f"all {dropped} pairs have a side of more than {max_length} tokens; raise max_length."
     return "there is no pair to make a data set of."
 
 
-def _fits(both: tuple[list[int], list[int]], max_length: int | None) -> bool:
-    return max_length is None or max(len(both[0]), len(both[1])) <= max_length
+def _fits(both: tuple[list[int], list[int]], max_length: int | None, max_ratio: float | None) -> bool:
+    short, long = sorted(map(len, both))
+    return (max_length is None or long <= max_length) and (max_ratio is None or long <= max_ratio * short)
+
+
+def distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The pairs, each source with each target once: the first of them.
+
+    Of each pair 8 bytes of a hash are remembered, so that of n pairs about n^2 / 4e19 are taken for others.
+
+    Example:
+        >>> [pair.target for pair in distinct([Pair("a", "x"), Pair("a", "y"), Pair("a", "x", "elsewhere")])]
+        ['x', 'y']
+    """
+    seen: set[int] = set()
+    for pair in pairs:
+        text = f"{pair.source}\0{pair.target}".encode()
+        known = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+        if known not in seen:
+            seen.add(known)
+            yield pair
 
 
 def _chunks(pairs: Iterable[Pair | tuple[str, str]]) -> Iterator[list[Pair | tuple[str, str]]]:

@@ -1,0 +1,59 @@
+"""The tokenizers of a run: those of a model to begin with, those that the run began with, or fresh ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.text_model import TextModel
+from seq2seq.core.archive import atomic_write
+from seq2seq.data import Choice, Pair, Tokenizer, choose_form, choose_kind
+from seq2seq.errors import ArchiveError
+
+
+class Side(NamedTuple):
+    """The tokenizer of one side, and why it is of its kind."""
+
+    tokenizer: Tokenizer
+    why: str
+
+
+def tokenizers(
+    options: TrainOptions[Any], pairs: Sequence[Pair], began_with: TextModel | None, shared: bool
+) -> tuple[Side, Side]:
+    """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
+    if began_with:
+        why = f"from {options.from_model}"
+        return Side(began_with.source_tokenizer, why), Side(began_with.target_tokenizer, why)
+    files = [Path(options.out) / f"{side}_tokenizer.json" for side in ("source", "target")]
+    if options.resume:
+        source, target = (Side(Tokenizer.from_json(_read(file)), "as this run began") for file in files)
+        return source, target
+    if shared:
+        source = target = _train(options, "source", [text for pair in pairs for text in pair[:2]])
+    else:
+        source = _train(options, "source", [pair.source for pair in pairs])
+        target = _train(options, "target", [pair.target for pair in pairs])
+    for file, side in zip(files, (source, target), strict=True):
+        text = side.tokenizer.to_json()
+        atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
+    return source, target
+
+
+def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: list[str]) -> Side:
+    auto: Choice = choose_kind(texts)
+    asked = options.kind(side)
+    kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
+    size = options.vocabulary or (auto.vocabulary if kind == auto.kind else 8000)
+    form = options.form(side) or choose_form(texts, kind)
+    tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count, form=form)
+    return Side(tokenizer, why)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ArchiveError(f"{file}: {error.strerror}; there is no run here to --resume.") from None

@@ -1,0 +1,219 @@
+"""Coverage-guided fuzzing (atheris, libFuzzer) of everything that reads what others wrote.
+
+    python -m benchmarks.fuzz --minutes 60 --model run/model.npz
+
+gives each target its share of the minutes, in a process of its own. A target takes bytes; whatever they are, it may
+only end well or with an error of ours. Inputs that do otherwise stay in OUT/TARGET and the exit code is 1; put them
+into `tests/faults/cases/TARGET`, where a test tries them again for ever. `pip install atheris` first; it is no
+dependency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Target: TypeAlias = Callable[[bytes, Path], None]
+"""Bytes, and a file that may be written; raises what is a fault."""
+
+PAIRS = "a\tb\nhello world\tgood bye\n"
+SEEDS: dict[str, list[bytes]] = {
+    "tsv": [PAIRS.encode(), b"\xef\xbb\xbfa\tb\r\n"],
+    "sigmorphon": [b"Fest\tpos=N,num=PL\tFeste\n", b"a b\tx;y\tc\n"],
+    "jsonl": [b'{"source": "a", "target": "b", "document": "c"}\n', b'{"source": "\\ud800"}\n'],
+    "scan": [b"IN: jump twice OUT: I_JUMP I_JUMP\n"],
+    "text": [b"one. two, three.\n\nfour; five!\nsix\n"],
+    "packed": [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03KN\x02\x00\xb4\xc8\xc5\xb7\x03\x00\x00\x00"],
+    "parquet": [b"PAR1"],
+    "tokenizer": [b'{"format": 1, "kind": "word", "tokenizer": {}}'],
+    "config": [
+        b'seed = 2\nvocabulary = "None"\n[model]\ncell = "gru"\nhidden = 8\n[optimizer]\nfreeze = ["encoder"]\n'
+    ],
+    "phrases": [b"das haus ||| the house ||| 0.5 0.25 ||| 0-0 1-1\n"],
+    "nbest": [b"0 ||| the house ||| LM= -1.5 ||| -3.25\n"],
+    "line": ["grün \u202e\u0301 \U0001f600 \ufeff".encode()],
+    "model": [],
+}
+
+
+def pairs_of(how: dict[str, Any]) -> Target:
+    """Reads a file of pairs, bad lines as errors and then skipped."""
+
+    def target(data: bytes, file: Path) -> None:
+        from seq2seq.data import PairFiles, read_pairs
+
+        file.write_bytes(data)
+        for skip in (False, True):
+            with ours():
+                read_pairs(PairFiles((str(file),), skip_bad=skip, max_line=200, **how))
+
+    return target
+
+
+def tokenizer(data: bytes, file: Path) -> None:
+    """A tokenizer from a text, and what it makes of texts."""
+    from seq2seq.data import Tokenizer
+
+    with ours(UnicodeDecodeError):
+        read = Tokenizer.from_json(data.decode())
+        read.decode(read.encode("hello grün"))
+
+
+def config(data: bytes, file: Path) -> None:
+    """A TOML file of options."""
+    from seq2seq.app.options import TrainOptions, from_files
+
+    file.write_bytes(data)
+    with ours():
+        from_files(TrainOptions(), str(file), None).toml()
+
+
+def phrases(data: bytes, file: Path) -> None:
+    """A line of a phrase table."""
+    from seq2seq.data.moses import Phrase
+
+    with ours():
+        Phrase.parse(data).with_score(0.5)
+
+
+def nbest(data: bytes, file: Path) -> None:
+    """A line of an n-best list."""
+    from seq2seq.data.moses import NBestLine
+
+    with ours():
+        NBestLine.parse(data)
+
+
+def line(data: bytes, file: Path) -> None:
+    """A text through every kind of tokenizer: bytes come back, and nothing becomes a special token."""
+    from seq2seq.data import BEGIN, END, KINDS, PAD, Tokenizer
+
+    text = data.decode("utf-8", errors="ignore")
+    for kind in KINDS:
+        made = _TOKENIZERS.setdefault(kind, Tokenizer.train(kind, [PAIRS] * 3, vocabulary=300))
+        ids = made.encode(text)
+        if {PAD, BEGIN, END} & set(ids):
+            raise AssertionError(f"{kind}: {text!r} has a special token")
+        if kind in ("bpe", "unigram") and made.decode(ids) != text:
+            raise AssertionError(f"{kind}: {text!r} comes back as {made.decode(ids)!r}")
+
+
+_TOKENIZERS: dict[str, Any] = {}
+
+
+def model(data: bytes, file: Path) -> None:
+    """A model file."""
+    from seq2seq.app.text_model import TextModel
+
+    file.write_bytes(data)
+    with ours():
+        TextModel.load(file)
+
+
+TARGETS: dict[str, Target] = {
+    **{name: pairs_of({"format": name}) for name in ("tsv", "sigmorphon", "jsonl", "scan")},
+    "text": pairs_of({"next_sentence": True, "split": "clause"}),
+    "packed": pairs_of({"format": "tsv"}),
+    "parquet": pairs_of({"format": "parquet"}),
+    **{target.__name__: target for target in (tokenizer, config, phrases, nbest, line, model)},
+}
+
+
+@contextlib.contextmanager
+def ours(*more: type[Exception]) -> Any:
+    """Lets our own errors pass, if they say something in one line."""
+    from seq2seq.data import BadLineError
+    from seq2seq.errors import Seq2SeqError
+
+    try:
+        yield
+    except (Seq2SeqError, BadLineError) as error:
+        if not str(error).strip() or "\n" in str(error):
+            raise AssertionError(f"an error that is not one line: {str(error)!r}") from error
+    except more:
+        pass
+
+
+def fuzz(name: str, out: Path, seconds: int) -> None:
+    """Fuzz one target in this process, which libFuzzer ends."""
+    import atheris
+
+    with atheris.instrument_imports(include=["seq2seq.data", "seq2seq.core.archive", "seq2seq.app.plain", "zipfile"]):
+        import seq2seq.app.options
+        import seq2seq.app.text_model
+        import seq2seq.data.moses  # noqa: F401
+
+    file = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / f"input.{name}"
+    limits = [
+        f"-max_total_time={seconds}",
+        "-timeout=30",
+        "-rss_limit_mb=6000",
+        "-max_len=40000",
+        "-print_final_stats=1",
+    ]
+    atheris.Setup(
+        [sys.argv[0], str(out / "corpus"), f"-artifact_prefix={out}/", *limits], lambda b: TARGETS[name](b, file)
+    )
+    atheris.Fuzz()
+
+
+def run(name: str, out: Path, seconds: int, sound: Path | None) -> dict[str, Any]:
+    """Fuzz one target in a process of its own."""
+    (out / "corpus").mkdir(parents=True, exist_ok=True)
+    seeds = SEEDS[name] + ([sound.read_bytes()] if name == "model" and sound else [])
+    for number, seed in enumerate(seeds):
+        (out / "corpus" / f"seed-{number}").write_bytes(seed)
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--run", name, "--out", str(out), "--seconds", str(seconds)]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    covered = re.findall(r"cov: (\d+)", done.stderr)
+    faults = sorted(path.name for path in out.iterdir() if path.is_file() and not path.name.startswith("slow-unit"))
+    return {
+        "seconds": time.monotonic() - began,
+        "inputs": int(executed[1]) if executed else 0,
+        "covered": int(covered[-1]) if covered else 0,
+        "faults": len(faults),
+        "said": "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["killed"])[-1][:200],
+    }
+
+
+def main() -> None:
+    """The series."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0, help="for all targets together (default 60)")
+    parser.add_argument("--targets", default=",".join(TARGETS), help=f"some of {', '.join(TARGETS)}")
+    parser.add_argument("--model", type=Path, help="a sound model.npz to begin with; without, `model` is left out")
+    parser.add_argument("--out", type=Path, default=Path(".bench/fuzz"), help="where corpora and faults stay")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        fuzz(options.run, options.out, options.seconds)
+        return
+    from benchmarks.table import Table
+
+    table, faults = Table(options.json), 0
+    names = [name for name in options.targets.split(",") if name != "model" or options.model]
+    if unknown := [name for name in names if name not in TARGETS]:
+        parser.error(f"--targets {unknown[0]}: wanted some of {', '.join(TARGETS)}")
+    for name in names:
+        found = run(name, options.out / name, max(1, round(60 * options.minutes / len(names))), options.model)
+        faults += found["faults"]
+        table.row("fuzz", name, found)
+    print(json.dumps({"faults": faults}), file=sys.stderr)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

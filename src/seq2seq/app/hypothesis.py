@@ -29,6 +29,7 @@ class Hypothesis(NamedTuple):
         attention: (tokens, source tokens) or None.
         language_log_probability: log p(output), in nats, if it was re-ranked by that.
         reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
+        source_tokens: the columns of `attention`, as people read them, the end of the source included; or None.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Hypothesis(NamedTuple):
     attention: NDArray[np.float32] | None
     language_log_probability: float | None = None
     reverse_log_probability: float | None = None
+    source_tokens: list[str] | None = None
 
 
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)

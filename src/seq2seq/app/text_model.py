@@ -22,7 +22,7 @@ from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import Encodable, Searchable
+from seq2seq.core.seams import END, Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
@@ -135,8 +135,15 @@ class TextModel:
                 if decoding.replace_unknown:
                     pieces = self.source_tokenizer.pieces(sources[kept[index]])
                     several = list(copied(several, found.tokens[row], self.target_tokenizer, pieces, attention))
+                if attention and found.attention is not None:
+                    names = self.source_names(sources[kept[index]])
+                    several = [hypothesis._replace(source_tokens=names) for hypothesis in several]
                 answers[kept[index]] = chosen(several, decoding)
         return answers
+
+    def source_names(self, source: str) -> list[str]:
+        """The tokens of a source as people read them, unknown ones as they stand in it, its end last."""
+        return [*self.source_tokenizer.pieces(source), self.source_tokenizer.token(END)]
 
     def longer_than_seen(self, texts: Sequence[str], first_line: int = 0) -> list[int]:
         """The indices of the texts that have more tokens than any source in training; `first_line` as elsewhere."""

@@ -12,6 +12,7 @@ import tyro
 from numpy.typing import NDArray
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input, refuse_more_models
+from seq2seq.app.meter import watched
 from seq2seq.app.pictures.figures import map_figure
 from seq2seq.app.pictures.files import check_picture, write_figure
 from seq2seq.app.pictures.fonts import fonts_for
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         require_method(options.method)
     model = options.load()
     texts = [line for _, line in read_input(options.input)]
-    vectors = model.embed(texts, options.batch)
+    with watched("lines", len(texts)):
+        vectors = model.embed(texts, options.batch)
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:

@@ -43,6 +43,15 @@ class Hypothesis(NamedTuple):
     reverse_log_probability: float | None = None
     source_tokens: list[str] | None = None
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: with the probability of each token, and the attention if that was asked for."""
+        from seq2seq.app.pictures.html import as_html
+
+        ended = "" if self.finished else ", cut off"
+        said = f"log p {self.log_probability:.4g} nats, score {self.score:.4g}{ended}"
+        look = None if self.attention is None or self.source_tokens is None else (self.source_tokens, self.attention)
+        return as_html(self.text, said, self.tokens, self.token_log_probabilities, look)
+
 
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
 """The output of an empty input."""

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from seq2seq import metrics
 from seq2seq.app.decoding import Decoding
@@ -22,8 +23,10 @@ from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
 from seq2seq.data import Batch, Batches
 from seq2seq.errors import DataError
 from seq2seq.models.model import Model
+from seq2seq.training import Judged, Sample
 
 _TOKENS = 4096
+_SAMPLES = 5
 _OF_LOSS = ("loss_nats_per_token", "perplexity")
 _OF_OUTPUTS = ("exact_match_percent", "wer_percent", "token_error_rate_percent", "bleu", "chrf")
 GREEDY = Decoding(beam=1)
@@ -60,8 +63,9 @@ class Evaluation:
         if not self.pairs:
             raise DataError("there are no pairs to evaluate on.")
 
-    def __call__(self, model: Any) -> dict[str, float]:
-        """The scores of a model, by name; those of outputs only if the model can generate."""
+    def __call__(self, model: Any) -> Judged:
+        """The scores of a model, by name, and a few outputs; those only if the model can generate."""
+        samples: list[Sample] = []
         precision = resolve(self.decoding.precision)
         with self._watched("pairs", len(self.pairs), "loss"):
             loss = _mean_loss(model, self._batches, precision)
@@ -81,12 +85,13 @@ class Evaluation:
                     outputs = self.reranker.generate(text_model, sources, self.decoding)
                 else:
                     outputs = text_model.generate(sources, self.decoding)
+            samples = [Sample(sources[n], references[n][0], outputs[n]) for n in _spread(len(sources))]
             scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
             if self.report:
                 report = replace(self.report, split=self._split)
                 with self._watched("pairs", report.pairs_to_score(len(self.pairs)), "listening"):
                     scores |= report(text_model, self.pairs, dict(zip(sources, outputs, strict=True)))
-        return scores
+        return Judged(scores, samples)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,6 +126,11 @@ class Evaluation:
     def _as_batches(self, pairs: Sequence[tuple[str, str]]) -> list[Batch]:
         data = self.text_model.dataset(pairs)
         return [batch for _, batch in Batches(data, tokens=_TOKENS, seed=0).once()]
+
+
+def _spread(count: int) -> list[int]:
+    """A few indices, evenly spread."""
+    return [int(index) for index in np.linspace(0, count - 1, min(count, _SAMPLES)).round()]
 
 
 def _mean_loss(model: Any, batches: Sequence[Batch], precision: Resolved) -> float:

@@ -215,7 +215,7 @@ class _Session:
         self.config.check_metric(found)
         return Judged({name: float(score) for name, score in found.items()}, getattr(found, "samples", ()))
 
-    def _least(self, scored: list[tuple[int, Any, dict[str, float]]]) -> Cost:
+    def _least(self, scored: list[tuple[int, Any, Judged]]) -> Cost:
         costs = [self.config.cost(scores) for _, _, scores in scored]
         return min(costs, key=lambda cost: (not all(map(math.isfinite, cost)), cost))
 

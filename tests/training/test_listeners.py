@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from tiny_run import Batches, Tiny, events_of, run_of
 
 from seq2seq.errors import ArchiveError, TrainingError
-from seq2seq.training.events import Evaluated, Event, Updated, to_json
+from seq2seq.training.events import Evaluated, Event, Sample, Updated, to_json
 from seq2seq.training.listeners import JsonLog, ProgressBar, follow, tensorboard
 from seq2seq.training.loop import train
 
@@ -143,6 +144,19 @@ def test_tensorboard_is_written_where_it_is_installed(tmp_path, events):
     content = file.read_bytes()
     for name in (b"train/loss", b"train/rate", b"dev/loss", b"average/loss"):
         assert name in content
+
+
+def test_samples_are_shown_in_tensorboard_as_text_and_not_in_the_log(tmp_path, events):
+    pytest.importorskip("tensorboardX")
+    text = (Sample("<b>a|b</b>", "target", "output"),)
+    told = [replace(event, samples=text) if isinstance(event, Evaluated) else event for event in events]
+    listener = tensorboard(tmp_path)
+    assert listener is not None
+    follow((event for event in told), [listener])
+    content = next(tmp_path.iterdir()).read_bytes()
+    assert b"dev/samples" in content and b"| target | output |" in content
+    assert b"&#60;b&#62;a&#124;b" in content and b"<b>" not in content
+    assert "samples" not in json.dumps([to_json(event) for event in told])
 
 
 def test_tensorboard_is_left_out_where_it_is_not(tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ from seq2seq.errors import ConfigError, DataError
 from seq2seq.search.ensemble import Mean
 
 T = TypeVar("T")
-_MAX_LINE = 20_000
+MAX_LINE = 20_000
+"""Characters of a line of input."""
 ModelPath: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
 Models: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL...")]
 Inputs: TypeAlias = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[INPUT]")]
@@ -147,9 +148,9 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
     ledger = Ledger()
     name = "standard input" if path in (None, "-") else str(path)
     if path in (None, "-"):
-        lines = stream_lines(sys.stdin.buffer, name, _MAX_LINE, ledger)
+        lines = stream_lines(sys.stdin.buffer, name, MAX_LINE, ledger)
     else:
-        lines = read_lines(Path(str(path)), _MAX_LINE, ledger)
+        lines = read_lines(Path(str(path)), MAX_LINE, ledger)
     for number, line in lines:
         if isinstance(line, BadLineError):
             raise DataError(f"{line}.", name, number)

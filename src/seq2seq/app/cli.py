@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "loss, errors, BLEU and chrF on pairs, and whether the model listens to the source",
     "distill": "train a student on what a model or an ensemble says",
     "embed": "one vector for each line of input",
+    "plot": "pictures: the curves of a run, or where a model looks in a text",
+    "chat": "talk with a model, line by line",
     "inspect": "what is in a model file",
     "demo": "train a small model on a corpus that comes along: kjv or g2p",
 }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from seq2seq import metrics
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.listening import Listening, shuffled
+from seq2seq.app.meter import told, watched
 from seq2seq.app.rerank import Reranker
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import Resolved, in_precision, resolve
@@ -20,8 +23,10 @@ from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
 from seq2seq.data import Batch, Batches
 from seq2seq.errors import DataError
 from seq2seq.models.model import Model
+from seq2seq.training import Judged, Sample
 
 _TOKENS = 4096
+_SAMPLES = 5
 _OF_LOSS = ("loss_nats_per_token", "perplexity")
 _OF_OUTPUTS = ("exact_match_percent", "wer_percent", "token_error_rate_percent", "bleu", "chrf")
 GREEDY = Decoding(beam=1)
@@ -39,6 +44,7 @@ class Evaluation:
         listening: whether to measure the loss with shuffled sources too.
         reranker: what chooses among the hypotheses of the search, if not the search.
         report: what to measure of the model's listening beside that; needs a model that can generate.
+        watch: whether to show a bar on a terminal.
 
     Raises:
         DataError: there are no pairs.
@@ -51,18 +57,22 @@ class Evaluation:
     listening: bool = False
     reranker: Reranker | None = None
     report: Listening | None = None
+    watch: bool = False
 
     def __post_init__(self) -> None:
         if not self.pairs:
             raise DataError("there are no pairs to evaluate on.")
 
-    def __call__(self, model: Any) -> dict[str, float]:
-        """The scores of a model, by name; those of outputs only if the model can generate."""
+    def __call__(self, model: Any) -> Judged:
+        """The scores of a model, by name, and a few outputs; those only if the model can generate."""
+        samples: list[Sample] = []
         precision = resolve(self.decoding.precision)
-        loss = _mean_loss(model, self._batches, precision)
+        with self._watched("pairs", len(self.pairs), "loss"):
+            loss = _mean_loss(model, self._batches, precision)
         scores = {"loss_nats_per_token": loss, "perplexity": math.exp(min(loss, 700.0))}
         if self.listening:
-            other = _mean_loss(model, self._shuffled_batches, precision)
+            with self._watched("pairs", len(self.pairs), "loss behind other sources"):
+                other = _mean_loss(model, self._shuffled_batches, precision)
             scores |= {"shuffled_loss_nats_per_token": other, "listening_nats_per_token": other - loss}
         if isinstance(model, Searchable):
             said = self.text_model.target_tokenizer.said
@@ -70,15 +80,18 @@ class Evaluation:
             # The reader of the pairs has rewritten these sources already, if the format asks for that.
             settings = replace(self.text_model.settings, format="tsv")
             text_model = replace(self.text_model, model=model, settings=settings)
-            if self.reranker:
-                outputs = self.reranker.generate(text_model, sources, self.decoding)
-            else:
-                outputs = text_model.generate(sources, self.decoding)
+            with self._watched("lines", len(sources), "outputs"):
+                if self.reranker:
+                    outputs = self.reranker.generate(text_model, sources, self.decoding)
+                else:
+                    outputs = text_model.generate(sources, self.decoding)
+            samples = [Sample(sources[n], references[n][0], outputs[n]) for n in _spread(len(sources))]
             scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
             if self.report:
                 report = replace(self.report, split=self._split)
-                scores |= report(text_model, self.pairs, dict(zip(sources, outputs, strict=True)))
-        return scores
+                with self._watched("pairs", report.pairs_to_score(len(self.pairs)), "listening"):
+                    scores |= report(text_model, self.pairs, dict(zip(sources, outputs, strict=True)))
+        return Judged(scores, samples)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,6 +107,9 @@ class Evaluation:
     def items(self) -> int:
         """Distinct sources."""
         return len({pair[0] for pair in self.pairs})
+
+    def _watched(self, unit: str, total: int, task: str) -> AbstractContextManager[None]:
+        return watched(unit, total, task, shown=self.watch)
 
     def _split(self, text: str) -> Sequence[str]:
         """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""
@@ -112,10 +128,18 @@ class Evaluation:
         return [batch for _, batch in Batches(data, tokens=_TOKENS, seed=0).once()]
 
 
+def _spread(count: int) -> list[int]:
+    """A few indices, evenly spread."""
+    return [int(index) for index in np.linspace(0, count - 1, min(count, _SAMPLES)).round()]
+
+
 def _mean_loss(model: Any, batches: Sequence[Batch], precision: Resolved) -> float:
     """Nats per token."""
-    losses = [_loss(model, batch, precision) for batch in batches]
-    return sum(float(loss.sum) for loss in losses) / max(1.0, sum(float(loss.count) for loss in losses))
+    total = count = 0.0
+    for batch in told("pairs", batches, lambda batch: int((batch.source_lengths > 0).sum())):
+        loss = _loss(model, batch, precision)
+        total, count = total + float(loss.sum), count + float(loss.count)
+    return total / max(1.0, count)
 
 
 @partial(jax.jit, static_argnames="precision")

@@ -29,6 +29,7 @@ class Hypothesis(NamedTuple):
         attention: (tokens, source tokens) or None.
         language_log_probability: log p(output), in nats, if it was re-ranked by that.
         reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
+        source_tokens: the columns of `attention`, as people read them, the end of the source included; or None.
     """
 
     text: str
@@ -40,6 +41,16 @@ class Hypothesis(NamedTuple):
     attention: NDArray[np.float32] | None
     language_log_probability: float | None = None
     reverse_log_probability: float | None = None
+    source_tokens: list[str] | None = None
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: with the probability of each token, and the attention if that was asked for."""
+        from seq2seq.app.pictures.html import as_html
+
+        ended = "" if self.finished else ", cut off"
+        said = f"log p {self.log_probability:.4g} nats, score {self.score:.4g}{ended}"
+        look = None if self.attention is None or self.source_tokens is None else (self.source_tokens, self.attention)
+        return as_html(self.text, said, self.tokens, self.token_log_probabilities, look)
 
 
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)

@@ -85,6 +85,10 @@ class Listening:
         scores |= {f"distinct_{n}": metrics.distinct(tokens, n) for n in (1, 2)}
         return scores | {"unique_outputs_percent": metrics.unique_percent(list(outputs.values()))}
 
+    def pairs_to_score(self, pairs: int) -> int:
+        """About how many pairs that will score, for whoever wants to know how far it is."""
+        return 2 * pairs + (2 * COUNTS[-1] + 1) * min(self.items, pairs)
+
     def _worth(self, model: TextModel, pairs: Pairs) -> dict[str, float]:
         """A 95 % interval of the nats per token that the source is worth."""
         if len(pairs) < 2:

@@ -54,6 +54,17 @@ def cache_folder() -> Path:
             return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
+def state_folder() -> Path:
+    """Where this system wants what a program remembers."""
+    match sys.platform:
+        case "win32":
+            return cache_folder()
+        case "darwin":
+            return Path.home() / "Library" / "Application Support"
+        case _:
+            return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+
+
 @cache
 def _keep_memory() -> None:
     """Let glibc keep what is freed, instead of giving large blocks back to the system.

@@ -18,11 +18,12 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rules_of
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
+from seq2seq.app.meter import told
 from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import Encodable, Searchable
+from seq2seq.core.seams import END, Encodable, Searchable
 from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
@@ -123,7 +124,8 @@ class TextModel:
         )
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
-        for batch in inference_batches(ids, batch=decoding.batch, queue=QUEUE):
+        batches = inference_batches(ids, batch=decoding.batch, queue=QUEUE)
+        for batch in told("lines", batches, lambda batch: len(batch.indices)):
             lines = np.zeros(len(batch.lengths), np.uint32)
             lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
             most = np.zeros(len(lines), np.int32)
@@ -135,8 +137,15 @@ class TextModel:
                 if decoding.replace_unknown:
                     pieces = self.source_tokenizer.pieces(sources[kept[index]])
                     several = list(copied(several, found.tokens[row], self.target_tokenizer, pieces, attention))
+                if attention and found.attention is not None:
+                    names = self.source_names(sources[kept[index]])
+                    several = [hypothesis._replace(source_tokens=names) for hypothesis in several]
                 answers[kept[index]] = chosen(several, decoding)
         return answers
+
+    def source_names(self, source: str) -> list[str]:
+        """The tokens of a source as people read them, unknown ones as they stand in it, its end last."""
+        return [*self.source_tokenizer.pieces(source), self.source_tokenizer.token(END)]
 
     def longer_than_seen(self, texts: Sequence[str], first_line: int = 0) -> list[int]:
         """The indices of the texts that have more tokens than any source in training; `first_line` as elsewhere."""
@@ -161,7 +170,8 @@ class TextModel:
             return []
         data = self.dataset(pairs)
         answers: list[tuple[list[str], list[float]]] = [([], [])] * len(pairs)
-        for indices, batch in Batches(data, tokens=_TOKENS, seed=0).once():
+        batches = Batches(data, tokens=_TOKENS, seed=0).once()
+        for indices, batch in told("pairs", batches, lambda one: len(one[0])):
             table = np.asarray(score(model, *batch)).T
             for row, index in enumerate(indices):
                 ids = batch.target_out[: int(batch.target_mask[:, row].sum()), row]
@@ -186,7 +196,7 @@ class TextModel:
         found = np.zeros(len(places))
         for block in grouped_batches(sources, of, targets):
             started = start(model, block.source, block.lengths)
-            for batch in block.targets:
+            for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
                 table = np.asarray(score_started(model, started, *batch[1:]))
                 found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
         return found[[places[pair] for pair in pairs]] if pairs else found
@@ -201,7 +211,8 @@ class TextModel:
             raise ModuleError(f"{type(self.model).__name__} has no `encode(source, lengths)`: it cannot embed.")
         sources = self._sources(texts)
         rows: dict[int, NDArray[np.float32]] = {}
-        for indices, source, lengths in inference_batches(self.source_tokenizer.encode_batch(sources), batch=batch):
+        batches = inference_batches(self.source_tokenizer.encode_batch(sources), batch=batch)
+        for indices, source, lengths in told("lines", batches, lambda batch: len(batch.indices)):
             vectors = np.asarray(_encode(self.model, source, lengths))
             rows.update({int(index): vectors[row] for row, index in enumerate(indices)})
         return np.stack([rows[line] for line in range(len(texts))]) if rows else np.zeros((0, 0), np.float32)

@@ -31,6 +31,7 @@ def run(options: TrainOptions[Any]) -> int:
         return 130
     types = "".join(f" --types {name_of(cls)}" for cls in dict.fromkeys(user_classes(options)))
     say(f"Next:  seq2seq generate {folder} INPUT{types}    seq2seq evaluate {folder} PAIRS{types}")
+    say(f"       seq2seq chat {folder}{types}    seq2seq plot {folder}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seq2seq.training.checkpoint import Checkpoints, Fingerprint, machine
 from seq2seq.training.config import TrainingConfig
-from seq2seq.training.events import Evaluated, Event, Saved, Started, Stopped, Updated, Warned
+from seq2seq.training.events import Evaluated, Event, Judged, Sample, Saved, Started, Stopped, Updated, Warned
 from seq2seq.training.listeners import JsonLog, Listener, ProgressBar, follow, tensorboard
 from seq2seq.training.lock import FolderLock
 from seq2seq.training.loop import train
@@ -19,11 +19,13 @@ __all__ = [
     "Fingerprint",
     "FolderLock",
     "JsonLog",
+    "Judged",
     "Listener",
     "OptimizerConfig",
     "Progress",
     "ProgressBar",
     "Run",
+    "Sample",
     "Saved",
     "Started",
     "Stopped",

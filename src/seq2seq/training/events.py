@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from seq2seq.training.progress import Progress
 
@@ -65,6 +65,27 @@ class Updated:
     rate: float
 
 
+class Sample(NamedTuple):
+    """What a model says for a source of the dev set, beside a target of it."""
+
+    source: str
+    target: str
+    output: str
+
+
+class Judged(dict[str, float]):
+    """Scores by name, as any dictionary of them, with a few outputs to look at.
+
+    Example:
+        >>> Judged({"bleu": 30.0}, [Sample("a", "b", "c")]).samples[0].output
+        'c'
+    """
+
+    def __init__(self, scores: Mapping[str, float], samples: Iterable[Sample] = ()):
+        super().__init__(scores)
+        self.samples = tuple(samples)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """A model was scored on the dev set.
@@ -77,6 +98,8 @@ class Evaluated:
         is_best: whether it is the best so far, and was saved.
         averaged: 0 for the model itself, n for the mean of the last n evaluated models.
         seconds: trained in the run.
+        samples: a few outputs, if `evaluate` gave them. TensorBoard shows them; the log, which people send around,
+            has numbers only and none of their text.
     """
 
     update: int
@@ -86,6 +109,7 @@ class Evaluated:
     is_best: bool
     averaged: int
     seconds: float
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +169,7 @@ class Stopped:
                 )
 
 
+_NOT_LOGGED = ("model", "samples")
 Event: TypeAlias = Started | Updated | Evaluated | Saved | Warned | Stopped
 
 
@@ -155,7 +180,7 @@ def to_json(event: Event) -> dict[str, Any]:
         >>> to_json(Warned(update=3, message="resumed"))
         {'event': 'warned', 'update': 3, 'message': 'resumed'}
     """
-    values = {f.name: getattr(event, f.name) for f in fields(event) if f.name != "model"}
+    values = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in _NOT_LOGGED}
     return {"event": type(event).__name__.lower()} | {name: _plain(value) for name, value in values.items()}
 
 

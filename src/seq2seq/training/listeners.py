@@ -13,8 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from seq2seq.core.archive import atomic_write
 from seq2seq.errors import ArchiveError, TrainingError
-from seq2seq.training.events import Evaluated, Event, Started, Stopped, Updated, Warned, to_json
+from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
 
+_LONGEST = 400
+"""Characters of a sample."""
+_MARKUP = frozenset("\\`*_{}[]()<>#+-.!|&~$:")
 Listener: TypeAlias = Callable[[Event], None]
 
 
@@ -173,6 +176,9 @@ class _TensorBoard:
         if self._writer:
             for name, value in _scalars(event):
                 self._writer.add_scalar(name, value, event.update)
+            if isinstance(event, Evaluated) and event.samples:
+                kind = "average" if event.averaged else "dev"
+                self._writer.add_text(f"{kind}/samples", _table(event.samples), event.update)
 
     def close(self) -> None:
         if self._writer:
@@ -190,6 +196,17 @@ def _scalars(event: Event) -> Iterable[tuple[str, float]]:
             return [(f"{kind}/{name}", value) for name, value in event.scores.items()]
         case _:
             return []
+
+
+def _table(samples: Iterable[Sample]) -> str:
+    """Samples as a table in Markdown, in which their text is nothing but text."""
+
+    def cell(text: str) -> str:
+        text = " ".join(text[:_LONGEST].split())
+        return "".join(f"&#{ord(character)};" if character in _MARKUP else character for character in text)
+
+    rows = ["| source | target | output |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| {' | '.join(map(cell, sample))} |" for sample in samples)])
 
 
 def _evaluation_line(event: Evaluated, loss: str) -> str:

@@ -25,7 +25,7 @@ from seq2seq.errors import ConfigError, NonFiniteLossError, ResumeError
 from seq2seq.training.checkpoint import Snapshot, on_host
 from seq2seq.training.clock import Clock
 from seq2seq.training.config import Cost
-from seq2seq.training.events import Evaluated, Event, Reason, Saved, Started, Stopped, Updated, Warned
+from seq2seq.training.events import Evaluated, Event, Judged, Reason, Saved, Started, Stopped, Updated, Warned
 from seq2seq.training.interrupt import Interrupt
 from seq2seq.training.optimizer import build, schedule
 from seq2seq.training.progress import Progress
@@ -226,12 +226,12 @@ class _Session:
             self.progress = self.progress.judged(self._least(scored), self.run.optimizer)
         self.progress = replace(self.progress, evaluated=self.progress.update)
 
-    def _scores(self, model: Any) -> dict[str, float]:
+    def _scores(self, model: Any) -> Judged:
         found = self.run.evaluate(model) if self.run.evaluate else {}
         self.config.check_metric(found)
-        return {name: float(score) for name, score in found.items()}
+        return Judged({name: float(score) for name, score in found.items()}, getattr(found, "samples", ()))
 
-    def _least(self, scored: list[tuple[int, Any, dict[str, float]]]) -> Cost:
+    def _least(self, scored: list[tuple[int, Any, Judged]]) -> Cost:
         costs = [self.config.cost(scores) for _, _, scores in scored]
         return min(costs, key=lambda cost: (not all(map(math.isfinite, cost)), cost))
 
@@ -250,6 +250,7 @@ class _Session:
             is_best=is_best,
             averaged=averaged,
             seconds=self.clock.seconds(),
+            samples=getattr(scores, "samples", ()),
         )
 
     def _save(self) -> Iterator[Event]:

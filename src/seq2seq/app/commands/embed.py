@@ -9,8 +9,14 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input, refuse_more_models
+from seq2seq.app.meter import watched
+from seq2seq.app.pictures.figures import map_figure
+from seq2seq.app.pictures.files import check_picture, write_figure
+from seq2seq.app.pictures.fonts import fonts_for
+from seq2seq.app.pictures.projection import Method, plane, require_method
 from seq2seq.app.train import say
 from seq2seq.core.archive import atomic_write
 
@@ -25,15 +31,23 @@ class EmbedOptions(ModelOptions):
     """The file to write."""
     batch: int = 64
     """Inputs that are encoded together."""
+    plot: Annotated[str | None, tyro.conf.arg(metavar="FILE.png|FILE.svg")] = None
+    """Also draw the vectors as a map: texts that the encoder finds alike lie together."""
+    method: Method = "pca"
+    """--plot: principal components, or t-SNE."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Embed."""
     options = parse(EmbedOptions, "embed", arguments)
     refuse_more_models("embed", [options.input])
+    if options.plot is not None:
+        check_picture(options.plot)
+        require_method(options.method)
     model = options.load()
     texts = [line for _, line in read_input(options.input)]
-    vectors = model.embed(texts, options.batch)
+    with watched("lines", len(texts)):
+        vectors = model.embed(texts, options.batch)
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -41,4 +55,18 @@ def main(arguments: Sequence[str]) -> int:
 
     atomic_write(Path(options.output), fill)
     say(f"Wrote {options.output}: vectors of width {vectors.shape[1]} for {len(texts):,} lines.")
+    if options.plot is not None:
+        _draw(vectors, texts, options.plot, options.method)
     return 0
+
+
+def _draw(vectors: NDArray[np.float32], texts: Sequence[str], path: str, method: Method) -> None:
+    kept = [index for index, text in enumerate(texts) if text.strip()]  # an empty line is no place on a map
+    named = [texts[index] for index in kept]
+    points = plane(vectors[kept], method)
+    fonts = fonts_for(named)
+    if fonts.note:
+        say(f"note: {fonts.note}")
+    title = {"pca": "principal components", "tsne": "t-SNE"}[method]
+    write_figure(map_figure(points, named, title, fonts), path)
+    say(f"Wrote {path}: a map of {len(named):,} lines.")

@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         listening=len(corpus.pairs) > 1,
         reranker=reranker,
         report=Listening(options.listening_items, documents, arithmetic=options) if options.listening else None,
+        watch=True,
     )
     scores: dict[str, float] = {"items": evaluation.items, **evaluation(text_model.model)}
     for note in corpus.notes:

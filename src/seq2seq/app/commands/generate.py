@@ -16,7 +16,8 @@ import tyro
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis
-from seq2seq.app.rerank import RerankOptions
+from seq2seq.app.meter import count_lines, watched
+from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
 from seq2seq.errors import ConfigError, DataError
 
@@ -48,6 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     if len(rest) > 1:
         raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
     path = rest[0] if rest else None
+    shown = not sys.stdout.isatty() and not _is_typed(path)  # else the outputs themselves tell how far it is
+    with watched("lines", count_lines([path]) if shown else None, shown=shown):
+        _generate_all(model, reranker, path, options)
+    return 0
+
+
+def _generate_all(model: TextModel, reranker: Reranker | None, path: str | None, options: GenerateOptions) -> None:
     search = model.hypotheses if reranker is None else partial(reranker.hypotheses, model)
     lines = iter(read_input(path))
     prefixes = None if options.prefix is None else read_input(options.prefix)
@@ -67,7 +75,6 @@ def main(arguments: Sequence[str]) -> int:
         raise DataError(f"more prefixes than inputs, which are {first}.", options.prefix)
     if options.require or options.prefix or options.min_length > 1:
         notes.after()
-    return 0
 
 
 class Notes:

@@ -10,6 +10,7 @@ from itertools import islice
 
 from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.arithmetic import Arithmetic
+from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.phrase_table import TableOptions, score_table, sha256_of
 from seq2seq.app.text_model import model_file
@@ -43,20 +44,27 @@ def main(arguments: Sequence[str]) -> int:
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
     model.check_format(corpus_format(options.files(paths)))
     pairs = iterate_pairs(options.files(paths), ledger)
-    for chunk in _chunks(pairs):
-        for tokens, scores in model.token_scores(chunk, options):
-            if options.per_token:
-                print("".join(f"{token}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
-            else:
-                print(f"{sum(scores):.9g}")
-        sys.stdout.flush()
-        count += len(chunk)
+    shown = not sys.stdout.isatty()  # else the numbers themselves tell how far it is
+    total = count_lines(paths or (options.source,)) if shown else None
+    with watched("pairs", total, shown=shown):
+        for chunk in _chunks(pairs):
+            _write(model.token_scores(chunk, options), options.per_token)
+            count += len(chunk)
     seconds = time.perf_counter() - began
     for note in ledger.notes:
         say(f"note: {note}")
     skipped = sum(ledger.skipped.values())
     say(f"{count:,} pairs scored, {skipped:,} skipped, {count / max(seconds, 1e-9):,.0f} pairs/s")
     return 0
+
+
+def _write(scored: Sequence[tuple[list[str], list[float]]], per_token: bool) -> None:
+    for tokens, scores in scored:
+        if per_token:
+            print("".join(f"{token}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
+        else:
+            print(f"{sum(scores):.9g}")
+    sys.stdout.flush()
 
 
 def _score_table(options: ScoreOptions) -> int:

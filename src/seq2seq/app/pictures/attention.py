@@ -1,0 +1,85 @@
+"""Where a model looked: the attention of an output of its own, or of a target that is given."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from numpy.typing import NDArray
+
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.text_model import TextModel
+from seq2seq.core.seams import Searchable, State
+from seq2seq.data import Batches, source_of_line
+from seq2seq.errors import DataError, ModuleError
+
+
+class Look(NamedTuple):
+    """Where a model looked.
+
+    Attributes:
+        source: the source's tokens, its end last.
+        target: the target's tokens, its end last.
+        attention: (target, source) weights.
+    """
+
+    source: list[str]
+    target: list[str]
+    attention: NDArray[np.float32]
+
+
+def look(model: TextModel, text: str, target: str | None = None, decoding: Decoding | None = None) -> Look:
+    """Where a model looks in `text` for what it generates, or while it reads `target`.
+
+    Raises:
+        ModuleError: the model gives no attention, or cannot generate.
+        DataError: the text is empty.
+
+    Example:
+        ```
+        model = seq2seq.load("run")
+        look(model, "cat").attention.shape           # (tokens of the output, tokens of the input)
+        look(model, "cat", target="K AE T").target   # ['K', 'AE', 'T', '<end>']
+        ```
+    """
+    if not text.strip():
+        raise DataError("the text is empty, so there is nothing to look at; give it one.")
+    if target is not None:
+        return _given(model, text, target)
+    found = model.hypotheses([text], decoding, attention=True)[0][0]
+    if found.attention is None or found.source_tokens is None:
+        raise _without_attention(model)
+    return Look(found.source_tokens, found.tokens, found.attention)
+
+
+def _given(model: TextModel, text: str, target: str) -> Look:
+    if not isinstance(model.model, Searchable):
+        raise ModuleError(f"{type(model.model).__name__} has no `start` and `step`: it trains, but cannot generate.")
+    source = source_of_line(text.strip(), model.settings.format)
+    (_, batch), *_ = Batches(model.dataset([(source, target)]), tokens=1, seed=0).once()
+    weights = _read(model.model, *map(jnp.asarray, batch[:3]))
+    if weights is None:
+        raise _without_attention(model)
+    steps = int(batch.target_mask[:, 0].sum())
+    tokens = [model.target_tokenizer.token(int(token)) for token in batch.target_out[:steps, 0]]
+    names = model.source_names(source)
+    return Look(names, tokens, np.asarray(weights)[:steps, : len(names)])
+
+
+def _without_attention(model: TextModel) -> ModuleError:
+    return ModuleError(f"this {type(model.model).__name__} gives no attention: there is nothing to draw.")
+
+
+@jax.jit
+def _read(model: Searchable, source: Array, lengths: Array, target_in: Array) -> Array | None:
+    """(target, source): what `step` looks at in the first row while it reads the target."""
+    memory, first = model.start(source, lengths)
+
+    def step(state: State, token: Array) -> tuple[State, Array | None]:
+        state, prediction = model.step(memory, state, token)
+        return state, None if prediction.attention is None else prediction.attention[0]
+
+    return lax.scan(step, first, target_in)[1]

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "loss, errors, BLEU and chrF on pairs, and whether the model listens to the source",
     "distill": "train a student on what a model or an ensemble says",
     "embed": "one vector for each line of input",
+    "serve": "a page, and a JSON interface, over one model or several",
     "inspect": "what is in a model file",
     "demo": "train a small model on a corpus that comes along: kjv or g2p",
 }

@@ -83,18 +83,20 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("starlette", "uvicorn"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f'serve needs {name}, which is not installed: pip install "seq2seq-jax[serve]".')
-    token, bound = options.token(), listen(options.host, options.port)
-    models = options.served()
-    for model in models:
-        model.ready()
-    service = Service(models, options)
-    local = token is None and options.host in ("localhost", "127.0.0.1", "::1")
-    run(service, bound, token, _LOCAL if local else None)
+    options.check()
+    token = options.token()
+    with listen(options.host, options.port) as bound:
+        models = options.served()
+        for model in models:
+            model.ready()
+        service = Service(models, options)
+        local = token is None and options.host in ("localhost", "127.0.0.1", "::1")
+        run(service, bound, token, _LOCAL if local else None)
     return 0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+    """A socket that listens at an address.
 
     Raises:
         ConfigError: it cannot be.
@@ -105,6 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(2048)  # from now on clients wait instead of being refused
     except OSError as error:
         bound.close()
         raise ConfigError(f"cannot listen at {host}:{port}: {error.strerror or error}; try another --port.") from None

@@ -22,26 +22,30 @@ from seq2seq.errors import ConfigError, DataError, Seq2SeqError, did_you_mean
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
-
-    Attributes:
-        batch: inputs in one compiled call.
-        wait_ms: how long a request waits for others to share its call, in ms.
-        queue: inputs that may wait or be computed.
-        max_body: the largest request, in bytes.
-        timeout: the longest time until an answer, in s.
-
-    Raises:
-        ConfigError: a limit under which nothing can be answered.
-    """
+    """What one request may cost."""
 
     batch: int = 64
+    """Inputs in one compiled call."""
     wait_ms: float = 5.0
+    """How long a request waits for others to share its call, in ms."""
     queue: int = 256
+    """Inputs that may wait or be computed; beyond, requests are told to come again (429)."""
     max_body: int = 1_000_000
+    """The largest request, in bytes."""
     timeout: float = 60.0
+    """The longest time until an answer, in s."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse limits under which nothing can be answered.
+
+        Raises:
+            ConfigError: one of them.
+
+        Example:
+            >>> Limits(queue=0).check()
+            Traceback (most recent call last):
+            seq2seq.errors.ConfigError: --queue is 0; wanted 1 or more.
+        """
         for name, least in (("batch", 1), ("wait_ms", 0), ("queue", 1), ("max_body", 1)):
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; wanted {least} or more.")
@@ -69,6 +73,7 @@ class Service:
         if not models:
             raise ConfigError("there is no model to serve; name one.")
         self.limits = limits or Limits()
+        self.limits.check()
         self.closing = False
         self.batcher = Batcher(self.limits.batch, self.limits.wait_ms / 1000, self.limits.queue)
 

@@ -41,8 +41,6 @@ def _posted(operation: Operation, components: dict[str, Schema], error: Schema) 
     answer = answer_schema(operation.answer, components)
     named = {"allOf": [answer, {"type": "object", "properties": {"model": {"type": "string"}}, "required": ["model"]}]}
     found = _operation(operation.path, operation.body.make, named, _POSTED, error)
-    if "stream" in operation.body.shapes:
-        found["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     body = {"$ref": f"#/components/schemas/{operation.body.make.__name__}"}
     return found | {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 

@@ -37,17 +37,6 @@ def _check_generate(asked: requests.Generate) -> None:
         asked.options.check()
     except SearchError as error:
         raise RefusedError(422, str(error), "/options") from None
-    if not asked.stream:
-        return
-    options = asked.options
-    if len(asked.inputs) != 1:
-        raise RefusedError(422, f"/inputs has {len(asked.inputs)} items; wanted 1 to stream.", "/inputs")
-    if options.found != 1 or options.mbr != "none" or options.require or options.replace_unknown:
-        raise RefusedError(
-            422, "one output is streamed, greedy or drawn: leave out nbest, mbr, require, replace_unknown.", "/options"
-        )
-    if not options.sample and options.beam not in (1, 5):
-        raise RefusedError(422, f"/options/beam is {options.beam}; wanted 1 to stream, or sample.", "/options/beam")
 
 
 class Operation(NamedTuple):

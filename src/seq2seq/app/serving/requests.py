@@ -37,14 +37,13 @@ OPTIONS = table(Decoding, without=_OF_THE_SERVER, limits=_LIMITS)
 
 @dataclass(frozen=True)
 class Generate:
-    """Outputs for each input, best first; with `stream`, those of one input token by token."""
+    """Outputs for each input, best first."""
 
     inputs: _Texts
     model: str | None = None
     prefixes: Annotated[tuple[str, ...], Several(Text())] | None = None
     options: Annotated[Decoding, OPTIONS] = Decoding()  # noqa: RUF009 (frozen)
     attention: bool = True
-    stream: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+import seq2seq
+
 TOKEN = "a-secret"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
 
@@ -26,7 +28,8 @@ class Server:
 
     def __init__(self, run: Path, *options: str):
         command = [sys.executable, "-m", "seq2seq", "serve", str(run), "--port", "0", *options]
-        caching = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled")}
+        path = os.pathsep.join([str(Path(seq2seq.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        caching = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "PYTHONPATH": path}  # this very tree
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **caching}
         )

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
 from seq2seq.app.serving import requests
+from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.work import Served
 
 KEEN = {"beam": 3, "nbest": 2}
@@ -133,3 +135,15 @@ def test_every_path_is_described(client, path):
     name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert described["components"]["schemas"][name]["additionalProperties"] is False
     assert {"200", "422", "429", "504"} <= set(operation["responses"])
+
+
+def test_every_reply_has_strict_headers_and_only_our_host_is_answered(client, service):
+    for path in ("/", "/health", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    page = client.get("/").text
+    assert "http://" not in page and "https://" not in page
+    guarded = Guard(client.app, None, frozenset({"localhost"}))
+    assert TestClient(guarded, base_url="http://elsewhere").get("/health").status_code == 403
+    assert TestClient(guarded, base_url="http://localhost:8000").get("/health").status_code == 200

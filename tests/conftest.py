@@ -12,7 +12,7 @@ from jax import Array
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 """They hold no examples, and `--doctest-modules` would stumble over several files of one name."""
 STRICT = {"core", "nn", "search", "models", "contract"}
-UNOPTIMISED = {"nn", "models", "contract"}
+UNOPTIMISED = {"nn", "models", "contract", "serving"}
 
 settings.register_profile(
     "seq2seq",

@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "one vector for each line of input",
     "plot": "pictures: the curves of a run, or where a model looks in a text",
     "chat": "talk with a model, line by line",
+    "serve": "a page, and a JSON interface, over one model or several",
     "inspect": "what is in a model file",
     "demo": "train a small model on a corpus that comes along: kjv or g2p",
 }

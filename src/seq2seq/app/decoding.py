@@ -167,7 +167,7 @@ def decode(
     model: Searchable,
     batch: SourceBatch,
     limit: NDArray[np.int32],
-    lines: NDArray[Any],
+    draws: NDArray[Any],
     decoding: Decoding,
     attention: bool = False,
     rules: Sequence[Rule] = (),
@@ -178,7 +178,7 @@ def decode(
         model: anything with `start` and `step`.
         batch: the sources; where there are more than `decoding.batch`, the others wait for a free place.
         limit: (batch,) the most tokens to generate for each, the end counted.
-        lines: (batch,) the line number of each, on which what is drawn for it depends.
+        draws: (batch, 2) the seed and the line number of each, on which what is drawn for it depends.
         decoding: how.
         attention: whether to keep the model's attention.
         rules: what may be generated.
@@ -186,7 +186,7 @@ def decode(
     rows = (model, batch.source, batch.lengths, limit)
     longest = _rounded(int(limit.max()))
     if decoding.sample:
-        found = sample(*rows, line_keys(decoding.seed, lines), decoding.sampling(longest, attention), rules)
+        found = sample(*rows, line_keys(draws[:, 0], draws[:, 1]), decoding.sampling(longest, attention), rules)
     elif decoding.beam == 1 and decoding.found == 1 and not decoding.require:
         how: dict[str, Any] = {"banned": decoding.banned, "attention": attention, "slots": decoding.batch}
         found = greedy(*rows, longest, rules=rules, **how)

@@ -53,6 +53,21 @@ class Hypothesis(NamedTuple):
         return as_html(self.text, said, self.tokens, self.token_log_probabilities, look)
 
 
+def as_json(hypothesis: Hypothesis) -> dict[str, object]:
+    """What JSON can hold of it, for programs: no infinity, attention as lists of 4 decimals.
+
+    Example:
+        >>> as_json(EMPTY._replace(log_probability=-math.inf))["log_probability"] is None
+        True
+    """
+    values = hypothesis._asdict()
+    if math.isinf(hypothesis.log_probability):  # nothing could be found; JSON has no infinity
+        values |= {"score": None, "log_probability": None}
+    if hypothesis.attention is not None:
+        values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
+    return values
+
+
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
 """The output of an empty input."""
 

@@ -102,15 +102,17 @@ class TextModel:
         first_line: int = 0,
         attention: bool = False,
         prefixes: Sequence[str] | None = None,
+        draws: Sequence[tuple[int, int]] | None = None,
     ) -> list[list[Hypothesis]]:
         """The outputs for each text, best first (samples: in the order drawn); empty text has one empty output.
 
         `first_line` is the number of the first text in its file: what is drawn for a line depends on it and the seed.
         `prefixes` are the texts that the outputs of each text begin with, "" for any. An output that does not hold
-        what is asked for is not `finished`.
+        what is asked for is not `finished`. `draws` are the seed and the line number of each text where these come
+        from several files; by default that of `decoding`, and consecutive numbers.
         """
         decoding = decoding or Decoding()
-        sources = self._sources(texts, first_line)
+        sources = self.sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
         ids = self.source_tokenizer.encode_batch(sources[line] for line in kept)
@@ -123,15 +125,16 @@ class TextModel:
             room, [asked[line] for line in kept], decoding, [line + first_line for line in kept], self.target_tokenizer
         )
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
-        model = self._searchable(decoding, decoding.shortlist, reads=len(texts) * places)
+        model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
+        by = draws or [(decoding.seed, line + first_line) for line in range(len(texts))]
         batches = inference_batches(ids, batch=decoding.batch, queue=QUEUE)
         for batch in told("lines", batches, lambda batch: len(batch.indices)):
-            lines = np.zeros(len(batch.lengths), np.uint32)
-            lines[: len(batch.indices)] = [kept[index] + first_line for index in batch.indices]
-            most = np.zeros(len(lines), np.int32)
+            drawn = np.zeros((len(batch.lengths), 2), np.uint32)
+            drawn[: len(batch.indices)] = [by[kept[index]] for index in batch.indices]
+            most = np.zeros(len(drawn), np.int32)
             most[: len(batch.indices)] = room[batch.indices]
-            rules = rules_of([asked[kept[index]] for index in batch.indices], len(lines), prefixes is not None)
-            found = decode(model, batch, most, lines, decoding, look, rules)
+            rules = rules_of([asked[kept[index]] for index in batch.indices], len(drawn), prefixes is not None)
+            found = decode(model, batch, most, drawn, decoding, look, rules)
             for row, index in enumerate(batch.indices):
                 several = list(read(self.target_tokenizer, found, row, int(batch.lengths[row])))
                 if decoding.replace_unknown:
@@ -149,12 +152,12 @@ class TextModel:
 
     def longer_than_seen(self, texts: Sequence[str], first_line: int = 0) -> list[int]:
         """The indices of the texts that have more tokens than any source in training; `first_line` as elsewhere."""
-        ids = self.source_tokenizer.encode_batch(self._sources(texts, first_line))
+        ids = self.source_tokenizer.encode_batch(self.sources(texts, first_line))
         return [index for index, tokens in enumerate(ids) if len(tokens) + 1 > self.settings.source_longest]
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
-        sources = self._sources([source for source, _ in pairs])
+        sources = self.sources([source for source, _ in pairs])
         targets = [target for _, target in pairs]
         return [sum(scores) for _, scores in self.token_scores(list(zip(sources, targets, strict=True)), arithmetic)]
 
@@ -165,7 +168,7 @@ class TextModel:
 
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """
-        model = self._searchable(arithmetic or Arithmetic(), reads=len(pairs))
+        model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
         if not pairs:
             return []
         data = self.dataset(pairs)
@@ -187,10 +190,10 @@ class TextModel:
         Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
         at a time, are compiled for once.
         """
-        model = self._searchable(arithmetic or Arithmetic(), reads=len(pairs))
+        model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in places))}
-        sources = self.source_tokenizer.encode_batch(self._sources(list(rows)))
+        sources = self.source_tokenizer.encode_batch(self.sources(list(rows)))
         targets = self.target_tokenizer.encode_batch(target for _, target in places)
         of = np.array([rows[source] for source, _ in places], np.int64)
         found = np.zeros(len(places))
@@ -209,7 +212,7 @@ class TextModel:
         """
         if not isinstance(self.model, Encodable):
             raise ModuleError(f"{type(self.model).__name__} has no `encode(source, lengths)`: it cannot embed.")
-        sources = self._sources(texts)
+        sources = self.sources(texts)
         rows: dict[int, NDArray[np.float32]] = {}
         batches = inference_batches(self.source_tokenizer.encode_batch(sources), batch=batch)
         for indices, source, lengths in told("lines", batches, lambda batch: len(batch.indices)):
@@ -304,8 +307,12 @@ class TextModel:
             config=found.texts["config"],
         )
 
-    def _sources(self, texts: Sequence[str], first_line: int = 0) -> list[str]:
-        """The texts as sources stood in training."""
+    def sources(self, texts: Sequence[str], first_line: int = 0) -> list[str]:
+        """The texts as sources stood in training.
+
+        Raises:
+            DataError: a text that cannot be a source; `first_line` is the number of the first.
+        """
         if isinstance(texts, str):
             raise DataError("wanted a list of texts, found one text; put it in brackets: [text].")
         sources = []
@@ -317,8 +324,12 @@ class TextModel:
                 raise DataError(str(error), "input", line) from None
         return sources
 
-    def _searchable(self, arithmetic: Arithmetic, shortlist: int | None = None, reads: int = 0) -> Searchable:
-        """The model, prepared once and not for every call; `reads` is how many targets it is now to read."""
+    def searchable(self, arithmetic: Arithmetic, shortlist: int | None = None, reads: int = 0) -> Searchable:
+        """The model, prepared once and not for every call; `reads` is how many targets it is now to read.
+
+        Raises:
+            ModuleError: the model has no `start` and `step`.
+        """
         if not isinstance(self.model, Searchable):
             name = type(self.model).__name__
             raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")

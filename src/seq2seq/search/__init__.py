@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seq2seq.search.beam import beam
 from seq2seq.search.ensemble import Ensemble
+from seq2seq.search.forced import Continuations, Forced, continuations, force
 from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.mbr import Ranked, mbr
@@ -19,7 +20,9 @@ __all__ = [
     "UTILITIES",
     "BannedPhrases",
     "BeamOptions",
+    "Continuations",
     "Ensemble",
+    "Forced",
     "Hypotheses",
     "LengthNorm",
     "MinimumLength",
@@ -33,6 +36,8 @@ __all__ = [
     "Started",
     "Utility",
     "beam",
+    "continuations",
+    "force",
     "greedy",
     "line_keys",
     "mbr",

@@ -67,14 +67,20 @@ class SampleOptions:
             raise SearchError(f"SampleOptions: top_p is {self.top_p}, wanted above 0 and at most 1.")
 
 
-def line_keys(seed: int, lines: ArrayLike) -> Key:
+def line_keys(seed: ArrayLike, lines: ArrayLike) -> Key:
     """The key of each line, (batch,): `fold_in(key(seed), line number)`, whatever the batch that it comes in.
 
+    Args:
+        seed: one for all lines, or (batch,) one for each, 0 to 2 ** 32 - 1.
+        lines: (batch,) the numbers of the lines.
+
     Example:
-        >>> bool(line_keys(1, [5, 6])[1] == line_keys(1, [6])[0])
+        >>> bool(line_keys(1, [5, 6])[1] == line_keys([1], [6])[0])
         True
     """
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(lines, jnp.uint32))
+    numbers = jnp.asarray(lines, jnp.uint32)
+    seeds = jnp.broadcast_to(jnp.asarray(seed, jnp.uint32), numbers.shape)
+    return jax.vmap(lambda own, line: jax.random.fold_in(jax.random.key(own), line))(seeds, numbers)
 
 
 def sample(

@@ -52,7 +52,7 @@ def score(
         [[0.5], [0.5], [1.0]]
     """
     source, lengths = check_rows("score", source, lengths=lengths)
-    targets = _targets("score", len(lengths), target_in, target_out, target_mask)
+    targets = check_targets("score", len(lengths), target_in, target_out, target_mask)
     return _score(model, source, lengths, *targets)
 
 
@@ -64,7 +64,12 @@ def _score(
     return _read(model, memory, state, target_in, target_out, target_mask)
 
 
-def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
+def check_targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
+    """The targets (target, batch) as arrays of one shape.
+
+    Raises:
+        ShapeError: they are not; `where` names who was given them.
+    """
     arrays = [jnp.asarray(target) for target in targets]
     for name, target in zip(("target_in", "target_out", "target_mask"), arrays, strict=True):
         if target.ndim != 2 or target.shape != arrays[0].shape or target.shape[1] != rows:
@@ -126,7 +131,7 @@ def score_started(
         [[0.5, 0.5, 0.0]]
     """
     rows = jnp.asarray(of)
-    targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
+    targets = check_targets("score_started", rows.size, target_in, target_out, target_mask)
     return _read_started(model, *_rows(started, rows), *targets)
 
 

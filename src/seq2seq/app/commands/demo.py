@@ -134,5 +134,6 @@ def _next(folder: Path, text: str) -> None:
     print(f"  echo {text} | seq2seq generate {folder} --nbest 3")
     print(f"  seq2seq chat {folder}")
     print(f"  seq2seq plot {folder}")
+    print(f"  seq2seq serve {folder}")
     print(f"  seq2seq train --resume --out {folder} --minutes 20")
     print("  seq2seq train YOUR_PAIRS.tsv --out run --minutes 10")

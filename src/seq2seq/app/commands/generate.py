@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis
+from seq2seq.app.hypothesis import Hypothesis, as_json
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
@@ -114,21 +113,12 @@ def _chunks(lines: Iterator[tuple[int, str]], size: int) -> Iterator[list[str]]:
 
 def _write(number: int, line: str, hypotheses: list[Hypothesis], options: GenerateOptions) -> None:
     if options.json:
-        print(json.dumps({"input": line, "outputs": [_as_json(h) for h in hypotheses]}, ensure_ascii=False))
+        print(json.dumps({"input": line, "outputs": [as_json(h) for h in hypotheses]}, ensure_ascii=False))
     elif options.nbest == 1:
         print(escaped(hypotheses[0].text))
     else:
         for h in hypotheses:
             print(f"{number} ||| {escaped(h.text)} ||| {h.log_probability:.9g} ||| {h.score:.9g}")
-
-
-def _as_json(hypothesis: Hypothesis) -> dict[str, object]:
-    values = hypothesis._asdict()
-    if math.isinf(hypothesis.log_probability):  # nothing could be found; JSON has no infinity
-        values |= {"score": None, "log_probability": None}
-    if hypothesis.attention is not None:
-        values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
-    return values
 
 
 def escaped(text: str) -> str:

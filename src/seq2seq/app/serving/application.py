@@ -1,0 +1,148 @@
+"""The ASGI application: routes, bodies within bounds, answers and refusals as JSON, and the files of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib import resources
+from typing import Any
+
+from seq2seq.app.serving.guard import Guard
+from seq2seq.app.serving.openapi import document
+from seq2seq.app.serving.operations import OPERATIONS, Operation
+from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.service import Service, plain
+
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_INTERNAL = "something went wrong here, not in your request; the server's log tells what."
+
+
+def application(service: Service, token: str | None = None, hosts: frozenset[str] | None = None) -> Any:
+    """The application, which any ASGI server runs; needs Starlette.
+
+    Args:
+        service: what answers.
+        token: what `Authorization: Bearer` must say; None for anybody.
+        hosts: the host names that a request may be for; None for any. (A page elsewhere may point a name of its own
+            at this machine; its requests say that name.)
+    """
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return Response(content, status, headers, "application/json")
+
+    def post(operation: Operation) -> Route:
+        async def endpoint(request: Request) -> Response:
+            body = await read_body(request, service)
+            asked = service.read(operation, body)
+            return reply(await in_time(request, service.answer(operation, asked), service))
+
+        return Route(operation.path, endpoint, methods=["POST"])
+
+    def get(path: str, make: Any) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return reply(make())
+
+        return Route(path, endpoint, methods=["GET"])
+
+    async def page(request: Request) -> Response:
+        content, kind = page_file(request.path_params.get("name", "index.html"))
+        return Response(content, media_type=kind)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        found = error if isinstance(error, RefusedError) else RefusedError(500, _INTERNAL)
+        return reply(found.body(), found.status, found.headers)
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        message = {404: "there is nothing here; GET /openapi.json tells what there is."}.get(
+            status, "not allowed here."
+        )
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return reply(RefusedError(status, message).body(), status, dict(headers or {}))
+
+    described = document()
+    routes = [
+        *map(post, OPERATIONS),
+        get("/models", lambda: plain(service.cards())),
+        get("/health", lambda: plain(service.health())),
+        get("/openapi.json", lambda: described),
+        Route("/", page, methods=["GET"]),
+        Route("/page/{name}", page, methods=["GET"]),
+    ]
+    handlers = {RefusedError: refused, HTTPException: unknown, Exception: refused}
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    inner.router.redirect_slashes = False  # what is not there is not there
+    return Guard(inner, token, hosts)
+
+
+async def read_body(request: Any, service: Service) -> bytes:
+    """The body, of JSON, no larger and no slower than allowed.
+
+    Raises:
+        RefusedError: 408, 413 or 415.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError(415, f"the body is {kind[:60] or 'of no type'}; send Content-Type: application/json.")
+    most = service.limits.max_body
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told[:20]) > most:
+        raise too_large(most)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(service.limits.timeout):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise too_large(most)
+    except TimeoutError:
+        raise RefusedError(408, f"the body did not arrive within {service.limits.timeout:g} s.") from None
+    return bytes(body)
+
+
+def too_large(most: int) -> RefusedError:
+    """A body of more than `most` bytes."""
+    return RefusedError(413, f"the body is larger than {most} bytes; send fewer inputs at once.")
+
+
+async def in_time(request: Any, answering: Any, service: Service) -> Any:
+    """The answer, unless it takes too long or the client goes away, which both take the request out of the queue.
+
+    Raises:
+        RefusedError: 504, it takes too long.
+    """
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({answer, gone}, timeout=service.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise RefusedError(504, f"no answer within {service.limits.timeout:g} s; ask for less, or try again later.")
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _gone(request: Any) -> None:
+    """Returns when the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def page_file(name: str) -> tuple[bytes, str]:
+    """A file of the page and its type; `name` only chooses among those that are there.
+
+    Raises:
+        RefusedError: 404, there is none of this name.
+    """
+    folder = resources.files("seq2seq.app.serving") / "page"
+    known = {file.name: file for file in folder.iterdir() if file.name.rpartition(".")[2] in _KINDS}
+    if name not in known:
+        raise RefusedError(404, "there is no such file of the page.")
+    return known[name].read_bytes(), _KINDS[name.rpartition(".")[2]]

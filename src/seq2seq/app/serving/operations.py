@@ -1,0 +1,81 @@
+"""The table of what can be asked: paths, bodies, answers and what computes them. The server and OpenAPI read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from seq2seq.app.serving import answers, requests
+from seq2seq.app.serving.batching import Work
+from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.shapes import Table, table
+from seq2seq.app.serving.work import Served
+from seq2seq.errors import SearchError
+
+
+def _one_group(asked: Any) -> Hashable:
+    return ()
+
+
+def _how(asked: requests.Generate) -> Hashable:
+    """Requests of one such value share a call: equal options; the seed is each row's own."""
+    return replace(asked.options, seed=0), asked.attention, asked.prefixes is not None
+
+
+def _anything(asked: Any) -> None:
+    """Whatever has the right shape will do."""
+
+
+def _check_generate(asked: requests.Generate) -> None:
+    if asked.prefixes is not None and len(asked.prefixes) != len(asked.inputs):
+        message = (
+            f"/prefixes has {len(asked.prefixes)} items for {len(asked.inputs)} inputs; wanted one each, '' for any."
+        )
+        raise RefusedError(422, message, "/prefixes")
+    try:
+        asked.options.check()
+    except SearchError as error:
+        raise RefusedError(422, str(error), "/options") from None
+
+
+class Operation(NamedTuple):
+    """One path.
+
+    Attributes:
+        path: where to post.
+        body: what to post.
+        answer: what comes back, beside the model's name.
+        work: what computes it.
+        size: inputs in a request.
+        group: requests of equal groups share a call.
+        check: refuses what has the right shape and makes no sense.
+    """
+
+    path: str
+    body: Table
+    answer: type
+    work: Callable[[Served], Work]
+    size: Callable[[Any], int]
+    group: Callable[[Any], Hashable] = _one_group
+    check: Callable[[Any], None] = _anything
+
+
+def _pairs(asked: Any) -> int:
+    return len(asked.pairs)
+
+
+def _inputs(asked: Any) -> int:
+    return len(asked.inputs)
+
+
+OPERATIONS = (
+    Operation(
+        "/generate", table(requests.Generate), answers.Generated, lambda m: m.generate, _inputs, _how, _check_generate
+    ),
+    Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1),
+    Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs),
+    Operation("/embed", table(requests.Embed), answers.Vectors, lambda m: m.embed, _inputs),
+    Operation("/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs),
+    Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs),
+)

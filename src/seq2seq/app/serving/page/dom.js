@@ -1,0 +1,56 @@
+// Small helpers: elements, the status line, and how numbers and tokens are written.
+
+export const $ = (id) => document.getElementById(id);
+
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role" || key === "scope") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+// A weight from 0 to 1 that the style sheet turns into a colour or a width.
+export function weigh(made, weight) {
+  made.style.setProperty("--w", Math.max(0, Math.min(1, weight)).toFixed(4));
+  return made;
+}
+
+export function say(text, bad = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("bad", bad);
+}
+
+export function percent(probability) {
+  const value = 100 * probability;
+  if (value > 0 && value < 0.01) return "< 0.01 %";
+  return `${value.toFixed(value < 1 ? 2 : 1)} %`;
+}
+
+// A space would not be seen.
+export const shown = (token) => (token === " " ? "␣" : token);
+
+// Runs a form's action, with its button disabled meanwhile and what goes wrong in the status line.
+export function onSubmit(form, action) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await busy(form.querySelector("button.main"), action);
+  });
+}
+
+export async function busy(button, action) {
+  const begun = performance.now();
+  button.disabled = true;
+  say("Working …");
+  try {
+    await action();
+    say(`Done in ${((performance.now() - begun) / 1000).toFixed(2)} s.`);
+  } catch (error) {
+    if (error.name !== "AbortError") say(error.message, true);
+    if (error.constructor.name === "Unauthorised") $("token-form").hidden = false;
+  } finally {
+    button.disabled = false;
+  }
+}

@@ -1,0 +1,173 @@
+// An input, its outputs, and what the model thought at each token.
+
+import { post } from "./api.js";
+import { $, busy, element, onSubmit, percent, shown, weigh } from "./dom.js";
+import { heatMap, highlight } from "./heatmap.js";
+
+let model = () => undefined;
+let answer = null; // the last one
+let current = { place: 0, at: -1 }; // the output and the token that are looked at
+let looking = null; // aborts the alternatives that nobody waits for any more
+
+export function begin(chosen) {
+  model = chosen;
+  onSubmit($("ask"), generate);
+  $("sample").addEventListener("change", () => {
+    $("temperature").disabled = $("seed").disabled = !$("sample").checked;
+    $("beam").disabled = $("sample").checked;
+  });
+  $("prefix").addEventListener("input", () => ($("free").disabled = !$("prefix").value));
+  $("free").addEventListener("click", () => force(""));
+  $("copy").addEventListener("click", copy);
+  $("input").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      $("ask").requestSubmit();
+    }
+  });
+  $("hypotheses").addEventListener("keydown", walk);
+}
+
+// The text of output tokens, as the model's tokenizer joins them.
+export function textOf(tokens, rule) {
+  if (rule.startsWith("character")) return tokens.join("");
+  if (rule.startsWith("bpe") || rule.startsWith("unigram")) return tokens.join("").replaceAll("▁", " ").replace(/^ /, "");
+  return tokens.join(" ");
+}
+
+function options() {
+  const nbest = Number($("nbest").value);
+  if ($("sample").checked) {
+    return { sample: true, nbest, temperature: Number($("temperature").value), seed: Number($("seed").value) };
+  }
+  return { nbest, beam: Math.max(nbest, Number($("beam").value)) };
+}
+
+async function generate() {
+  const prefix = $("prefix").value;
+  const body = { model: model().name, inputs: [$("input").value], options: options(), attention: true };
+  if (prefix) body.prefixes = [prefix];
+  const found = await post("/generate", body);
+  answer = found;
+  const begun = prefix ? (await post("/next", { model: body.model, input: body.inputs[0], prefix, count: 1 })).prefix_tokens : [];
+  show(begun.length);
+}
+
+function show(forced) {
+  const output = answer.outputs[0];
+  $("result").hidden = false;
+  $("source").replaceChildren(...output.source_tokens.map((token) => element("span", { className: "piece heat" }, shown(token))));
+  $("hypotheses").replaceChildren(...output.hypotheses.map((one, place) => line(one, place, forced)));
+  $("alternatives").replaceChildren(element("p", { className: "hint" }, "Here come the alternatives of a token."));
+  current = { place: 0, at: -1 };
+  drawHeat(0);
+}
+
+function line(hypothesis, place, forced) {
+  const tokens = hypothesis.tokens.map((token, at) => {
+    const probability = Math.exp(hypothesis.token_log_probabilities[at]);
+    const made = element("button", { type: "button", className: "piece", tabIndex: at ? -1 : 0 }, shown(token));
+    made.classList.toggle("forced", at < forced);
+    made.setAttribute("aria-label", `${token}, ${percent(probability)}${at < forced ? ", forced" : ""}`);
+    made.dataset.place = place;
+    made.dataset.at = at;
+    made.addEventListener("mouseenter", () => look(place, at));
+    made.addEventListener("focus", () => look(place, at));
+    made.addEventListener("click", () => force(textOf(kept(place, at + 1), model().target_tokens)));
+    return weigh(made, probability);
+  });
+  const log = hypothesis.log_probability;
+  const measure = [
+    element("strong", {}, log === null ? "impossible" : percent(Math.exp(log))),
+    ...(log === null ? [] : [`log p ${log.toFixed(3)}`, `score ${hypothesis.score.toFixed(3)}`]),
+    ...(hypothesis.finished ? [] : [element("span", { className: "cut" }, "cut off")]),
+  ];
+  const spans = measure.map((part) => (typeof part === "string" ? element("span", {}, part) : part));
+  return element(
+    "li",
+    { "aria-label": `Output ${place + 1}: ${hypothesis.text}` },
+    element("div", { className: "tokens", role: "group", "aria-label": "Tokens" }, ...tokens),
+    element("p", { className: "measure" }, ...spans),
+  );
+}
+
+// The first `count` tokens of an output, without the end.
+function kept(place, count) {
+  const { tokens, finished } = answer.outputs[0].hypotheses[place];
+  return tokens.slice(0, finished ? Math.min(count, tokens.length - 1) : count);
+}
+
+async function look(place, at) {
+  if (current.place === place && current.at === at) return;
+  const before = current.place;
+  current = { place, at };
+  for (const button of $("hypotheses").querySelectorAll("button.piece")) {
+    const here = Number(button.dataset.place) === place && Number(button.dataset.at) === at;
+    if (here) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+  if (before !== place || !$("heat").firstChild) drawHeat(place);
+  highlight($("heat"), at);
+  const { hypotheses } = answer.outputs[0];
+  attend(hypotheses[place].attention?.[at]);
+  looking?.abort();
+  looking = new AbortController();
+  const prefix = textOf(kept(place, at), model().target_tokens);
+  const body = { model: answer.model, input: answer.outputs[0].input, prefix, count: 10 };
+  try {
+    showAlternatives(await post("/next", body, looking.signal), hypotheses[place].tokens[at], prefix);
+  } catch (error) {
+    if (error.name !== "AbortError") $("alternatives").replaceChildren(element("p", {}, error.message));
+  }
+}
+
+function attend(row) {
+  [...$("source").children].forEach((span, index) => {
+    const weight = row?.[index] ?? 0;
+    weigh(span, weight).classList.toggle("strong", weight > 0.55);
+    span.title = row ? `attention ${percent(weight)}` : "";
+  });
+}
+
+function showAlternatives(found, taken, prefix) {
+  const rows = found.alternatives.map(({ token, probability, ends }) => {
+    const text = textOf([...found.prefix_tokens, token], model().target_tokens);
+    const label = ends ? element("span", { className: "end" }, "the end") : element("button", { type: "button" }, shown(token));
+    label.setAttribute("aria-label", `${ends ? "the end" : token}, ${percent(probability)}`);
+    if (!ends) label.addEventListener("click", () => force(text));
+    const bar = element("span", { className: "bar", "aria-hidden": "true" }, weigh(element("span"), probability));
+    return element("li", { className: token === taken ? "taken" : "" }, label, bar, element("span", {}, percent(probability)));
+  });
+  const title = prefix ? `After “${prefix}”` : "First token";
+  $("alternatives").replaceChildren(element("h3", {}, title), element("ul", {}, ...rows));
+}
+
+function drawHeat(place) {
+  const { source_tokens: source, hypotheses } = answer.outputs[0];
+  $("which").textContent = String(place + 1);
+  $("heat").replaceChildren(heatMap(source, hypotheses[place]));
+  [...$("hypotheses").children].forEach((one, index) => one.classList.toggle("chosen", index === place));
+}
+
+async function force(prefix) {
+  $("prefix").value = prefix;
+  $("free").disabled = !prefix;
+  await busy($("ask").querySelector("button.main"), generate);
+  const first = $("hypotheses").querySelectorAll("button.piece");
+  [...first].find((button) => !button.classList.contains("forced"))?.focus({ preventScroll: true });
+}
+
+function walk(event) {
+  const here = event.target.closest("button.piece");
+  const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+  if (!here || !step) return;
+  event.preventDefault();
+  const row = $("hypotheses").children[Number(here.dataset.place) + step[0]];
+  const buttons = row ? [...row.querySelectorAll("button.piece")] : [];
+  const next = buttons[Math.min(Number(here.dataset.at) + step[1], buttons.length - 1)];
+  next?.focus();
+}
+
+async function copy() {
+  await busy($("copy"), () => navigator.clipboard.writeText(JSON.stringify(answer, null, 2)));
+}

@@ -1,0 +1,29 @@
+// Attention as a table: a row for each output token, a column for each input token.
+
+import { element, percent, shown, weigh } from "./dom.js";
+
+export function heatMap(source, hypothesis) {
+  if (!hypothesis.attention) return element("p", { className: "hint" }, "This model gives no attention.");
+  const head = source.map((token) => element("th", { scope: "col" }, shown(token)));
+  const rows = hypothesis.tokens.map((token, at) => {
+    const cells = hypothesis.attention[at].map((weight, from) => {
+      const cell = element("td", { className: "heat" }, weight < 0.005 ? "" : weight.toFixed(2).replace(/^0/, ""));
+      cell.title = `${token} looks at ${source[from]}: ${percent(weight)}`;
+      cell.classList.toggle("strong", weight > 0.55);
+      return weigh(cell, weight);
+    });
+    return element("tr", {}, element("th", { scope: "row" }, shown(token)), ...cells);
+  });
+  return element(
+    "table",
+    {},
+    element("caption", {}, "Each row is an output token; its numbers, which sum to 1, say where in the input the model looked."),
+    element("thead", {}, element("tr", {}, element("td"), ...head)),
+    element("tbody", {}, ...rows),
+  );
+}
+
+// Marks the row of an output token.
+export function highlight(place, at) {
+  place.querySelectorAll("tbody tr").forEach((row, index) => row.classList.toggle("current", index === at));
+}

@@ -1,0 +1,47 @@
+// The listening report: what the sources of pasted pairs are worth to the model.
+
+import { post } from "./api.js";
+import { $, element, onSubmit } from "./dom.js";
+
+const WORDS = {
+  listening_low_nats_per_token: ["nats/token", "What the true source is worth, against that of another pair: at least (95 % interval)."],
+  listening_high_nats_per_token: ["nats/token", "The same: at most."],
+  listening_items: ["", "Pairs that had candidates to be told from."],
+  recall_at_1_of_10_percent: ["%", "How often the true target is the likeliest of 10. By chance: 10 %."],
+  recall_at_1_of_100_percent: ["%", "The same of 100. By chance: 1 %."],
+  pmi_recall_at_1_of_10_percent: ["%", "The same of 10, by how much the source adds."],
+  pmi_recall_at_1_of_100_percent: ["%", "The same of 100, by how much the source adds."],
+  own_source_at_1_of_10_percent: ["%", "How often, of 10 sources, an output is likeliest after its own."],
+  own_source_at_1_of_100_percent: ["%", "The same of 100 sources."],
+  distinct_1: ["", "Different tokens among all tokens of the outputs."],
+  distinct_2: ["", "Different pairs of tokens among all."],
+  unique_outputs_percent: ["%", "Outputs that came only once."],
+};
+
+export function begin(model) {
+  onSubmit($("listening-form"), async () => {
+    const lines = $("pairs").value.split("\n").filter((line) => line.trim());
+    const pairs = lines.map((line, index) => {
+      const parts = line.split("\t");
+      if (parts.length !== 2) throw new Error(`Line ${index + 1} has ${parts.length - 1} TABs; wanted source TAB target.`);
+      return parts;
+    });
+    const { report } = await post("/listening", { model: model().name, pairs });
+    $("report").replaceChildren(table(report));
+  });
+}
+
+function table(report) {
+  const rows = Object.entries(report).map(([name, value]) => {
+    const [unit, meaning] = WORDS[name] ?? ["", name];
+    const number = value === null ? "?" : Number(value.toFixed(3)).toLocaleString("en");
+    return element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, meaning),
+      element("td", { className: "number" }, number),
+      element("td", {}, unit),
+    );
+  });
+  return element("table", {}, element("caption", {}, "The listening report"), element("tbody", {}, ...rows));
+}

@@ -1,0 +1,73 @@
+// The page: its tabs, its models, and what each view does.
+
+import { get, useToken } from "./api.js";
+import { $, element, say } from "./dom.js";
+import { begin as beginGenerate } from "./generate.js";
+import { begin as beginListening } from "./listening.js";
+import { begin as beginMap } from "./map.js";
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+const models = new Map();
+
+function open(tab) {
+  for (const other of tabs) {
+    const here = other === tab;
+    other.setAttribute("aria-selected", String(here));
+    other.tabIndex = here ? 0 : -1;
+    $(other.getAttribute("aria-controls")).hidden = !here;
+  }
+}
+
+tabs.forEach((tab, index) => {
+  tab.addEventListener("click", () => open(tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = tabs[(index + step + tabs.length) % tabs.length];
+    open(next);
+    next.focus();
+  });
+});
+
+const chosen = () => models.get($("model").value);
+
+function describe() {
+  const card = chosen();
+  const count = (number) => number.toLocaleString("en");
+  $("card").textContent =
+    `${card.type}: ${count(card.source_vocabulary)} source tokens (${card.source_tokens}), ` +
+    `${count(card.target_vocabulary)} target tokens (${card.target_tokens})`;
+}
+
+async function load() {
+  const found = await get("/models");
+  models.clear();
+  $("model").replaceChildren();
+  for (const card of found.models) {
+    models.set(card.name, card);
+    $("model").append(element("option", { value: card.name }, card.name));
+  }
+  $("token-form").hidden = true;
+  describe();
+  say("");
+}
+
+async function tryToLoad() {
+  try {
+    await load();
+  } catch (error) {
+    say(error.message, true);
+    $("token-form").hidden = error.constructor.name !== "Unauthorised";
+  }
+}
+
+$("model").addEventListener("change", describe);
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useToken($("token").value);
+  tryToLoad();
+});
+beginGenerate(chosen);
+beginMap(chosen);
+beginListening(chosen);
+tryToLoad();

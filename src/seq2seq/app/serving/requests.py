@@ -1,0 +1,88 @@
+"""The bodies of requests, as dataclasses; `shapes` checks and describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.serving.shapes import Number, Several, Shape, Text, table
+
+_Texts: TypeAlias = Annotated[tuple[str, ...], Several(Text(), least=1)]
+_Pair = Several(Text(), least=2, most=2)
+_Pairs: TypeAlias = Annotated[tuple[tuple[str, str], ...], Several(_Pair, least=1)]
+_OF_THE_SERVER = frozenset({"batch", "precision", "int8", "shortlist"})
+_PHRASES = Several(Text(200), most=8)
+_LIMITS: dict[str, Shape] = {
+    "beam": Number(1, 64, whole=True),
+    "nbest": Number(1, 64, whole=True),
+    "candidates": Number(1, 64, whole=True),
+    "length_penalty": Number(0, 10),
+    "coverage_penalty": Number(0, 100),
+    "min_length": Number(0, 1000, whole=True),
+    "max_length": Number(1, 1000, whole=True),
+    "no_repeat_ngram": Number(1, 20, whole=True),
+    "groups": Number(1, 64, whole=True),
+    "diversity": Number(0, 100),
+    "temperature": Number(0.01, 100),
+    "top_k": Number(1, 1_000_000, whole=True),
+    "top_p": Number(0, 1, above=True),
+    "seed": Number(0, 2**32 - 1, whole=True),
+    "ban": _PHRASES,
+    "require": _PHRASES,
+}
+OPTIONS = table(Decoding, without=_OF_THE_SERVER, limits=_LIMITS)
+"""The fields of `Decoding` that a request may set; the rest is the server's."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Outputs for each input, best first."""
+
+    inputs: _Texts
+    model: str | None = None
+    prefixes: Annotated[tuple[str, ...], Several(Text())] | None = None
+    options: Annotated[Decoding, OPTIONS] = Decoding()  # noqa: RUF009 (frozen)
+    attention: bool = True
+
+
+@dataclass(frozen=True)
+class Next:
+    """The likeliest next tokens after a prefix of the output."""
+
+    input: str
+    prefix: str = ""
+    count: Annotated[int, Number(1, 50, whole=True)] = 10
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """log p(target | source) of each pair."""
+
+    pairs: _Pairs
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Embed:
+    """The encoder's vector of each input."""
+
+    inputs: _Texts
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """The attention of each target token, which is forced, over the tokens of its source."""
+
+    pairs: _Pairs
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Listen:
+    """What the sources of these pairs are worth, and whether targets and outputs are told by their source."""
+
+    pairs: Annotated[tuple[tuple[str, str], ...], Several(_Pair, least=2, most=200)]
+    model: str | None = None

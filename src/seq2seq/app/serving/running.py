@@ -1,0 +1,43 @@
+"""The process of a server: until it is told to stop, and then until all that was accepted is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+from seq2seq.app.serving.application import application
+from seq2seq.app.serving.service import Service
+
+
+def run(service: Service, bound: socket.socket, token: str | None, hosts: frozenset[str] | None) -> None:
+    """Serve at a bound socket until SIGTERM or Ctrl-C; a second one does not wait for answers.
+
+    Raises:
+        ImportError: uvicorn or Starlette is not installed.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            service.closing = True
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        application(service, token, hosts),
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(service.limits.timeout) + 1,
+        h11_max_incomplete_event_size=32768,
+    )
+    host, port = bound.getsockname()[:2]
+    print(f"Serving {', '.join(service.models)} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    # uvicorn raises what it caught again when all is answered; then there is nothing left to stop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    asyncio.run(Server(config).serve(sockets=[bound]))
+    service.batcher.close()

@@ -1,0 +1,177 @@
+"""From the bytes of a request to the value of its answer; knows nothing of HTTP but its status codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seq2seq.app.hypothesis import Hypothesis, as_json
+from seq2seq.app.serving import answers
+from seq2seq.app.serving.batching import Batcher, Job
+from seq2seq.app.serving.operations import Operation
+from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.work import Served
+from seq2seq.errors import ConfigError, DataError, Seq2SeqError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost."""
+
+    batch: int = 64
+    """Inputs in one compiled call."""
+    wait_ms: float = 5.0
+    """How long a request waits for others to share its call, in ms."""
+    queue: int = 256
+    """Inputs that may wait or be computed; beyond, requests are told to come again (429)."""
+    max_body: int = 1_000_000
+    """The largest request, in bytes."""
+    timeout: float = 60.0
+    """The longest time until an answer, in s."""
+
+    def check(self) -> None:
+        """Refuse limits under which nothing can be answered.
+
+        Raises:
+            ConfigError: one of them.
+
+        Example:
+            >>> Limits(queue=0).check()
+            Traceback (most recent call last):
+            seq2seq.errors.ConfigError: --queue is 0; wanted 1 or more.
+        """
+        for name, least in (("batch", 1), ("wait_ms", 0), ("queue", 1), ("max_body", 1)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; wanted {least} or more.")
+        if not 0 < self.timeout < math.inf:
+            raise ConfigError(f"--timeout is {self.timeout}; wanted seconds above 0.")
+
+
+class Service:
+    """Models by name behind one queue.
+
+    Args:
+        models: the first is the default one.
+        limits: what a request may cost.
+
+    Raises:
+        ConfigError: no model, or two of one name.
+    """
+
+    def __init__(self, models: Sequence[Served], limits: Limits | None = None):
+        self.models: dict[str, Served] = {}
+        for model in models:
+            if model.name in self.models:
+                raise ConfigError(f"two models are called {model.name}; rename the file or the folder of one.")
+            self.models[model.name] = model
+        if not models:
+            raise ConfigError("there is no model to serve; name one.")
+        self.limits = limits or Limits()
+        self.limits.check()
+        self.closing = False
+        self.batcher = Batcher(self.limits.batch, self.limits.wait_ms / 1000, self.limits.queue)
+
+    def model(self, name: str | None) -> Served:
+        """The model of a name, or the default one.
+
+        Raises:
+            RefusedError: 404, there is none of that name.
+        """
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise RefusedError(
+                404, f"no model is called {name[:60]!r}; {did_you_mean(name[:60], self.models)}", "/model"
+            )
+        return self.models[name]
+
+    def read(self, operation: Operation, body: bytes) -> Any:
+        """The request in a body.
+
+        Raises:
+            RefusedError: 400, no JSON; 422, something else than the operation wants.
+        """
+        asked = operation.body.read(parse(body), "")
+        operation.check(asked)
+        return asked
+
+    async def answer(self, operation: Operation, asked: Any) -> dict[str, Any]:
+        """The answer, as JSON values.
+
+        Raises:
+            RefusedError: as the queue, or the model, refuses.
+        """
+        if self.closing:
+            raise RefusedError(503, "the server is shutting down.")
+        model = self.model(asked.model)
+        group = (operation.path, model.name, operation.group(asked))
+        job = Job(group, operation.work(model), asked, operation.size(asked))
+        try:
+            found = await asyncio.wrap_future(self.batcher.put(job))
+        except Seq2SeqError as error:
+            raise of_error(error, operation) from None
+        return {"model": model.name, **plain(found)}
+
+    def health(self) -> answers.Health:
+        """Whether all is well."""
+        return answers.Health("closing" if self.closing else "ok", self.batcher.waiting, self.batcher.queue)
+
+    def cards(self) -> answers.Models:
+        """What is served."""
+        return answers.Models([model.card() for model in self.models.values()])
+
+
+def of_error(error: Seq2SeqError, operation: Operation) -> RefusedError:
+    """What the library says of a request, as a refusal."""
+    where = ""
+    if isinstance(error, DataError) and error.line is not None:
+        where = f"{'/pairs' if 'pairs' in operation.body.shapes else '/inputs'}/{error.line - 1}"
+        if "input" in operation.body.shapes:
+            where = "/input"
+    return RefusedError(422, str(error), where)
+
+
+def parse(body: bytes) -> Any:
+    """The JSON value in a body; no NaN, no infinity.
+
+    Raises:
+        RefusedError: 400, it is none.
+    """
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise RefusedError(400, f"the body is not UTF-8 at byte {error.start}; send JSON in UTF-8.") from None
+    except RecursionError:
+        raise RefusedError(400, "the body is nested too deep; wanted a JSON object.") from None
+    except ValueError as error:
+        raise RefusedError(400, f"the body is not JSON: {str(error)[:200]}.") from None
+
+
+def plain(value: Any) -> Any:
+    """Named tuples as JSON objects, arrays as lists, and null for what is no number.
+
+    Example:
+        >>> plain(answers.Vectors([[1.0, math.inf]]))
+        {'vectors': [[1.0, None]]}
+    """
+    if isinstance(value, Hypothesis):
+        return {name: plain(inner) for name, inner in as_json(value).items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: plain(inner) for name, inner in value._asdict().items()}  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

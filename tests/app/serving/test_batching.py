@@ -1,0 +1,137 @@
+"""The queue: what shares a call, what is refused, and that nobody harms anybody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from seq2seq.app.serving.batching import Batcher, Job
+from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.errors import DataError
+
+
+class Calls:
+    """Work that tells what it was called with and waits for leave."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.leave = threading.Event()
+
+    def __call__(self, asked: Sequence[int]) -> list[int]:
+        self.leave.wait(10)
+        self.seen.append(list(asked))
+        if 13 in asked:
+            raise DataError("13 brings bad luck")
+        return [10 * one for one in asked]
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def batcher() -> Iterator[Batcher]:
+    made = Batcher(batch=4, wait=0.0, queue=8)
+    yield made
+    made.close()
+
+
+def busy(batcher: Batcher, calls: Calls) -> None:
+    """Keep the thread at work, so that what comes now waits."""
+    batcher.put(Job("first", calls, 0))
+    while not batcher._jobs and batcher.waiting and not calls.seen and batcher.calls == 0:
+        time.sleep(0.001)
+
+
+def test_equal_groups_share_a_call_in_order(batcher, calls):
+    busy(batcher, calls)
+    futures = [batcher.put(Job("ab"[n % 2], calls, n)) for n in range(1, 7)]
+    calls.leave.set()
+    assert [future.result(10) for future in futures] == [10, 20, 30, 40, 50, 60]
+    assert calls.seen == [[0], [1, 3, 5], [2, 4, 6]]
+
+
+def test_a_batch_is_no_larger_than_it_may_be(batcher, calls):
+    busy(batcher, calls)
+    futures = [batcher.put(Job("a", calls, n, size)) for n, size in ((1, 3), (2, 2), (3, 1))]
+    calls.leave.set()
+    assert [future.result(10) for future in futures] == [10, 20, 30]
+    assert calls.seen == [[0], [1, 3], [2]]
+
+
+def test_the_queue_is_bounded_in_inputs(batcher, calls):
+    busy(batcher, calls)
+    kept = batcher.put(Job("a", calls, 1, 6))
+    with pytest.raises(RefusedError, match="7 inputs are waiting and 8 may") as refusal:
+        batcher.put(Job("a", calls, 2, 2))
+    assert refusal.value.status == 429 and refusal.value.headers == {"Retry-After": "1"}
+    with pytest.raises(RefusedError, match="at most 8"):
+        batcher.put(Job("a", calls, 3, 9))
+    assert kept.cancel()
+    calls.leave.set()
+    assert batcher.put(Job("a", calls, 4, 7)).result(10) == 40
+    assert [1] not in calls.seen
+
+
+def test_who_left_is_dropped(batcher, calls):
+    busy(batcher, calls)
+    gone, stays = batcher.put(Job("a", calls, 1)), batcher.put(Job("a", calls, 2))
+    assert gone.cancel()
+    calls.leave.set()
+    assert stays.result(10) == 20 and calls.seen == [[0], [2]]
+
+
+def test_a_bad_request_harms_only_itself(batcher, calls):
+    busy(batcher, calls)
+    good, bad, last = (batcher.put(Job("a", calls, n)) for n in (1, 13, 2))
+    calls.leave.set()
+    assert (good.result(10), last.result(10)) == (10, 20)
+    with pytest.raises(DataError, match="bad luck"):
+        bad.result(10)
+
+
+def test_it_waits_for_company_but_not_for_long():
+    calls = Calls()
+    calls.leave.set()
+    batcher = Batcher(batch=2, wait=0.2, queue=8)
+    begun = time.monotonic()
+    first = batcher.put(Job("a", calls, 1))
+    second = batcher.put(Job("a", calls, 2))
+    assert (first.result(10), second.result(10)) == (10, 20)
+    assert time.monotonic() - begun < 0.19  # full: nothing more to wait for
+    assert batcher.put(Job("a", calls, 3)).result(10) == 30
+    assert time.monotonic() - begun > 0.2
+    batcher.close()
+    assert calls.seen == [[1, 2], [3]]
+
+
+def test_closing_answers_what_was_accepted(calls):
+    batcher = Batcher(batch=1, wait=60.0, queue=8)
+    futures = [batcher.put(Job("a", calls, n)) for n in range(5)]
+    threading.Timer(0.05, calls.leave.set).start()
+    batcher.close()
+    assert [future.result(0) for future in futures] == [0, 10, 20, 30, 40]
+    with pytest.raises(RefusedError, match="shutting down"):
+        batcher.put(Job("a", calls, 1))
+
+
+def test_turns_are_taken(batcher, calls):
+    """A job that wants several turns lets others have theirs in between."""
+    order: list[str] = []
+    left = [3]
+
+    def turn(asked: Sequence[str]) -> list[str | None]:
+        order.append(asked[0])
+        left[0] -= 1
+        return [None if left[0] else "done"]
+
+    busy(batcher, calls)
+    several = batcher.put(Job("s", turn, "turn", again=True))
+    other = batcher.put(Job("o", lambda asked: [order.append("other")], ""))
+    calls.leave.set()
+    assert several.result(10) == "done" and other.result(10) is None
+    assert order == ["turn", "other", "turn", "turn"]

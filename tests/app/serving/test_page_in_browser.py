@@ -1,0 +1,69 @@
+"""The page in a real browser: type, look at a token, force a prefix, see the heat map and the map of vectors."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_running import Server
+
+CHROMIUM = shutil.which("chromium")
+
+
+def test_the_page(trained: Path, tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    try:
+        driver: Any = importlib.import_module("playwright.sync_api")
+    except ImportError:
+        pytest.skip("no playwright here: pip install playwright")
+    server = Server(trained, "--timeout", "120")
+    said: list[str] = []
+    try:
+        with driver.sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.set_default_timeout(90_000)
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.goto(f"http://127.0.0.1:{server.port}/")
+            look(page)
+            page.screenshot(path=str(tmp_path / "generate.png"), full_page=True)
+            draw(page)
+            page.screenshot(path=str(tmp_path / "map.png"), full_page=True)
+            browser.close()
+    finally:
+        server.stop()
+    assert said == []
+
+
+def look(page: Any) -> None:
+    """An output, the alternatives of its first token, and the outputs that begin with another token."""
+    page.locator("#card", has_text="EncoderDecoder").wait_for()
+    page.fill("#input", "abc")
+    page.keyboard.press("Enter")
+    page.locator("#hypotheses li").nth(4).wait_for()
+    assert page.locator("#heat th[scope=col]").all_text_contents() == ["a", "b", "c", "<end>"]
+    page.locator("#hypotheses button.piece").first.focus()
+    others = page.locator("#alternatives li button")
+    others.nth(1).wait_for()
+    other = others.nth(1).text_content()
+    others.nth(1).click()
+    page.locator("button.forced").first.wait_for()
+    assert page.input_value("#prefix") == other
+    firsts = page.locator("#hypotheses li button.piece:first-child").all_text_contents()
+    assert len(firsts) == 5 and set(firsts) == {other}
+
+
+def draw(page: Any) -> None:
+    """Three lines as three points, two of which a search finds."""
+    page.locator("#tab-generate").focus()
+    page.keyboard.press("ArrowRight")
+    page.fill("#lines", "abc\nabd\nfed")
+    page.click("#map-form button.main")
+    page.locator("#map g").nth(2).wait_for()
+    page.fill("#search", "ab")
+    assert page.locator("#map g.found").count() == 2

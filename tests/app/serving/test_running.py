@@ -1,0 +1,118 @@
+"""A real server in a process of its own: tokens, hosts, clients that go away, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seq2seq
+
+TOKEN = "a-secret"
+HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+
+
+class Server:
+    """`seq2seq serve` at a free port."""
+
+    def __init__(self, run: Path, *options: str):
+        command = [sys.executable, "-m", "seq2seq", "serve", str(run), "--port", "0", *options]
+        path = os.pathsep.join([str(Path(seq2seq.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        caching = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "PYTHONPATH": path}  # this very tree
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **caching}
+        )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line.startswith("Serving run at http://127.0.0.1:"), line + self.process.communicate()[1]
+        self.port = int(line.rpartition(":")[2])
+
+    def ask(self, method: str, path: str, body: Any = None, headers: Any = HEADERS) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            return answer.status, json.loads(content) if content.startswith(b"{") else content.decode()
+        finally:
+            connection.close()
+
+    def stop(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60), self.process.communicate()[1]
+
+
+@pytest.fixture(scope="module")
+def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for the tests here, which the last of them stops."""
+    secret = tmp_path_factory.mktemp("secret") / "token"
+    secret.write_text(TOKEN + "\n")
+    made = Server(trained, "--token-file", str(secret), "--wait-ms", "300")
+    yield made
+    made.process.kill()
+    made.process.wait()
+    made.process.communicate()
+
+
+def test_a_token_is_wanted_where_there_is_one(server):
+    assert server.ask("GET", "/models")[0] == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Authorization": "Bearer \xff"}):
+        status, body = server.ask("GET", "/models", headers=headers)
+        assert (status, body["error"]["code"]) == (401, "unauthorised")
+    assert server.ask("GET", "/health", headers={})[1]["status"] == "ok"
+    assert server.ask("GET", "/", headers={})[0] == 200
+
+
+def test_a_client_that_goes_away_leaves_the_queue(server):
+    body = json.dumps({"inputs": ["abc"] * 40}).encode()
+    lines = "POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    lines += f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(lines.encode() + body)
+        held = []
+        while 40 not in held:
+            held.append(server.ask("GET", "/health")[1]["waiting"])
+            assert len(held) < 200
+    while server.ask("GET", "/health")[1]["waiting"]:
+        held.append(0)
+        assert len(held) < 400
+    assert server.ask("POST", "/embed", {"inputs": ["abc"]})[0] == 200
+
+
+def test_an_end_answers_what_was_accepted(server):
+    found: list[int] = []
+    ask = {"inputs": ["abc"], "options": {"beam": 2}}
+    clients = [threading.Thread(target=lambda: found.append(server.ask("POST", "/generate", ask)[0])) for _ in range(4)]
+    for client in clients:
+        client.start()
+    while server.ask("GET", "/health")[1]["waiting"] < 4:
+        time.sleep(0.01)
+    code, said = server.stop()
+    for client in clients:
+        client.join()
+    assert found == [200] * 4
+    assert (code, said) == (0, "")
+
+
+def test_what_cannot_be_served(fails, trained, tmp_path):
+    assert "no MODEL" in fails("serve")
+    assert "two models are called run" in fails("serve", trained, trained)
+    assert "--queue is 0; wanted 1 or more" in fails("serve", trained, "--queue", 0)
+    assert "--timeout is 0.0" in fails("serve", trained, "--timeout", 0)
+    assert "--port is 70000" in fails("serve", trained, "--port", 70000)
+    (tmp_path / "token").write_text("two words")
+    assert "one ASCII word" in fails("serve", trained, "--token-file", tmp_path / "token")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken.listen()
+        assert "try another --port" in fails("serve", trained, "--port", taken.getsockname()[1])

@@ -1,0 +1,149 @@
+"""The JSON interface: what comes back is what the library says, alone and in company."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from seq2seq.app.decoding import Decoding
+from seq2seq.app.hypothesis import as_json
+from seq2seq.app.serving import requests
+from seq2seq.app.serving.guard import Guard
+from seq2seq.app.serving.work import Served
+
+KEEN = {"beam": 3, "nbest": 2}
+
+
+def test_generate_is_what_the_library_says(post, text):
+    found = post("/generate", {"inputs": ["abc", "", "fed"], "options": KEEN})
+    expected = text.hypotheses(["abc", "", "fed"], Decoding(beam=3, nbest=2), attention=True)
+    assert found["model"] == "words"
+    assert [one["input"] for one in found["outputs"]] == ["abc", "", "fed"]
+    for one, several in zip(found["outputs"], expected, strict=True):
+        assert [h["text"] for h in one["hypotheses"]] == [h.text for h in several]
+        for ours, theirs in zip(one["hypotheses"], map(as_json, several), strict=True):
+            assert set(ours) == set(theirs)
+            assert ours["tokens"] == theirs["tokens"]
+            assert math.isclose(ours["log_probability"], theirs["log_probability"], abs_tol=1e-4)
+            if ours["attention"]:
+                assert np.shape(ours["attention"]) == (len(ours["tokens"]), len(one["source_tokens"]))
+
+
+def test_company_changes_no_answer(text):
+    """Each request keeps its own seed and its own line numbers, whatever shares its call."""
+    served = Served("words", text)
+    drawn = {"sample": True, "nbest": 2}
+    asked = [
+        requests.Generate(("abc", "", "fed"), options=Decoding(seed=5, **drawn), attention=False),
+        requests.Generate(("abc", "abc"), options=Decoding(seed=2**32 - 1, **drawn), attention=False),
+    ]
+    together = served.generate(asked)
+    for one, ours in zip(asked, together, strict=True):
+        (alone,) = served.generate([one])
+        offline = text.hypotheses(one.inputs, one.options)
+        for place, several in enumerate(offline):
+            texts = [h.text for h in several]
+            assert texts == [h.text for h in ours.outputs[place].hypotheses]
+            assert texts == [h.text for h in alone.outputs[place].hypotheses]
+    drawn_texts = [h.text for one in together for output in one.outputs for h in output.hypotheses]
+    assert len(set(drawn_texts)) > 5  # the seed and the line count
+
+
+def test_requests_at_once_share_calls(post, service):
+    inputs = ["abc", "fed"] * 8
+    body = [{"inputs": [one], "options": KEEN} for one in inputs]
+    expected = [post("/generate", one)["outputs"][0]["hypotheses"][0]["text"] for one in body[:2]] * 8
+    before = service.batcher.calls
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda one: post("/generate", one), body))
+    assert [one["outputs"][0]["hypotheses"][0]["text"] for one in found] == expected
+    assert service.batcher.calls - before < 16
+    assert service.batcher.waiting == 0
+
+
+def test_a_prefix_is_kept(post):
+    outputs = post("/generate", {"inputs": ["abc", "fed"], "prefixes": ["fe", ""], "options": KEEN})["outputs"]
+    assert all(h["text"].startswith("fe") for h in outputs[0]["hypotheses"])
+    free = post("/generate", {"inputs": ["abc", "fed"], "options": KEEN})["outputs"][1]
+    assert outputs[1]["hypotheses"][0]["text"] == free["hypotheses"][0]["text"]
+
+
+def test_next_tokens_are_those_of_the_model(post, text):
+    """Probabilities of next tokens multiply up to what the whole text has."""
+    found = post("/next", {"input": "abc", "prefix": "cb", "count": 50})
+    chosen = {one["token"]: one["log_probability"] for one in found["alternatives"]}
+    assert found["prefix_tokens"] == ["c", "b"] and len(found["source_tokens"]) == 4
+    assert [one["probability"] for one in found["alternatives"]] == sorted(map(math.exp, chosen.values()), reverse=True)
+    assert sum(map(math.exp, chosen.values())) <= 1 + 1e-5
+    tokens, scores = text.token_scores([("abc", "cba")])[0]
+    assert tokens[2] == "a" and math.isclose(chosen["a"], scores[2], abs_tol=1e-4)
+    assert math.isclose(sum(found["attention"]), 1, abs_tol=1e-3)
+    assert [one["ends"] for one in found["alternatives"]].count(True) == 1
+    assert len(post("/next", {"input": "abc", "count": 2})["alternatives"]) == 2
+
+
+def test_scores_are_those_of_the_library(post, text):
+    pairs = [["abc", "cba"], ["fed", "d"], ["", "a"], ["cab", ""]]
+    found = post("/score", {"pairs": pairs})["scores"]
+    expected = text.token_scores([tuple(pair) for pair in pairs])
+    for ours, (tokens, scores) in zip(found, expected, strict=True):
+        assert ours["tokens"] == tokens
+        assert np.allclose(ours["token_log_probabilities"], scores, atol=1e-4)
+        assert math.isclose(ours["log_probability"], sum(scores), abs_tol=1e-3)
+
+
+def test_the_attention_of_an_output_that_is_forced(post):
+    one = post("/generate", {"inputs": ["abc"], "options": KEEN})["outputs"][0]
+    best = one["hypotheses"][0]
+    body = {"pairs": [["fed", "d"], ["abc", best["text"]]]}
+    found = post("/alignments", body)["alignments"][1]
+    assert found["source_tokens"] == one["source_tokens"]
+    if best["finished"]:
+        assert found["target_tokens"] == best["tokens"]
+    count = len(found["target_tokens"]) - 1
+    assert np.allclose(found["attention"][:count], best["attention"][:count], atol=1e-3)
+    assert np.allclose(np.sum(found["attention"], axis=1), 1, atol=1e-3)
+
+
+def test_vectors_and_models(post, text, client):
+    found = post("/embed", {"inputs": ["abc", "fed"], "model": "twin"})
+    assert found["model"] == "twin"
+    assert np.allclose(found["vectors"], text.embed(["abc", "fed"]), atol=1e-5)
+    cards = client.get("/models").json()["models"]
+    assert [card["name"] for card in cards] == ["words", "twin"]
+    assert cards[0]["target_vocabulary"] == text.target_tokenizer.size
+    assert client.get("/health").json() == {"status": "ok", "waiting": 0, "queue": 256}
+
+
+def test_the_listening_report(post, trained):
+    pairs = [line.split("\t") for line in (trained.parent / "pairs.tsv").read_text().splitlines()[:12]]
+    found = post("/listening", {"pairs": pairs})
+    assert found["report"]["listening_items"] == 12
+    assert found["report"]["listening_low_nats_per_token"] <= found["report"]["listening_high_nats_per_token"]
+    assert len(found["outputs"]) == 12
+
+
+@pytest.mark.parametrize("path", ["/generate", "/next", "/score", "/embed", "/alignments", "/listening"])
+def test_every_path_is_described(client, path):
+    described = client.get("/openapi.json").json()
+    assert described["openapi"].startswith("3.1")
+    operation = described["paths"][path]["post"]
+    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert described["components"]["schemas"][name]["additionalProperties"] is False
+    assert {"200", "422", "429", "504"} <= set(operation["responses"])
+
+
+def test_every_reply_has_strict_headers_and_only_our_host_is_answered(client, service):
+    for path in ("/", "/health", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    page = client.get("/").text
+    assert "http://" not in page and "https://" not in page
+    guarded = Guard(client.app, None, frozenset({"localhost"}))
+    assert TestClient(guarded, base_url="http://elsewhere").get("/health").status_code == 403
+    assert TestClient(guarded, base_url="http://localhost:8000").get("/health").status_code == 200

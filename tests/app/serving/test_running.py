@@ -39,7 +39,7 @@ class Server:
         self.port = int(line.rpartition(":")[2])
 
     def ask(self, method: str, path: str, body: Any = None, headers: Any = HEADERS) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -50,7 +50,7 @@ class Server:
 
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60), self.process.communicate()[1]
+        return self.process.wait(300), self.process.communicate()[1]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,9 @@ def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """One for the tests here, which the last of them stops."""
     secret = tmp_path_factory.mktemp("secret") / "token"
     secret.write_text(TOKEN + "\n")
-    made = Server(trained, "--token-file", str(secret), "--wait-ms", "300")
+    made = Server(
+        trained, "--token-file", str(secret), "--wait-ms", "4000"
+    )  # so that a slow machine too sees them wait
     yield made
     made.process.kill()
     made.process.wait()
@@ -96,7 +98,9 @@ def test_an_end_answers_what_was_accepted(server):
     clients = [threading.Thread(target=lambda: found.append(server.ask("POST", "/generate", ask)[0])) for _ in range(4)]
     for client in clients:
         client.start()
+    deadline = time.monotonic() + 60
     while server.ask("GET", "/health")[1]["waiting"] < 4:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     code, said = server.stop()
     for client in clients:

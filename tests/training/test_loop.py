@@ -200,7 +200,7 @@ def test_too_many_in_a_row_are_the_end(tmp_path):
         def epoch(self, epoch, start=0):
             return (batch._replace(y=batch.y * np.nan) for batch in super().epoch(epoch, start))
 
-    with pytest.raises(NonFiniteLossError, match="the 3rd update in a row that is not finite"):
+    with pytest.raises(NonFiniteLossError, match="3 in a row are not finite"):
         events_of(run_of(tmp_path, updates=20, most_skipped=3), Poisoned())
 
 

@@ -11,7 +11,7 @@ host work at the same time, and a loss that is not finite, whose update changes 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -197,7 +197,7 @@ class _Session:
         """Count an update that changed nothing; too many in a row are the end."""
         self.progress = p = self.progress.skipping()
         if p.skipped_in_a_row >= self.config.most_skipped:
-            self._refuse(place, f"{found}, the {_ordinal(p.skipped_in_a_row)} update in a row that is not finite")
+            self._refuse(place, f"{found} ({p.skipped_in_a_row} in a row are not finite)")
         where = f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}"
         return Warned(update=place.update, message=f"{where}, is skipped: {found} ({p.skipped} so far)")
 
@@ -206,9 +206,7 @@ class _Session:
         if self.run.evaluate is None:
             return
         yield from self._settle()
-        model = fresh(
-            self.state.best_guess
-        )  # whoever keeps it may: the next update reuses the memory of the state's own
+        model = fresh(self.state.best_guess)  # to be kept: the next update reuses the memory of the state's own
         recent = (*self.recent, on_host(model))[-self.config.average :] if self.config.average else ()
         candidates = [(0, model), (len(recent), mean(recent))] if len(recent) > 1 else [(0, model)]
         began = self.clock.seconds()
@@ -235,7 +233,7 @@ class _Session:
         costs = [self.config.cost(scores) for _, _, scores in scored]
         return min(costs, key=lambda cost: (not all(map(math.isfinite, cost)), cost))
 
-    def _keep_if_best(self, averaged: int, model: Any, scores: Mapping[str, float]) -> Evaluated:
+    def _keep_if_best(self, averaged: int, model: Any, scores: Judged) -> Evaluated:
         cost = self.config.cost(scores)
         is_best = self.progress.is_best(cost)
         if is_best:
@@ -250,7 +248,7 @@ class _Session:
             is_best=is_best,
             averaged=averaged,
             seconds=self.clock.seconds(),
-            samples=getattr(scores, "samples", ()),
+            samples=scores.samples,
         )
 
     def _save(self) -> Iterator[Event]:
@@ -310,9 +308,3 @@ class _Session:
             f"had {self.loss_before:.4g} nats/token); lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
             f"set --optimizer.clip (it is {optimizer.clip:g}).{kept}"
         )
-
-
-def _ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th, 11th, ..."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"

@@ -124,14 +124,18 @@ def make_update(
         return jax.grad(objective, has_aux=True)(model)
 
     def apply(state: TrainState, gradient: Any, loss: Loss, rate_scale: float) -> tuple[TrainState, Report]:
-        with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is held to strict
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss.sum) & jnp.isfinite(norm)
-        model = _move(state.model, updates, freeze, rate_scale)
-        average = None if state.average is None else _followed(state.average, model, state.update, decay)
-        made = TrainState(model, optimizer_state, state.update, average)
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), made, state)
+
+        def moved(state: TrainState) -> TrainState:
+            with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is strict
+                updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
+            model = _move(state.model, updates, freeze, rate_scale)
+            average = None if state.average is None else _followed(state.average, model, state.update, decay)
+            return TrainState(model, optimizer_state, state.update, average)
+
+        # Not a choice between two states, element by element: that would need room for both.
+        kept = jax.lax.cond(finite, moved, lambda state: state, state)
         report = Report(loss.sum, loss.count, norm, optax.tree.norm(kept.model), finite)
         return kept._replace(update=state.update + 1), report
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seq2seq
-from seq2seq.app.commands.generate import escaped
+from seq2seq.app.hypothesis import escaped
 from seq2seq.app.text_model import Decoding, TextSettings
 from seq2seq.core.seams import Prediction
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from seq2seq.app.commands.generate import escaped
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis
+from seq2seq.app.hypothesis import Hypothesis, escaped
 from seq2seq.app.pictures.terminal import Screen, heat_map
 from seq2seq.app.rerank import Reranker
 from seq2seq.app.text_model import TextModel

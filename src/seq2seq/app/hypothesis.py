@@ -68,6 +68,23 @@ def as_json(hypothesis: Hypothesis) -> dict[str, object]:
     return values
 
 
+def escaped(text: str) -> str:
+    r"""The text on one line: a backslash, TAB or line break in it is written as `\\`, `\t`, `\n` or `\r`.
+
+    Example:
+        >>> escaped("a\tb")
+        'a\\tb'
+    """
+    if not any(character in text for character in "\\\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
+        return text
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"} | {
+    character: f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+}
+
+
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
 """The output of an empty input."""
 

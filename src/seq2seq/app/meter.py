@@ -12,6 +12,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from seq2seq.data.packed import is_packed
+
 T = TypeVar("T")
 _LARGEST_READ = 1 << 20
 
@@ -105,9 +107,12 @@ def count_lines(paths: Iterable[str | None]) -> int | None:
     """The lines of plain files; None if one of them is something else, such as a pipe."""
     total = 0
     for path in paths:
-        if path is None or not Path(path).is_file() or Path(path).suffix == ".gz":
+        if path is None or not Path(path).is_file():
             return None
         with Path(path).open("rb") as file:
+            if is_packed(file.read(4)):
+                return None
+            file.seek(0)
             while block := file.read(_LARGEST_READ):
                 total += block.count(b"\n")
     return total

@@ -36,6 +36,11 @@ def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
     return stack.enter_context(io.BufferedReader(packed, 1 << 16))  # pyright: ignore[reportReturnType]
 
 
+def is_packed(begins: bytes) -> bool:
+    """Whether a file that begins so is packed."""
+    return begins.startswith((_GZIP, _ZSTD))
+
+
 def _zstd() -> Any:
     """The module of Python 3.14, or its backport: unlike others they say so where a file is cut off."""
     for name in ("compression.zstd", "backports.zstd"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from seq2seq.search.beam import beam
+from seq2seq.search.continuations import Continuations, continuations
 from seq2seq.search.ensemble import Ensemble
-from seq2seq.search.forced import Continuations, Forced, continuations, force
 from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.mbr import Ranked, mbr
@@ -13,7 +13,7 @@ from seq2seq.search.phrases import BannedPhrases, RequiredPhrases
 from seq2seq.search.prepared import PreparedModel
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
-from seq2seq.search.scoring import Started, score, score_started, start
+from seq2seq.search.scoring import Forced, Started, force, score, score_started, start
 from seq2seq.search.utility import UTILITIES, Utility
 
 __all__ = [

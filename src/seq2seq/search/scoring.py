@@ -1,4 +1,4 @@
-"""Scoring: the log-probability that a model gives to a target that is already there."""
+"""Scoring: the log-probability that a model gives to a target that is already there, and where it looks for it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def score(
         [[0.5], [0.5], [1.0]]
     """
     source, lengths = check_rows("score", source, lengths=lengths)
-    targets = check_targets("score", len(lengths), target_in, target_out, target_mask)
+    targets = _targets("score", len(lengths), target_in, target_out, target_mask)
     return _score(model, source, lengths, *targets)
 
 
@@ -61,15 +61,62 @@ def _score(
     model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
 ) -> Array:
     memory, state = model.start(source, lengths)
-    return _read(model, memory, state, target_in, target_out, target_mask)
+    return _read(model, memory, state, target_in, target_out, target_mask).log_probabilities
 
 
-def check_targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
-    """The targets (target, batch) as arrays of one shape.
+class Forced(NamedTuple):
+    """What a model says of targets that are given.
+
+    Attributes:
+        log_probabilities: (target, batch) of each token, in nats, 0 on padding.
+        attention: (target, batch, source) when that token was predicted, 0 on padding; None if the model gives none.
+    """
+
+    log_probabilities: Array
+    attention: Array | None
+
+
+def force(
+    model: Searchable,
+    source: ArrayLike,
+    lengths: ArrayLike,
+    target_in: ArrayLike,
+    target_out: ArrayLike,
+    target_mask: ArrayLike,
+) -> Forced:
+    """As `score`, with the attention: `log p(target_out_t | target_in_<=t, x)` and where the model looked for it.
+
+    The arguments are those of `score`.
 
     Raises:
-        ShapeError: they are not; `where` names who was given them.
+        ShapeError: arrays that do not fit each other.
+
+    Example:
+        >>> from seq2seq.core.seams import Prediction
+        >>> @jax.tree_util.register_static
+        ... class First:  # 4 or END, evenly, looking at the first token of the source
+        ...     def start(self, source, lengths):
+        ...         return source.T, lengths
+        ...     def step(self, memory, state, token):
+        ...         look = jax.nn.one_hot(0 * token, memory.shape[1])
+        ...         return state, Prediction(jnp.log(jnp.array([0, 0, 0, 0.5, 0.5])) + 0 * state[:, None], look)
+        >>> found = force(First(), [[7], [8]], [2], [[2], [4]], [[4], [3]], [[1], [1]])
+        >>> jnp.exp(found.log_probabilities).tolist(), found.attention.tolist()
+        ([[0.5], [0.5]], [[[1.0, 0.0]], [[1.0, 0.0]]])
     """
+    source, lengths = check_rows("force", source, lengths=lengths)
+    return _force(model, source, lengths, *_targets("force", len(lengths), target_in, target_out, target_mask))
+
+
+@jax.jit
+def _force(
+    model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
+) -> Forced:
+    memory, state = model.start(source, lengths)
+    return _read(model, memory, state, target_in, target_out, target_mask, look=True)
+
+
+def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
     arrays = [jnp.asarray(target) for target in targets]
     for name, target in zip(("target_in", "target_out", "target_mask"), arrays, strict=True):
         if target.ndim != 2 or target.shape != arrays[0].shape or target.shape[1] != rows:
@@ -131,7 +178,7 @@ def score_started(
         [[0.5, 0.5, 0.0]]
     """
     rows = jnp.asarray(of)
-    targets = check_targets("score_started", rows.size, target_in, target_out, target_mask)
+    targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
     return _read_started(model, *_rows(started, rows), *targets)
 
 
@@ -152,17 +199,29 @@ def _rows(started: Started, of: Array) -> Started:
     return jax.tree.map(lambda leaf: leaf[of], started)
 
 
-def _read(
+@jax.jit
+def _read_started(
     model: Searchable, memory: Memory, state: State, target_in: Array, target_out: Array, target_mask: Array
 ) -> Array:
-    def read(state: State, tokens: tuple[Array, Array]) -> tuple[State, Array]:
+    return _read(model, memory, state, target_in, target_out, target_mask).log_probabilities
+
+
+def _read(
+    model: Searchable,
+    memory: Memory,
+    state: State,
+    target_in: Array,
+    target_out: Array,
+    target_mask: Array,
+    look: bool = False,
+) -> Forced:
+    def read(state: State, tokens: tuple[Array, Array]) -> tuple[State, tuple[Array, Array | None]]:
         given, wanted = tokens
         state, prediction = model.step(memory, state, given)
         logits = prediction.logits.astype(jnp.float32)
-        return state, jnp.take_along_axis(logits, wanted[:, None], axis=-1)[:, 0] - normaliser(logits)
+        gains = jnp.take_along_axis(logits, wanted[:, None], axis=-1)[:, 0] - normaliser(logits)
+        return state, (gains, prediction.attention if look else None)
 
-    _, gains = lax.scan(read, state, (target_in, target_out))
-    return jnp.where(target_mask.astype(bool), gains, 0.0)
-
-
-_read_started = jax.jit(_read)
+    _, (gains, attention) = lax.scan(read, state, (target_in, target_out))
+    on = target_mask.astype(bool)
+    return Forced(jnp.where(on, gains, 0.0), None if attention is None else jnp.where(on[..., None], attention, 0.0))

@@ -117,21 +117,3 @@ def test_closing_answers_what_was_accepted(calls):
     assert [future.result(0) for future in futures] == [0, 10, 20, 30, 40]
     with pytest.raises(RefusedError, match="shutting down"):
         batcher.put(Job("a", calls, 1))
-
-
-def test_turns_are_taken(batcher, calls):
-    """A job that wants several turns lets others have theirs in between."""
-    order: list[str] = []
-    left = [3]
-
-    def turn(asked: Sequence[str]) -> list[str | None]:
-        order.append(asked[0])
-        left[0] -= 1
-        return [None if left[0] else "done"]
-
-    busy(batcher, calls)
-    several = batcher.put(Job("s", turn, "turn", again=True))
-    other = batcher.put(Job("o", lambda asked: [order.append("other")], ""))
-    calls.leave.set()
-    assert several.result(30) == "done" and other.result(30) is None
-    assert order == ["turn", "other", "turn", "turn"]

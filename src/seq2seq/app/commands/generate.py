@@ -14,7 +14,7 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis, as_json
+from seq2seq.app.hypothesis import Hypothesis, as_json, escaped
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
@@ -119,20 +119,3 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
     else:
         for h in hypotheses:
             print(f"{number} ||| {escaped(h.text)} ||| {h.log_probability:.9g} ||| {h.score:.9g}")
-
-
-def escaped(text: str) -> str:
-    r"""The text on one line: a backslash, TAB or line break in it is written as `\\`, `\t`, `\n` or `\r`.
-
-    Example:
-        >>> escaped("a\tb")
-        'a\\tb'
-    """
-    if not any(character in text for character in "\\\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
-        return text
-    return "".join(_ESCAPES.get(character, character) for character in text)
-
-
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"} | {
-    character: f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-}

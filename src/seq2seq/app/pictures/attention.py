@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
 from numpy.typing import NDArray
 
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import TextModel
-from seq2seq.core.seams import Searchable, State
+from seq2seq.core.seams import Searchable
 from seq2seq.data import Batches, source_of_line
 from seq2seq.errors import DataError, ModuleError
+from seq2seq.search import force
 
 
 class Look(NamedTuple):
@@ -60,26 +58,14 @@ def _given(model: TextModel, text: str, target: str) -> Look:
         raise ModuleError(f"{type(model.model).__name__} has no `start` and `step`: it trains, but cannot generate.")
     source = source_of_line(text.strip(), model.settings.format)
     (_, batch), *_ = Batches(model.dataset([(source, target)]), tokens=1, seed=0).once()
-    weights = _read(model.model, *map(jnp.asarray, batch[:3]))
+    weights = force(model.model, *batch).attention
     if weights is None:
         raise _without_attention(model)
     steps = int(batch.target_mask[:, 0].sum())
     tokens = [model.target_tokenizer.token(int(token)) for token in batch.target_out[:steps, 0]]
     names = model.source_names(source)
-    return Look(names, tokens, np.asarray(weights)[:steps, : len(names)])
+    return Look(names, tokens, np.asarray(weights)[:steps, 0, : len(names)])
 
 
 def _without_attention(model: TextModel) -> ModuleError:
     return ModuleError(f"this {type(model.model).__name__} gives no attention: there is nothing to draw.")
-
-
-@jax.jit
-def _read(model: Searchable, source: Array, lengths: Array, target_in: Array) -> Array | None:
-    """(target, source): what `step` looks at in the first row while it reads the target."""
-    memory, first = model.start(source, lengths)
-
-    def step(state: State, token: Array) -> tuple[State, Array | None]:
-        state, prediction = model.step(memory, state, token)
-        return state, None if prediction.attention is None else prediction.attention[0]
-
-    return lax.scan(step, first, target_in)[1]

@@ -26,7 +26,6 @@ class Job:
         work: what answers them.
         asked: the request.
         size: inputs in it, which the bound of the queue counts.
-        again: whether `work` is to be called again as long as it answers None: each call is one turn in the queue.
         future: the answer, or what was wrong; cancelled if nobody waits any more.
         arrived: by `time.monotonic`, s.
     """
@@ -35,7 +34,6 @@ class Job:
     work: Work
     asked: Any
     size: int = 1
-    again: bool = False
     future: Future[Any] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
 
@@ -108,7 +106,7 @@ class Batcher:
 
     def _run(self) -> None:
         while jobs := self._next():
-            kept = [job for job in jobs if job.future.running() or job.future.set_running_or_notify_cancel()]
+            kept = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if kept:
                 self.calls += 1
                 self._answer(kept)
@@ -128,7 +126,7 @@ class Batcher:
                 first = self._jobs[0]
                 found = self._together(first)
                 left = first.arrived + self._wait - time.monotonic()
-                full = sum(job.size for job in found) >= self._batch or first.again
+                full = sum(job.size for job in found) >= self._batch
                 if full or left <= 0 or not self._open:
                     for job in found:
                         self._jobs.remove(job)
@@ -139,9 +137,9 @@ class Batcher:
         """The first job and those of its group that fit beside it, in the order of arrival."""
         found, size = [first], first.size
         for job in self._jobs:
-            if first.again or size >= self._batch:
+            if size >= self._batch:
                 break
-            fits = job is not first and job.group == first.group and not job.again and not job.future.cancelled()
+            fits = job is not first and job.group == first.group and not job.future.cancelled()
             if fits and size + job.size <= self._batch:
                 found.append(job)
                 size += job.size
@@ -159,8 +157,4 @@ class Batcher:
                 job.future.set_exception(error)
             return
         for job, answer in zip(jobs, answers, strict=True):
-            if job.again and answer is None:
-                with self._changed:
-                    self._jobs.append(job)
-            else:
-                job.future.set_result(answer)
+            job.future.set_result(answer)

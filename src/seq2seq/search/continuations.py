@@ -1,4 +1,4 @@
-"""Targets that are given: what the model says of each token, where it looks, and what might come next."""
+"""What may come next: the likeliest tokens after a prefix that is given."""
 
 from __future__ import annotations
 
@@ -11,75 +11,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD, Prediction, Searchable, State
-from seq2seq.search.scoring import check_targets
 from seq2seq.search.stepping import ban, check_rows, normaliser
-
-
-class Forced(NamedTuple):
-    """What a model says of targets that are given.
-
-    Attributes:
-        log_probabilities: (target, batch) of each token, in nats, 0 on padding.
-        attention: (target, batch, source) when that token was predicted, 0 on padding; None if the model gives none.
-    """
-
-    log_probabilities: Array
-    attention: Array | None
-
-
-def force(
-    model: Searchable,
-    source: ArrayLike,
-    lengths: ArrayLike,
-    target_in: ArrayLike,
-    target_out: ArrayLike,
-    target_mask: ArrayLike,
-) -> Forced:
-    """As `score`, with the attention: `log p(target_out_t | target_in_<=t, x)` and where the model looked for it.
-
-    Args:
-        model: anything with `start` and `step`.
-        source: (source, batch) ids, 0 on padding.
-        lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
-        target_in: (target, batch) ids, BEGIN first.
-        target_out: (target, batch) ids, END last.
-        target_mask: (target, batch) non-zero on tokens, 0 on padding.
-
-    Raises:
-        ShapeError: arrays that do not fit each other.
-
-    Example:
-        >>> @jax.tree_util.register_static
-        ... class First:  # 4 or END, evenly, looking at the first token of the source
-        ...     def start(self, source, lengths):
-        ...         return source.T, lengths
-        ...     def step(self, memory, state, token):
-        ...         look = jax.nn.one_hot(0 * token, memory.shape[1])
-        ...         return state, Prediction(jnp.log(jnp.array([0, 0, 0, 0.5, 0.5])) + 0 * state[:, None], look)
-        >>> found = force(First(), [[7], [8]], [2], [[2], [4]], [[4], [3]], [[1], [1]])
-        >>> jnp.exp(found.log_probabilities).tolist(), found.attention.tolist()
-        ([[0.5], [0.5]], [[[1.0, 0.0]], [[1.0, 0.0]]])
-    """
-    source, lengths = check_rows("force", source, lengths=lengths)
-    return _force(model, source, lengths, *check_targets("force", len(lengths), target_in, target_out, target_mask))
-
-
-@jax.jit
-def _force(
-    model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
-) -> Forced:
-    memory, state = model.start(source, lengths)
-
-    def read(state: State, tokens: tuple[Array, Array]) -> tuple[State, tuple[Array, Array | None]]:
-        given, wanted = tokens
-        state, prediction = model.step(memory, state, given)
-        logits = prediction.logits.astype(jnp.float32)
-        gains = jnp.take_along_axis(logits, wanted[:, None], axis=-1)[:, 0] - normaliser(logits)
-        return state, (gains, prediction.attention)
-
-    _, (gains, attention) = lax.scan(read, state, (target_in, target_out))
-    on = target_mask.astype(bool)
-    return Forced(jnp.where(on, gains, 0.0), None if attention is None else jnp.where(on[..., None], attention, 0.0))
 
 
 class Continuations(NamedTuple):

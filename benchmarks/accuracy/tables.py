@@ -107,12 +107,12 @@ _EQUAL = (
 )
 _PAPERS: dict[str, Options] = {
     "sutskever2014": ("--preset", "sutskever2014", *_EQUAL, "--model.hidden", "512", "--model.layers", "2"),
-    "sutskever2014, not reversed": (
+    "sutskever2014 forward": (
         *("--preset", "sutskever2014", *_EQUAL, "--model.hidden", "512", "--model.layers", "2"),
         "--model.no-reverse-source",
     ),
     "cho2014": ("--preset", "cho2014", *_EQUAL, "--model.hidden", "512"),
-    "cho2014, reversed": ("--preset", "cho2014", *_EQUAL, "--model.hidden", "512", "--model.reverse-source"),
+    "cho2014 reversed": ("--preset", "cho2014", *_EQUAL, "--model.hidden", "512", "--model.reverse-source"),
     "bahdanau2015": ("--preset", "bahdanau2015", *_EQUAL, "--model.hidden", "512", "--model.encoder-hidden", "1024"),
 }
 

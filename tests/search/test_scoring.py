@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract.batches import BATCH
+from contract.table import model_of
 from contract.toy_models import TableModel, all_strings, numpy_log_probabilities
 
-from seq2seq.core.seams import BEGIN
+from seq2seq.core.seams import BEGIN, PAD
 from seq2seq.errors import ShapeError
-from seq2seq.search import score, score_started, start
+from seq2seq.search import continuations, force, score, score_started, start
 
 
 def test_score_is_the_log_probability_of_each_token():
@@ -36,6 +41,33 @@ def test_targets_of_sources_read_once_score_the_same():
     np.testing.assert_array_equal(found, score(model, sources[:, of], lengths[of], given, out, mask))
     with pytest.raises(ShapeError, match="score_started: target_in has shape"):
         score_started(model, start(model, sources, lengths), of[:2], given, out, mask)
+
+
+def test_a_forced_target_has_the_same_scores_and_the_attention_of_each_step():
+    model = model_of("bahdanau2015")
+    batch = [jnp.asarray(x) for x in BATCH]
+    found = force(model, *batch)
+    np.testing.assert_allclose(found.log_probabilities, score(model, *batch), atol=1e-6)
+    memory, state = model.start(*batch[:2])
+    for t, token in enumerate(batch[2]):
+        state, prediction = model.step(memory, state, token)
+        wanted = np.where(np.asarray(batch[4][t])[:, None] > 0, prediction.attention, 0)
+        np.testing.assert_allclose(found.attention[t], wanted, atol=1e-6)
+    silent = dataclasses.replace(TableModel.random(2), gives_attention=False)
+    assert force(silent, [[4]], [1], [[2]], [[3]], [[1]]).attention is None
+
+
+def test_what_may_come_next_are_the_likeliest_after_each_prefix():
+    model, source, prefixes = TableModel.random(2), [6, 7, 4], [[], [4], [5, 4]]
+    columns = np.repeat(np.array(source)[:, None], 3, axis=1)
+    padded = np.array([prefix + [0] * (2 - len(prefix)) for prefix in prefixes]).T
+    found = continuations(model, columns, [3] * 3, padded, [0, 1, 2], 3)
+    for row, prefix in enumerate(prefixes):
+        logs = np.array(numpy_log_probabilities(model, source, tuple(prefix)))
+        logs[[PAD, BEGIN]] = -np.inf
+        best = np.argsort(-logs)[:3]
+        np.testing.assert_array_equal(found.tokens[row], best)
+        np.testing.assert_allclose(found.log_probabilities[row], logs[best], atol=1e-5)
 
 
 def test_a_filler_row_scores_nothing():

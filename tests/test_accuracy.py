@@ -1,0 +1,62 @@
+"""The tables with published numbers: their commands are ours, a finished cell is not run again, rows are means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import series
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
+from benchmarks.series import Series
+from benchmarks.table import Table
+from seq2seq.app.commands.train import options_from
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+@pytest.mark.parametrize("name", TABLES)
+def test_every_command_of_a_table_is_one_of_ours(name: str, tmp_path: Path) -> None:
+    tasks = list(TABLES[name].tasks(DATA, tmp_path))
+    assert len({task.name for task in tasks}) == len(tasks) and not any("," in task.name for task in tasks)
+    for task in tasks:
+        options_from([*map(str, task.train), "--out", str(tmp_path / "run")])
+        assert 0 < task.minutes <= 120 and set(task.measured) <= {"dev", "test"}
+        files = [word for words in task.measured.values() for word in words if isinstance(word, Path)]
+        assert files and all(path.exists() for path in files)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+def test_held_out_words_are_in_no_training_pair(tmp_path: Path) -> None:
+    list(TABLES["cmudict"].tasks(DATA, tmp_path))
+    words = {
+        split: {line.split("\t")[0] for line in (tmp_path / f"cmudict.{split}.tsv").read_text("utf-8").splitlines()}
+        for split in ("train", "dev")
+    }
+    assert len(words["dev"]) == 2670 and not words["train"] & words["dev"]
+
+
+def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def fake(*words: Any) -> str:
+        ran.append([str(word) for word in words])
+        runs = [str(word) for word in words if "a-1.0-" in str(word)]
+        return json.dumps({"wer_percent": 10.0 * len(runs) + float(runs[0][-1])})
+
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
+    table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([task]), ensemble=True)
+    done = Series(tmp_path, Table(), "t")
+    rows = [row for seed in (1, 3) if (row := accuracy.measure(done, task, seed, 1.0, []))]
+    row = accuracy.row_of(table, rows, accuracy.together(done, task, rows))
+    assert (row["seeds"], row["dev"], row["dev ensemble"], row["test"]) == (2, 12.0, 21.0, None)
+    assert len(ran) == 5  # two trainings, two evaluations, one of the ensemble
+    assert accuracy.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
+    total = accuracy.macro([row, {**row, "dev": 20.0}])
+    assert (total["dev"], total["dev tasks"], total["test"]) == (16.0, 2, None)

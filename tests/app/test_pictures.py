@@ -171,13 +171,11 @@ def test_tokens_that_no_font_has_are_code_points_and_told():
     pytest.importorskip("matplotlib")
     from seq2seq.app.pictures.figures import attention_figure
 
-    unassigned = "\U0001fc00"  # of a block that no font has yet
-    fonts = fonts_for(["aא", "e\u0301", unassigned])
-    if unassigned in fonts.missing or not unassigned.isprintable():
-        assert "שa" in fonts.drawable("שa")
-    figure = attention_figure(WEIGHTS, ["$x_1$", "א", "é"], ["\u0301", " "], fonts)
+    fonts = fonts_for(["aא", "e\u0301"])._replace(missing=["한"])
+    assert "no font here has 한" in fonts.note
+    figure = attention_figure(WEIGHTS, ["$x_1$", "א", "한é"], ["\u0301", " "], fonts)
     (axes, _) = figure.axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["$x_1$", "א", "é"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["$x_1$", "א", "U+D55Cé"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["◌\u0301", "␣"]
     figure.draw_without_rendering()  # a formula in a token would be an error, a missing character a warning
 

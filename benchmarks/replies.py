@@ -1,11 +1,13 @@
 """Do replies listen? The 2015 program's complaint and its advice (clauses, reversed sources), measured on the KJV.
 
-    python -m benchmarks.replies --minutes 5 --seeds 1,2,3 --out .bench/replies
+    python -m benchmarks.replies --jobs 2 --out .bench/replies
 
-trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, and two of verses: one that reads
-both ways, and the same made to listen. Each is one `seq2seq train` command, which is printed; then `seq2seq evaluate
---listening` on 1,000 pairs of whole books that no training pair comes from, with plain beam search and with --mmi. A
-cell that is finished stands in OUT/results.jsonl and is not run again; one that was interrupted goes on.
+trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, about five minutes each on two
+cores, and verses made to listen, about twenty-five. Each is one `seq2seq train` command, which is printed; then
+`seq2seq evaluate --listening` on pairs of whole books that no training pair comes from, with plain beam search and
+with --mmi; the models of verses are evaluated as an ensemble too. What ends a run is its number of updates, not the
+clock, so that what else the machine does changes nothing. A cell that is finished stands in OUT/results.jsonl and is
+not run again; one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
@@ -25,7 +28,7 @@ from benchmarks.commands import seq2seq
 from benchmarks.series import Series
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
-from seq2seq.app.listening import draw, first
+from seq2seq.app.listening import blocks, first
 from seq2seq.data import Corpus, Pair, hold_out
 from seq2seq.data.examples import KJV_HELD_OUT, kjv
 from seq2seq.data.sentences import next_pairs, split_text
@@ -34,8 +37,8 @@ Unit: TypeAlias = Literal["clause", "sentence", "verse"]
 KJV_TEST = ("Ecclesiastes", "Hosea", "Amos", "Romans", "Galatians")
 """Held out whole, for the numbers of the table; KJV_HELD_OUT are the dev pairs that choose among checkpoints."""
 COMMON = [
-    *("--metric", "loss_nats_per_token", "--patience", "None", "--evaluate-every", "500"),
-    *("--source-tokens", "word", "--target-tokens", "word", "--vocabulary", "4000"),
+    *("--metric", "loss_nats_per_token", "--patience", "None", "--evaluate-every", "1000"),
+    *("--source-tokens", "word", "--target-tokens", "word"),
     *("--max-length", "80", "--batch-tokens", "1024", "--source-dropout", "0.1"),
     *("--model.cell", "gru", "--model.hidden", "256", "--model.embedding", "128", "--model.no-input-feeding"),
     *("--model.dropout", "0.1", "--model.label-smoothing", "0"),
@@ -49,9 +52,25 @@ _READING = {
     "both ways": [],
 }
 _ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
-_LISTENING = ["--model.copy", "--target-dropout", "0.3"]
-_PAIRS, _ITEMS, _QUICK = 1000, 200, 120
+_LISTENING = ["--vocabulary", "8000", "--model.copy", "--target-dropout", "0.3"]
 _TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
+
+
+class Size(NamedTuple):
+    """How long a cell is trained, and on how much it is measured.
+
+    Attributes:
+        updates: of training.
+        pairs: of the test books, evenly spread, that it replies to.
+        items: so many of these for what costs 100 scores each.
+    """
+
+    updates: int
+    pairs: int
+    items: int
+
+
+GRID, VERSES = Size(2000, 1000, 200), Size(8000, 1000, 400)
 
 
 class Cell(NamedTuple):
@@ -60,25 +79,38 @@ class Cell(NamedTuple):
     unit: Unit
     reading: str
     attention: str
-    listening: bool = False
 
     def __str__(self) -> str:
-        return ", ".join([*self[:3], *["made to listen"] * self.listening])
+        return ", ".join([*self, *["made to listen"] * self.listening])
+
+    @property
+    def listening(self) -> bool:
+        """Whether everything is done that makes the decoder listen: copying, and words that it must guess without."""
+        return self.unit == "verse"
 
     def options(self) -> list[str]:
         """Of its `seq2seq train`."""
-        return [*COMMON, *_READING[self.reading], *_ATTENTION[self.attention], *_LISTENING * self.listening]
+        more = _LISTENING if self.listening else ["--vocabulary", "4000"]
+        return [*COMMON, *_READING[self.reading], *_ATTENTION[self.attention], *more]
 
 
 class Study(NamedTuple):
-    """What to run: minutes of training for each cell and seed, where, and on how many pairs and items to measure."""
+    """What to run, and where: cells of these units, each with every seed, so many at a time with one thread each."""
 
     out: Path
-    minutes: float
     seeds: Sequence[int]
     units: Sequence[Unit]
-    pairs: int = _PAIRS
-    items: int = _ITEMS
+    grid: Size = GRID
+    verses: Size = VERSES
+    jobs: int = 1
+
+    def size(self, unit: Unit) -> Size:
+        """Of the cells of a unit."""
+        return self.verses if unit == "verse" else self.grid
+
+    def threads(self) -> list[str | int]:
+        """The option of a command that runs beside others."""
+        return ["--threads", 1] if self.jobs > 1 else []
 
 
 def cells(units: Sequence[Unit]) -> list[Cell]:
@@ -86,48 +118,57 @@ def cells(units: Sequence[Unit]) -> list[Cell]:
 
     Example:
         >>> [str(cell) for cell in cells(["verse"])]
-        ['verse, both ways, attention', 'verse, both ways, attention, made to listen']
+        ['verse, both ways, attention, made to listen']
         >>> [str(cell) for cell in cells(["clause"])]  # doctest: +ELLIPSIS
         ['clause, forward, attention', 'clause, forward, none', ... 'clause, reversed, none']
     """
-    verses = [Cell("verse", "both ways", "attention", listening) for listening in (False, True)]
     grid = [Cell(*names) for names in product(units, ("forward", "reversed"), _ATTENTION) if names[0] != "verse"]
-    return grid + verses * ("verse" in units)
+    return [Cell("verse", "both ways", "attention")] * ("verse" in units) + grid
 
 
 def study(plan: Study, table: Table) -> None:
     """Run what is not yet run, then print the table of all."""
     series = Series(plan.out, table, "replies")
     overlap = {unit: write(plan, unit) for unit in plan.units}
-    rows: dict[Cell, list[dict[str, Any]]] = {}
-    for seed, cell in product(plan.seeds, cells(plan.units)):
-        key = {"cell": str(cell), "seed": seed, "minutes": plan.minutes, "pairs": plan.pairs}
-        row = series.cell(key, partial(measured, plan, cell, seed, series))
-        if row is not None:
-            rows.setdefault(cell, []).append(row)
-    for cell, found in rows.items():
-        table.row("replies", str(cell), _row(found, overlap[cell.unit]))
+    every = list(product(plan.seeds, cells(plan.units)))
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        found = list(pool.map(lambda one: _cell(plan, series, one[1], [one[0]]), every))
+    for cell in cells(plan.units):
+        rows = [row for (_, of), row in zip(every, found, strict=True) if of == cell and row is not None]
+        if rows:
+            table.row("replies", str(cell), _row(rows, overlap[cell.unit]))
+        if cell.listening and len(rows) == len(plan.seeds) > 1 and (row := _cell(plan, series, cell, plan.seeds)):
+            table.row("replies", f"{cell}, ensemble", _row([row], overlap[cell.unit]))
 
 
-def measured(plan: Study, cell: Cell, seed: int, series: Series) -> dict[str, Any]:
-    """Train, and measure plain beam search and re-ranking: the numbers of `evaluate --json` twice, and the command."""
+def _cell(plan: Study, series: Series, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
+    """The row of a cell with a seed, or of the ensemble of several."""
+    key = {"cell": str(cell), "seeds": list(seeds), **plan.size(cell.unit)._asdict()}
+    return series.cell(key, partial(measured, plan, cell, seeds, series))
+
+
+def measured(plan: Study, cell: Cell, seeds: Sequence[int], series: Series) -> dict[str, Any]:
+    """Train, and measure plain beam search and re-ranking: the numbers of `evaluate --json` twice, and the commands."""
+    size = plan.size(cell.unit)
     files = {split: plan.out / f"{cell.unit}.{split}.jsonl" for split in ("train", "dev", "test")}
-    run = series.folder(str(cell), plan.minutes, seed)
-    words = [files["train"], "--dev", files["dev"], "--seed", seed, *cell.options()]
-    told = series.train(run, words, ["--minutes", f"{plan.minutes:g}"])
-    asked = ["evaluate", run, files["test"], "--json", "--listening", "--distractors-from", "document", *SEARCH]
-    asked += ["--listening-items", plan.items]
-    found = {how: json.loads(seq2seq(*asked, *options)) for how, options in (("beam", []), ("mmi", MMI))}
-    return {"command": told, **found}
+    runs = [series.folder(str(cell), size.updates, seed) for seed in seeds]
+    words = [files["train"], "--dev", files["dev"], *cell.options(), *plan.threads()]
+    limits = ["--updates", size.updates]
+    told = [series.train(run, [*words, "--seed", seed], limits) for run, seed in zip(runs, seeds, strict=True)]
+    asked = ["evaluate", *runs, files["test"], "--json", "--listening", "--distractors-from", "document", *SEARCH]
+    asked += ["--listening-items", size.items, *plan.threads()]
+    ways = {"beam": []} if len(runs) > 1 else {"beam": [], "mmi": MMI}
+    return {"commands": told, **{how: json.loads(seq2seq(*asked, *options)) for how, options in ways.items()}}
 
 
 def write(plan: Study, unit: Unit) -> float:
     """The files of a unit; how often tf-idf ranks the true target of a test pair first of 100, in percent."""
     corpus = Corpus(list(_pairs(unit)), format="next sentence")
     train, held, _ = hold_out(corpus, documents=(*KJV_HELD_OUT, *KJV_TEST))
-    # Every dev evaluation generates too: few pairs, so that the minutes go into training.
-    dev = thinned([pair for pair in held if pair.document in KJV_HELD_OUT], min(200, plan.pairs))
-    test = thinned([pair for pair in held if pair.document in KJV_TEST], plan.pairs)
+    pairs = plan.size(unit).pairs
+    # Every dev evaluation generates too: few pairs, so that the time goes into training.
+    dev = thinned([pair for pair in held if pair.document in KJV_HELD_OUT], min(200, pairs))
+    test = thinned([pair for pair in held if pair.document in KJV_TEST], pairs)
     for split, pairs in (("train", train), ("dev", dev), ("test", test)):
         lines = (json.dumps(pair._asdict()) + "\n" for pair in pairs)
         (plan.out / f"{unit}.{split}.jsonl").write_text("".join(lines), "utf-8")
@@ -165,15 +206,15 @@ def tf_idf_recall(train: Sequence[Pair], test: Sequence[Pair]) -> float:
 
     similar = vectors(pair.source for pair in test) @ vectors(pair.target for pair in test).T
     sources, targets, documents = zip(*test, strict=True)
-    picks = draw(targets, sources, documents, len(test), seed=0)
-    return first("x", [similar[n, several] for n, several in picks.items()]).get("x_at_1_of_100_percent", float("nan"))
+    found = blocks(targets, sources, documents, len(test), seed=0)
+    return first("x", [similar[np.ix_(block, block)] for block in found]).get("x_at_1_of_100_percent", float("nan"))
 
 
 def _row(rows: list[dict[str, Any]], overlap: float) -> dict[str, Value]:
     """Means over the seeds."""
 
     def mean(how: str, name: str) -> Value:
-        values = [row[how][name] for row in rows if name in row[how]]
+        values = [row[how][name] for row in rows if name in row.get(how, {})]
         return float(np.mean(values)) if values else None
 
     return {
@@ -192,23 +233,19 @@ def _row(rows: list[dict[str, Any]], overlap: float) -> dict[str, Value]:
 
 
 def run(settings: Settings, table: Table) -> None:
-    """As a part of `python -m benchmarks`: all cells of one seed, or with --quick one cell as short as can be."""
+    """As a part of `python -m benchmarks`: all cells, or with --quick one as short as can be."""
     if settings.quick:
-        study(Study(settings.work / "replies", 0.1, [1], ["verse"], _QUICK), table)
+        study(Study(settings.work / "replies", [1], ["verse"], verses=Size(20, 120, 100)), table)
         return
-    study(Study(Path(".bench/replies"), 5.0, [1, 2, 3], get_args(Unit)), table)
+    study(Study(Path(".bench/replies"), [1, 2, 3], get_args(Unit)), table)
 
 
 def main() -> None:
     """The study by itself."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replies", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training for each cell and seed (default 5)")
     parser.add_argument("--seeds", default="1,2,3", help="with commas between (default 1,2,3)")
     parser.add_argument("--units", default=",".join(get_args(Unit)), help="some of clause,sentence,verse")
-    parser.add_argument("--pairs", type=int, default=_PAIRS, help="to measure on (default 1000)")
-    parser.add_argument(
-        "--items", type=int, default=_ITEMS, help="of these, for what costs 100 scores each (default 200)"
-    )
+    parser.add_argument("--jobs", type=int, default=1, help="so many cells side by side, with one thread each")
     parser.add_argument("--out", type=Path, default=Path(".bench/replies"), help="where runs and results stay")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
@@ -216,7 +253,7 @@ def main() -> None:
     if unknown := [unit for unit in units if unit not in get_args(Unit)]:
         parser.error(f"--units {unknown[0]}: wanted some of {', '.join(get_args(Unit))}")
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    study(Study(options.out, options.minutes, seeds, units, options.pairs, options.items), Table(options.json))
+    study(Study(options.out, seeds, units, jobs=options.jobs), Table(options.json))
 
 
 if __name__ == "__main__":

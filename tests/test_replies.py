@@ -34,7 +34,7 @@ def test_overlap_ranks_what_overlaps() -> None:
 
 
 def test_the_files_leak_nothing(tmp_path: Path) -> None:
-    recall = write(Study(tmp_path, 1.0, [1], ["verse"], 1000), "verse")
+    recall = write(Study(tmp_path, [1], ["verse"]), "verse")
     assert 1.0 < recall < 30.0
     read = {
         split: [json.loads(line) for line in (tmp_path / f"verse.{split}.jsonl").read_text("utf-8").splitlines()]
@@ -53,6 +53,24 @@ def test_every_document_keeps_its_share() -> None:
     assert thinned(pairs, 1000) == pairs
 
 
+def test_verses_are_evaluated_as_an_ensemble_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def fake(*words: Any) -> str:
+        ran.append([str(word) for word in words])
+        return json.dumps(FOUND)
+
+    monkeypatch.setattr(replies, "seq2seq", fake)
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(replies, "write", lambda plan, unit: 7.5)
+    for _ in range(2):
+        study(Study(tmp_path, [1, 2], ["verse"], jobs=2), Table(as_json=True, file=(out := io.StringIO())))
+        assert [json.loads(line)["what"] for line in out.getvalue().splitlines() if "ensemble" in line]
+        assert len(ran) == 2 * 3 + 1
+    assert ran[-1][0] == "evaluate" and len([word for word in ran[-1] if word.startswith(str(tmp_path))]) == 3
+    assert all("--threads" in words for words in ran)
+
+
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
 
@@ -66,7 +84,7 @@ def test_a_finished_cell_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(series, "seq2seq", fake)
     monkeypatch.setattr(replies, "write", lambda plan, unit: 7.5)
     out = io.StringIO()
-    plan = Study(tmp_path, 2.0, [1, 2], ["clause"])
+    plan = Study(tmp_path, [1, 2], ["clause"])
     study(plan, Table(file=out))
     cells = replies.cells(["clause"])
     assert len(cells) == 4 and len(ran) == 3 * 8 - 1 and "no memory" in out.getvalue()

@@ -11,7 +11,7 @@ from command_line import words
 import seq2seq
 from seq2seq import metrics
 from seq2seq.app.arithmetic import Arithmetic
-from seq2seq.app.listening import Listening, draw, first, shuffled
+from seq2seq.app.listening import Listening, blocks, first, shuffled
 
 SOURCES = words(130, seed=3)
 PAIRS = [(word, word[::-1] + "a" * (n % 4)) for n, word in enumerate(SOURCES)]
@@ -32,6 +32,7 @@ def model(trained):
 
 
 def percent(rows) -> float:
+    """Of rows whose first number is the highest."""
     return 100 * float(np.mean([int(np.argmax(row)) == 0 for row in rows]))
 
 
@@ -42,54 +43,89 @@ def test_the_scores_of_many_pairs_are_those_of_each(model):
     np.testing.assert_allclose(model.pair_scores(pairs), one_by_one, atol=1e-4)
 
 
-def test_candidates_are_a_function_of_the_item_alone():
-    texts, documents = [f"{n % 120}" for n in range(240)], ["a"] * 180 + ["b"] * 59 + ["c"]
-    of = [f"{n % 7 + 100}" for n in range(240)]
-    picks = draw(texts, of, documents, 240, seed=5)
-    assert set(picks) == set(range(239))  # "c" has no other
-    for item, several in picks.items():
-        assert several[0] == item and len({texts[n] for n in several}) == len(several)
-        assert {documents[n] for n in several} == {documents[item]}
-        assert of[item] not in [texts[n] for n in several[1:]]
-        assert len(several) == (100 if item < 180 else 10)
-    few = draw(texts, of, documents, 3, seed=5)
-    assert set(few) <= set(picks) and all(np.array_equal(few[item], picks[item]) for item in few)
-    assert not np.array_equal(draw(texts, of, documents, 1, seed=6)[0], picks[0])
+def test_the_items_of_a_block_can_be_told_apart():
+    texts, documents = [f"{n % 220}" for n in range(440)], ["a"] * 380 + ["b"] * 59 + ["c"]
+    of = [f"{(n + 3) % 260}" for n in range(440)]  # the target of one is the source of another, as with next lines
+    found = blocks(texts, of, documents, 440, seed=5)
+    assert sorted(map(len, found)) == [10] * 5 + [100] * 2  # "c" has no other, and "a" no third hundred without clashes
+    items = np.concatenate(found)
+    assert len(set(items.tolist())) == len(items)
+    for block in found:
+        assert {documents[n] for n in block} == {"a" if len(block) == 100 else "b"}
+        assert len({texts[n] for n in block}) == len(block)
+        assert not {texts[n] for n in block} & {of[n] for n in block}
+    some = blocks(texts, of, documents, 120, seed=5)
+    assert sum(map(len, some)) <= 120
+    assert {tuple(block) for block in some} < {tuple(block) for block in found}
+    assert {len(block) for block in blocks(texts, of, documents, 99, seed=5)} == {10}
+    assert not np.array_equal(blocks(texts, of, documents, 440, seed=6)[0], found[0])
+    assert blocks(texts, of, [str(n) for n in range(440)], 440, seed=5) == []
+
+
+def test_what_counts_is_on_the_diagonal():
+    table = np.random.default_rng(0).normal(size=(100, 100)) + 2 * np.eye(100)
+    of_10 = [max(row[(n + k) % 100] for k in range(10)) == row[n] for n, row in enumerate(table)]
+    of_100 = [row.max() == row[n] for n, row in enumerate(table)]
+    found = first("x", [table])
+    assert found["x_at_1_of_10_percent"] == pytest.approx(100 * np.mean(of_10)) and np.mean(of_10) > 0
+    assert found["x_at_1_of_100_percent"] == pytest.approx(100 * np.mean(of_100)) and np.mean(of_100) > 0
 
 
 def test_equals_share_the_first_place():
-    assert first("x", [np.zeros(100)]) == {"x_at_1_of_10_percent": 10.0, "x_at_1_of_100_percent": 1.0}
-    assert first("x", [np.zeros(9)]) == {}
+    shared = first("x", [np.zeros((100, 100))])
+    assert shared == {"x_at_1_of_10_percent": pytest.approx(10), "x_at_1_of_100_percent": pytest.approx(1)}
+    assert first("x", [np.zeros((9, 9))]) == {}
 
 
-def test_the_report_is_its_definition(model):
-    outputs = {source: source[:2] + "ab"[n % 2] for n, source in enumerate(SOURCES)}
+def others(block, documents) -> list[str]:
+    """20 sources that are no text of the block, of its document where there are so many."""
+    texts = {text for n in block for text in PAIRS[n]}
+    order = [n for n in np.random.default_rng([0, block[0]]).permutation(len(PAIRS)) if SOURCES[n] not in texts]
+    near = [n for n in order if documents[n] == documents[block[0]]]
+    far = [n for n in order if documents[n] != documents[block[0]]]
+    return [SOURCES[n] for n in near + far][:20]
+
+
+@pytest.mark.parametrize(("items", "count"), [(8 + 100, 100), (25, 10)])
+def test_the_report_is_its_definition(model, items, count):
+    outputs = {source: source[:2] + "fababab" + "ab"[n % 2] for n, source in enumerate(SOURCES)}
     outputs = {source: output for source, output in outputs.items() if source != SOURCES[7]}  # fewer items than pairs
-    found = Listening(items=8, split=list)(model, PAIRS, outputs)
-    assert set(found) == NAMES
+    documents = ["one"] * 115 + ["two"] * 15
+    found = Listening(items=items, documents=documents, split=list)(model, PAIRS, outputs)
     targets = [target for _, target in PAIRS]
-    recall = {10: [], 100: []}
-    pointwise = {10: [], 100: []}
-    for item, several in draw(targets, SOURCES, [""] * 130, 8, seed=0).items():
-        scores = np.array([model.score([(SOURCES[item], targets[n])])[0] for n in several])
-        prior = np.array([sum(s) for _, s in model.token_scores([("", targets[n]) for n in several])])
-        for count in (10, 100):
-            recall[count].append(scores[:count])
-            pointwise[count].append((scores - prior)[:count])
+    recall, pointwise = {10: [], 100: []}, {10: [], 100: []}
+    picked = blocks(targets, SOURCES, documents, items, seed=0)
+    for block in picked:
+        prior = {
+            n: np.mean(np.exp(model.score([(other, targets[n]) for other in others(block, documents)]))) for n in block
+        }
+        for place, item in enumerate(block):
+            turned = [*block[place:], *block[:place]]  # itself first, then those behind it
+            scores = np.array(model.score([(SOURCES[item], targets[n]) for n in turned]))
+            recall[10].append(scores[:10]), recall[len(block)].append(scores)
+            more = scores - np.log([prior[n] for n in turned])
+            pointwise[10].append(more[:10]), pointwise[len(block)].append(more)
     own = {10: [], 100: []}
     sources = list(outputs)
-    for item, several in draw(sources, list(outputs.values()), [""] * 129, 8, seed=0).items():
-        scores = model.score([(sources[n], outputs[sources[item]]) for n in several])
-        for count in (10, 100):
-            own[count].append(scores[:count])
-    for count in (10, 100):
-        assert found[f"recall_at_1_of_{count}_percent"] == pytest.approx(percent(recall[count]))
-        assert found[f"pmi_recall_at_1_of_{count}_percent"] == pytest.approx(percent(pointwise[count]))
-        assert found[f"own_source_at_1_of_{count}_percent"] == pytest.approx(percent(own[count]))
+    for block in blocks(sources, list(outputs.values()), [d for n, d in enumerate(documents) if n != 7], items, seed=0):
+        for place, item in enumerate(block):
+            turned = [*block[place:], *block[:place]]
+            scores = model.score([(sources[n], outputs[sources[item]]) for n in turned])
+            own[10].append(scores[:10]), own[len(block)].append(scores)
+    for size in {10, count}:
+        assert found[f"recall_at_1_of_{size}_percent"] == pytest.approx(percent(recall[size]))
+        assert found[f"pmi_recall_at_1_of_{size}_percent"] == pytest.approx(percent(pointwise[size]))
+        assert found[f"own_source_at_1_of_{size}_percent"] == pytest.approx(percent(own[size]))
+    assert set(found) == {name for name in NAMES if count == 100 or "_of_100" not in name}
     true, other = sum(model.score(PAIRS)), sum(model.score(shuffled(PAIRS)))
     worth = (true - other) / sum(len(target) + 1 for target in targets)
     assert found["listening_low_nats_per_token"] < worth < found["listening_high_nats_per_token"]
-    assert found["listening_items"] == 8
+    assert found["listening_items"] == sum(map(len, picked))
+
+
+def test_without_other_sources_there_is_no_mutual_information(model):
+    found = Listening(items=10, split=list)(model, PAIRS[:10], {})
+    assert "recall_at_1_of_10_percent" in found and "pmi_recall_at_1_of_10_percent" not in found
 
 
 def test_shuffled_sources_are_those_of_other_pairs():
@@ -121,17 +157,17 @@ def test_the_interval_covers_the_truth_95_times_of_100():
 def test_the_command_tells_it(run, fails, trained, tmp_path):
     lines = [{"source": s, "target": t, "document": "one" if n < 120 else "two"} for n, (s, t) in enumerate(PAIRS)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    asked = ("evaluate", trained, "pairs.jsonl", "--json", "--beam", 1, "--listening", "--listening-items", 13)
+    asked = ("evaluate", trained, "pairs.jsonl", "--json", "--beam", 1, "--listening", "--listening-items", 110)
     found = json.loads(run(*asked).out)
-    assert set(found) >= NAMES and found["listening_items"] == 13
+    assert set(found) >= NAMES and found["listening_items"] == 100
     low, high = found["listening_low_nats_per_token"], found["listening_high_nats_per_token"]
     assert low < found["listening_nats_per_token"] < high
     assert json.loads(run(*asked).out) == found
     shown = run(*(word for word in asked if word != "--json")).out
     assert "true target first of 100, %" in shown and len(shown.splitlines()) == len(found)
     near = json.loads(run(*asked, "--distractors-from", "document").out)
-    assert near["listening_items"] == 13 and near["recall_at_1_of_10_percent"] >= 0
-    assert "--listening-items is 0" in fails("evaluate", trained, "pairs.jsonl", "--listening-items", 0)
+    assert near["listening_items"] == 110 and near["recall_at_1_of_10_percent"] >= 0
+    assert "--listening-items is 9" in fails("evaluate", trained, "pairs.jsonl", "--listening-items", 9)
     for line in lines:
         line["document"] = line["source"]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -2,20 +2,22 @@
 
 - nats per token that the true source is worth against the source of another pair, with a bootstrap interval;
 - recall: how often the true target has the highest log p(target | source) among 10, and among 100, candidates; also
-  by log p(target | source) - log p(target | no source), its pointwise mutual information with the source;
-- own source: how often, of 100 sources, an output is likeliest after the one that it was generated for;
+  by its mutual information with the source, log p(target | source) - log p(target), where p(target) is the mean over
+  20 sources that no candidate belongs to;
+- own source: how often, of 10 and of 100 sources, an output is likeliest after the one that it was generated for;
 - distinct-1 and distinct-2 of the outputs, and the share of unique ones.
 
-Candidates are the pair's own and those of 9 or 99 other pairs, of the same document where that is asked for, whose
-text differs from it, from each other, and from what they are candidates for: where each line is the target of the one
-before, a source is among the targets too, and nothing overlaps with it as it does itself. Which ones depends on the
-number of the pair and the seed alone. The cost is 2 * 100 scores for each item.
+Items stand in blocks of 100, of the same document where that is asked for, or of 10 where there are not so many: each
+is a candidate for all others of its block. No two texts of a block are equal, nor is one among the targets and another
+among the sources: where each line is the target of the one before, nothing overlaps with a source as it does itself.
+The cost is 220 scores for each item.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -28,9 +30,11 @@ from seq2seq.app.text_model import TextModel
 from seq2seq.errors import ConfigError
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
-Picks: TypeAlias = dict[int, NDArray[np.int64]]
-"""The number of an item -> the numbers of its candidates, its own first."""
+Texts: TypeAlias = list[str]
+Block: TypeAlias = NDArray[np.int64]
+"""The numbers of items that are candidates for each other: 10 or 100."""
 COUNTS = (10, 100)
+_OTHERS = 20
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,21 @@ class ListeningOptions:
 
     listening: bool = False
     """Measure how much the model listens to the source: recall of the true target, outputs that tell their own source,
-    variety. Each item costs 200 scores."""
+    variety. Each item costs 220 scores."""
     listening_items: int = 1000
-    """So many items, evenly spread over the pairs, for what costs 100 scores each."""
+    """So many items, in blocks of 100 (of 10 below 100 items), for what costs 100 scores each."""
     distractors: Annotated[Literal["file", "document"], tyro.conf.arg(name="distractors-from")] = "file"
     """Where the wrong candidates come from: all pairs, or those of the same document ("document" in JSON lines, or
-    what blank lines part in plain text). Items that lack candidates are left out."""
+    what blank lines part in plain text). Items that fill no block are left out."""
 
     def check_listening(self) -> None:
         """Refuse what measures nothing.
 
         Raises:
-            ConfigError: no items.
+            ConfigError: fewer items than a block has.
         """
-        if self.listening_items < 1:
-            raise ConfigError(f"--listening-items is {self.listening_items}; wanted 1 or more.")
+        if self.listening_items < COUNTS[0]:
+            raise ConfigError(f"--listening-items is {self.listening_items}; wanted {COUNTS[0]} or more.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Listening:
     """The report: call it with what a text model has generated.
 
     Attributes:
-        items: so many of what costs 100 scores each, evenly spread.
+        items: so many of what costs 100 scores each.
         documents: of each pair; empty if candidates come from all pairs.
         split: an output to the tokens that distinct-n counts.
         arithmetic: how scores are computed.
@@ -87,7 +91,7 @@ class Listening:
 
     def pairs_to_score(self, pairs: int) -> int:
         """About how many pairs that will score, for whoever wants to know how far it is."""
-        return 2 * pairs + (2 * COUNTS[-1] + 1) * min(self.items, pairs)
+        return 2 * pairs + (2 * COUNTS[-1] + _OTHERS) * min(self.items, pairs)
 
     def _worth(self, model: TextModel, pairs: Pairs) -> dict[str, float]:
         """A 95 % interval of the nats per token that the source is worth."""
@@ -99,26 +103,48 @@ class Listening:
         return {"listening_low_nats_per_token": low, "listening_high_nats_per_token": high}
 
     def _recall(self, model: TextModel, pairs: Pairs, documents: Sequence[str]) -> dict[str, float]:
-        targets = [target for _, target in pairs]
-        picks = draw(targets, [source for source, _ in pairs], documents, self.items, self.seed)
-        numbers = np.unique(np.concatenate([*picks.values(), np.zeros(0, np.int64)]))
-        alone = model.token_scores([("", targets[n]) for n in numbers], self.arithmetic)
-        prior = np.zeros(len(pairs))
-        prior[numbers] = [sum(scores) for _, scores in alone]
-        found = self._scores(model, [[(pairs[n][0], targets[k]) for k in several] for n, several in picks.items()])
-        pointwise = [row - prior[pick] for row, pick in zip(found, picks.values(), strict=True)]
-        return {"listening_items": float(len(picks))} | first("recall", found) | first("pmi_recall", pointwise)
+        sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
+        found = blocks(targets, sources, documents, self.items, self.seed)
+        others = [self._others(block, sources, targets, documents) for block in found]
+        rows = [[sources[n] for n in block] + other for block, other in zip(found, others, strict=True)]
+        tables = self._tables(model, rows, [[targets[n] for n in block] for block in found])
+        scores = {"listening_items": float(sum(map(len, found)))}
+        scores |= first("recall", [table[: len(block)] for table, block in zip(tables, found, strict=True)])
+        # Where no other source is left (there is but one block), nothing is told.
+        informed = [_information(table) for table in tables if len(table) > table.shape[1]]
+        return scores | first("pmi_recall", informed)
+
+    def _others(self, block: Block, sources: Sequence[str], targets: Sequence[str], documents: Sequence[str]) -> Texts:
+        """Sources of other items, of the same document first, that are equal to no text of the block."""
+        taken = {sources[n] for n in block} | {targets[n] for n in block}
+        order = map(int, np.random.default_rng([self.seed, int(block[0])]).permutation(len(sources)))
+        free = [n for n in order if sources[n] not in taken]
+        free.sort(key=lambda n: documents[n] != documents[block[0]])
+        distinct = dict.fromkeys(sources[n] for n in free)
+        return list(distinct)[:_OTHERS]
 
     def _own_source(self, model: TextModel, outputs: Mapping[str, str], documents: Sequence[str]) -> dict[str, float]:
         sources, texts = list(outputs), list(outputs.values())
-        picks = draw(sources, texts, documents, self.items, self.seed)
-        rows = [[(sources[k], texts[n]) for k in several] for n, several in picks.items()]
-        return first("own_source", self._scores(model, rows))
+        found = blocks(sources, texts, documents, self.items, self.seed)
+        rows = [[sources[n] for n in block] for block in found]
+        tables = self._tables(model, rows, [[texts[n] for n in block] for block in found])
+        return first("own_source", [table.T for table in tables])
 
-    def _scores(self, model: TextModel, rows: Sequence[Pairs]) -> list[NDArray[np.float64]]:
-        """log p(target | source) of the pairs of each row."""
-        scores = model.pair_scores([pair for row in rows for pair in row], self.arithmetic)
-        return np.split(scores, np.cumsum([len(row) for row in rows])[:-1]) if rows else []
+    def _tables(
+        self, model: TextModel, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]
+    ) -> list[NDArray[np.float64]]:
+        """log p(target | source) for each block: (sources, targets)."""
+        sizes = [(len(rows), len(columns)) for rows, columns in zip(sources, targets, strict=True)]
+        every = [pair for rows, columns in zip(sources, targets, strict=True) for pair in product(rows, columns)]
+        scores = np.split(model.pair_scores(every, self.arithmetic), np.cumsum([a * b for a, b in sizes]))
+        return [part.reshape(size) for part, size in zip(scores[:-1], sizes, strict=True)]
+
+
+def _information(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log p(target | source) - log of the mean p(target | other source), the other sources being the last rows."""
+    size = table.shape[1]
+    others = table[size:]
+    return table[:size] - np.logaddexp.reduce(others, axis=0) + np.log(len(others))
 
 
 def shuffled(pairs: Pairs) -> list[tuple[str, str]]:
@@ -133,48 +159,69 @@ def shuffled(pairs: Pairs) -> list[tuple[str, str]]:
     return [(sources[i], pair[1]) for i, pair in enumerate(pairs)]
 
 
-def draw(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], items: int, seed: int) -> Picks:
-    """For `items` texts, evenly spread, their candidates: itself and 99 others of its document, or 9 where there are
-    not so many; an item with fewer is left out.
+def blocks(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], items: int, seed: int) -> list[Block]:
+    """The numbers of about so many items in blocks of 100, all of one document; in blocks of 10 where a document has
+    not so many, or where fewer than 100 items are asked for.
 
-    Item n meets the other texts in the order that `numpy.random.default_rng([seed, n])` gives, and takes those that
-    are equal to none that it has, nor to `of[n]`, the text that they are candidates for.
+    The items of a document, in an order that the seed gives, each go to the first block that has room, where no text
+    is equal to theirs and no text of `texts` to one of `of`. What fills no block is left out.
 
     Example:
-        >>> picks = draw([str(n) for n in range(300)], [""] * 300, [""] * 300, 2, seed=0)
-        >>> {item: (len(set(several)), int(several[0])) for item, several in picks.items()}
-        {0: (100, 0), 299: (100, 299)}
+        >>> found = blocks([f"y{n}" for n in range(330)], [f"x{n}" for n in range(330)], [""] * 330, 300, seed=0)
+        >>> [len(set(block.tolist())) for block in found]
+        [100, 100, 100]
     """
     places: dict[str, list[int]] = {}
-    items = min(items, len(texts))
     for number, document in enumerate(documents):
         places.setdefault(document, []).append(number)
-    picks: Picks = {}
-    for item in map(int, np.linspace(0, len(texts) - 1, items).round()):
-        chosen: dict[str, int] = {texts[item]: item}
-        for other in np.random.default_rng([seed, item]).permutation(places[documents[item]]):
-            if texts[int(other)] != of[item]:
-                chosen.setdefault(texts[int(other)], int(other))
-            if len(chosen) == COUNTS[-1]:
-                break
-        size = max((count for count in COUNTS if count <= len(chosen)), default=0)
-        if size:
-            picks[item] = np.array(list(chosen.values())[:size])
-    return picks
+    rng = np.random.default_rng(seed)
+    found: list[Block] = []
+    for several in places.values():
+        order = [int(n) for n in rng.permutation(several)]
+        sizes = [size for size in reversed(COUNTS) if size <= items]
+        found += next(filter(None, (_filled(order, texts, of, size) for size in sizes)), [])
+    several = [found[n] for n in rng.permutation(len(found))]
+    fit = np.cumsum([len(block) for block in several]) <= items
+    return [block for block, fits in zip(several, fit, strict=True) if fits]
 
 
-def first(name: str, rows: Sequence[NDArray[np.float64]]) -> dict[str, float]:
-    """The percentage of rows whose first number is the highest, among the first 10 and the first 100; of k equally
-    high ones each is the highest one k-th of the time. Rows with fewer numbers do not count.
+def _filled(order: Sequence[int], texts: Sequence[str], of: Sequence[str], size: int) -> list[Block]:
+    """The blocks of this size that are full."""
+    full: list[Block] = []
+    open_: list[tuple[list[int], set[str], set[str]]] = []
+    for n in order:
+        fits = (each for each in open_ if texts[n] not in each[1] | each[2] and of[n] not in each[1])
+        found = next(fits, None)
+        if found is None:
+            open_.append(found := ([], set(), set()))
+        block, ours, theirs = found
+        block.append(n)
+        ours.add(texts[n])
+        theirs.add(of[n])
+        if len(block) == size:
+            full.append(np.array(block))
+            open_.remove(found)
+    return full
+
+
+def first(name: str, tables: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """The percentage of rows whose number on the diagonal is the highest, among 10 columns from there on and among
+    100; of k equally high ones each is the highest one k-th of the time. Tables with fewer columns do not count.
 
     Example:
-        >>> first("recall", [np.array([2.0] + [1.0] * 9), np.array([1.0, 2.0] * 5)])
-        {'recall_at_1_of_10_percent': 50.0}
+        >>> first("recall", [np.eye(10) + np.eye(10, k=1)])
+        {'recall_at_1_of_10_percent': 55.0}
     """
     found = {}
     for count in COUNTS:
-        among = [row[:count] for row in rows if len(row) >= count]
+        among = [row for table in tables if table.shape[1] >= count for row in _turned(table)[:, :count]]
         if among:
             right = [float(row[0] == row.max()) / float((row == row.max()).sum()) for row in among]
             found[f"{name}_at_1_of_{count}_percent"] = 100.0 * sum(right) / len(right)
     return found
+
+
+def _turned(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row from its diagonal on, and round to the column before."""
+    places = np.arange(table.shape[1])
+    return np.take_along_axis(table, (places[: len(table), None] + places) % len(places), axis=1)

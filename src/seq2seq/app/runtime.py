@@ -31,16 +31,17 @@ def use_threads(count: int | None = None) -> None:
     if count is not None:
         if count < 1:
             raise ConfigError(f"--threads is {count}; wanted 1 or more.")
-        os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(count)
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+        # Not by cores: commands side by side would be bound to the same ones.
+        os.environ["NPROC"] = os.environ["RAYON_NUM_THREADS"] = str(min(count, thread_count()))
     _keep_memory()
     _keep_compiled_programs()
 
 
 def thread_count() -> int:
     """The threads that computations may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("NPROC", "")
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores
 
 
 def cache_folder() -> Path:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from benchmarks.series import Series
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
 from seq2seq.app.listening import blocks, first
+from seq2seq.app.runtime import thread_count
 from seq2seq.data import Corpus, Pair, hold_out
 from seq2seq.data.examples import KJV_HELD_OUT, kjv
 from seq2seq.data.sentences import next_pairs, split_text
@@ -95,7 +97,7 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What to run, and where: cells of these units, each with every seed, so many at a time with one thread each."""
+    """What to run, and where: cells of these units, each with every seed, so many at a time."""
 
     out: Path
     seeds: Sequence[int]
@@ -107,10 +109,6 @@ class Study(NamedTuple):
     def size(self, unit: Unit) -> Size:
         """Of the cells of a unit."""
         return self.verses if unit == "verse" else self.grid
-
-    def threads(self) -> list[str | int]:
-        """The option of a command that runs beside others."""
-        return ["--threads", 1] if self.jobs > 1 else []
 
 
 def cells(units: Sequence[Unit]) -> list[Cell]:
@@ -152,11 +150,11 @@ def measured(plan: Study, cell: Cell, seeds: Sequence[int], series: Series) -> d
     size = plan.size(cell.unit)
     files = {split: plan.out / f"{cell.unit}.{split}.jsonl" for split in ("train", "dev", "test")}
     runs = [series.folder(str(cell), size.updates, seed) for seed in seeds]
-    words = [files["train"], "--dev", files["dev"], *cell.options(), *plan.threads()]
+    words = [files["train"], "--dev", files["dev"], *cell.options()]
     limits = ["--updates", size.updates]
     told = [series.train(run, [*words, "--seed", seed], limits) for run, seed in zip(runs, seeds, strict=True)]
     asked = ["evaluate", *runs, files["test"], "--json", "--listening", "--distractors-from", "document", *SEARCH]
-    asked += ["--listening-items", size.items, *plan.threads()]
+    asked += ["--listening-items", size.items]
     ways = {"beam": []} if len(runs) > 1 else {"beam": [], "mmi": MMI}
     return {"commands": told, **{how: json.loads(seq2seq(*asked, *options)) for how, options in ways.items()}}
 
@@ -245,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replies", description=__doc__)
     parser.add_argument("--seeds", default="1,2,3", help="with commas between (default 1,2,3)")
     parser.add_argument("--units", default=",".join(get_args(Unit)), help="some of clause,sentence,verse")
-    parser.add_argument("--jobs", type=int, default=1, help="so many cells side by side, with one thread each")
+    parser.add_argument("--jobs", type=int, default=1, help="so many cells side by side, which share the cores")
     parser.add_argument("--out", type=Path, default=Path(".bench/replies"), help="where runs and results stay")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
@@ -253,6 +251,7 @@ def main() -> None:
     if unknown := [unit for unit in units if unit not in get_args(Unit)]:
         parser.error(f"--units {unknown[0]}: wanted some of {', '.join(get_args(Unit))}")
     seeds = [int(seed) for seed in options.seeds.split(",")]
+    os.environ["NPROC"] = str(max(1, thread_count() // options.jobs))  # of each command
     study(Study(options.out, seeds, units, jobs=options.jobs), Table(options.json))
 
 

@@ -68,7 +68,6 @@ def test_verses_are_evaluated_as_an_ensemble_too(tmp_path: Path, monkeypatch: py
         assert [json.loads(line)["what"] for line in out.getvalue().splitlines() if "ensemble" in line]
         assert len(ran) == 2 * 3 + 1
     assert ran[-1][0] == "evaluate" and len([word for word in ran[-1] if word.startswith(str(tmp_path))]) == 3
-    assert all("--threads" in words for words in ran)
 
 
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

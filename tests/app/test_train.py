@@ -76,6 +76,22 @@ def test_interrupted_and_resumed_is_uninterrupted(run, fails, trained, tmp_path,
     assert (tmp_path / "run" / "config.toml").read_text() == config
 
 
+@pytest.mark.parametrize("dev", [True, False])
+def test_pairs_that_memory_does_not_hold_train_the_same_model(run, trained, tmp_path, monkeypatch, dev):
+    home = trained.parent
+    words = ("train", home / "pairs.tsv", *(("--dev", home / "dev.tsv") if dev else ()), *TINY, "--deduplicate")
+    assert run(*words, "--out", "held", "--updates", LAST).code == 0
+    monkeypatch.setattr("seq2seq.data.spool.MOST_CHARACTERS", 100)
+    monkeypatch.setattr("seq2seq.app.reading.thread_count", lambda: 1)
+    ran = run(*words, "--out", "spooled", "--updates", LAST - 1)
+    assert ran.code == 0 and "where memory need not hold them" in ran.err
+    files = [tmp_path / "spooled" / "data" / name for name in ("pairs", "source.npy", "target_offsets.npy")]
+    before = [file.stat().st_mtime_ns for file in files]
+    assert run("train", "--resume", "--out", "spooled", "--updates", LAST).code == 0
+    assert before == [file.stat().st_mtime_ns for file in files]  # nothing was read or tokenised again
+    assert_same_weights(tmp_path / "spooled", tmp_path / "held")
+
+
 def test_more_updates_go_on_with_the_same_run(run, trained, tmp_path):
     home = trained.parent
     words = ("train", home / "pairs.tsv", "--dev", home / "dev.tsv", *TINY)

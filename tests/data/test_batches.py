@@ -182,7 +182,7 @@ def test_a_data_set_on_disk_is_the_one_in_memory(tmp_path_factory, pairs):
 
 
 def test_many_chunks_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("seq2seq.data.dataset._CHUNK", 3)
+    monkeypatch.setattr("seq2seq.data.encoding.CHUNK", 3)
     pairs = [("ab" * i, "c") for i in range(10)]
     assert Dataset.build(pairs, LETTERS, LETTERS, folder=tmp_path).fingerprint == build(pairs).fingerprint
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from seq2seq.core.cost import product_flops, residual_bytes, tree_bytes
 from seq2seq.core.module import count
@@ -20,12 +21,12 @@ _PROBE = 1024
 _TIME_STEP = 2e-4
 
 
-def text_line(name: str, tokenizer: Tokenizer, why: str, lengths: Any) -> tuple[str, str]:
-    """What one side is cut into, why, and how long it is."""
-    middle, high = (int(x) for x in np.percentile(lengths, [50, 95]))
+def text_line(name: str, tokenizer: Tokenizer, why: str, counts: NDArray[np.int64]) -> tuple[str, str]:
+    """What one side is cut into, why, and how long it is: how many have 0, 1, 2, ... tokens."""
+    middle, high = np.searchsorted(np.cumsum(counts), np.array([0.5, 0.95]) * counts.sum()).tolist()
     return name, (
         f"{tokenizer.rule} tokens, {tokenizer.size:,} kinds ({why}); "
-        f"length {middle} (median), {high} (95 %), {int(lengths.max())} (longest)"
+        f"length {middle} (median), {high} (95 %), {len(counts) - 1} (longest)"
     )
 
 

@@ -15,6 +15,7 @@ from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
+from seq2seq.app.reading import read_files, tokenised
 from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
@@ -23,18 +24,7 @@ from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.core.skeleton import source_hash
-from seq2seq.data import (
-    Batches,
-    Corpus,
-    Dataset,
-    Dropping,
-    Pair,
-    Tokenizer,
-    distinct,
-    hold_out,
-    read_pairs,
-)
-from seq2seq.data.holdout import lines_of
+from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
 from seq2seq.training import Fingerprint, machine
@@ -75,21 +65,14 @@ def prepare(options: TrainOptions[Any]) -> Job:
         ArchiveError: the model to begin with cannot be read.
     """
     cls = model_class(options.model_type)
-    corpus, dev, report = _pairs(options)
+    read = read_files(options)
+    corpus, report = read.corpus, read.report
     began_with = _began_with(options)
     source, target = tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
-    pairs = list(distinct(corpus.pairs)) if options.deduplicate else corpus.pairs
-    if repeated := len(corpus.pairs) - len(pairs):
-        report.append(("left out", f"{repeated:,} pairs that were there before"))
-    limits = {"max_length": options.max_length, "max_ratio": options.max_ratio}
-    data = Dataset.build(pairs, source.tokenizer, target.tokenizer, **limits)
-    if data.dropped:
-        ratio = "" if options.max_ratio is None else f", or so long for the other (--max-ratio {options.max_ratio:g})"
-        too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"
-        report.append(("left out", too_long))
+    data = tokenised(read, options, source.tokenizer, target.tokenizer)
     report += [
-        text_line("source", source.tokenizer, source.why, data.lengths[:, 0]),
-        text_line("target", target.tokenizer, target.why, data.lengths[:, 1]),
+        text_line("source", source.tokenizer, source.why, data.histogram(0)),
+        text_line("target", target.tokenizer, target.why, data.histogram(1)),
     ]
     model = began_with.model if began_with else _fresh(cls, options, source.tokenizer, target.tokenizer)
     if options.metric == "auto":
@@ -112,7 +95,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         settings,
         config=options.public_toml(began_with.config if began_with else ""),
     )
-    evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
+    evaluation = Evaluation(text_model, [pair[:2] for pair in read.dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     return Job(
         text_model=text_model,
@@ -140,31 +123,6 @@ def training_batches(
     return Batches(data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth, dropping=dropping)
 
 
-def _pairs(options: TrainOptions[Any]) -> tuple[Corpus, list[Pair], list[tuple[str, str]]]:
-    """The pairs to train on, the pairs to measure on, and what to say of them."""
-    if options.dev and not (options.pairs or options.source or options.target):
-        raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
-    corpus = read_pairs(options.files(options.pairs))
-    skipped = sum(corpus.skipped.values())
-    dev_files = options.dev_files()
-    if dev_files is None:
-        held = hold_out(corpus, seed=options.seed)
-        train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
-    else:
-        found = read_pairs(dev_files)
-        train, dev, notes = corpus.pairs, found.pairs, [*corpus.notes, *found.notes, *_overlap(corpus, found)]
-        skipped += sum(found.skipped.values())
-    report = [("pairs", f"{len(train):,} to train on, {len(dev):,} to measure on, {skipped:,} skipped")]
-    return replace(corpus, pairs=train), dev, report + [("", note) for note in notes]
-
-
-def _overlap(train: Corpus, dev: Corpus) -> list[str]:
-    """A warning where dev lines also stand in the training data: sources, and targets too where lines follow lines."""
-    known = set(lines_of(train.pairs, train.next_sentence))
-    shared = sum(not known.isdisjoint(lines_of([pair], train.next_sentence)) for pair in dev.pairs)
-    return [f"warning: {shared:,} of the dev pairs have a line that is also in the training data"] if shared else []
-
-
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:
     if options.from_model is None:
         return None
@@ -185,7 +143,7 @@ def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:
 
 def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, target: Tokenizer) -> TrainOptions[Any]:
     """The options with every `auto` and None filled in that data and other options decide."""
-    mean = float(data.lengths.sum(axis=1).mean())
+    mean = int(data.lengths.sum()) / len(data)
     usual = min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
     asked = options.batch_tokens or (options.batch_pairs and round(mean * options.batch_pairs))
     optimizer = options.optimizer

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.archive import atomic_write
-from seq2seq.data import Choice, Pair, Tokenizer, choose_form, choose_kind
+from seq2seq.data import Choice, Tokenizer, choose_form, choose_kind
+from seq2seq.data.spool import Pairs, Texts
 from seq2seq.errors import ArchiveError
 
 
@@ -21,7 +21,7 @@ class Side(NamedTuple):
 
 
 def tokenizers(
-    options: TrainOptions[Any], pairs: Sequence[Pair], began_with: TextModel | None, shared: bool
+    options: TrainOptions[Any], pairs: Pairs, began_with: TextModel | None, shared: bool
 ) -> tuple[Side, Side]:
     """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
     if began_with:
@@ -32,17 +32,16 @@ def tokenizers(
         source, target = (Side(Tokenizer.from_json(_read(file)), "as this run began") for file in files)
         return source, target
     if shared:
-        source = target = _train(options, "source", [text for pair in pairs for text in pair[:2]])
+        source = target = _train(options, "source", Texts(pairs, 0, 1))
     else:
-        source = _train(options, "source", [pair.source for pair in pairs])
-        target = _train(options, "target", [pair.target for pair in pairs])
+        source, target = _train(options, "source", Texts(pairs, 0)), _train(options, "target", Texts(pairs, 1))
     for file, side in zip(files, (source, target), strict=True):
         text = side.tokenizer.to_json()
         atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
     return source, target
 
 
-def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: list[str]) -> Side:
+def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: Texts) -> Side:
     auto: Choice = choose_kind(texts)
     asked = options.kind(side)
     kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data.buckets import Bucket, Shape, make_buckets
-from seq2seq.data.dataset import Dataset, Integers
+from seq2seq.data.columns import Integers
+from seq2seq.data.dataset import Dataset
 from seq2seq.data.dropping import Dropping
 from seq2seq.data.tokenizer import BEGIN, END, PAD
 from seq2seq.errors import ConfigError
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32] | NDArray[np.int64]
 _MOST_STEPS = 32_768
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _CUTS, _CUTS_OF_BANDS = 256, 48  # places where the sorted pairs may be cut
 _MOST_BANDS = 5
+_LOOKED_AT = 1 << 18  # pairs that decide where to cut
 
 
 class Shape(NamedTuple):
@@ -23,7 +24,7 @@ class Bucket(NamedTuple):
     """A shape and the pairs (their indices, ascending) that go into batches of it."""
 
     shape: Shape
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int32]
 
     @property
     def batches(self) -> int:
@@ -31,28 +32,33 @@ class Bucket(NamedTuple):
         return -(-len(self.rows) // self.shape.batch)
 
 
-def make_buckets(lengths: NDArray[np.int64], tokens: int, max_shapes: int, worth: float) -> list[Bucket]:
+def make_buckets(lengths: NDArray[np.int32], tokens: int, max_shapes: int, worth: float) -> list[Bucket]:
     """Part pairs into at most `max_shapes` buckets with little padding.
 
     The pairs are sorted by length, and a dynamic programme finds the cuts for which
     sum(count (max source + max target)) + worth * shapes is least, over four orders of sorting, and over bands of one
     length that are cut by the other; each pair then goes to the smallest shape that holds it. A batch has at most
     `tokens` padded time steps of source and target (but at least one row). Few pairs get few shapes: at least four
-    batches a shape on average, as each shape is compiled.
+    batches a shape on average, as each shape is compiled. Of very many pairs, every so-manieth and the longest decide.
 
     lengths: (pairs, 2) time steps of source and target, the end counted.
     worth: time steps that each shape must save to be worth compiling.
     """
     affordable = int(lengths.sum() // (4 * tokens))
-    corners = _best_corners(lengths, max(1, min(max_shapes, affordable)), worth)
+    stride = -(-len(lengths) // _LOOKED_AT)
+    some = np.concatenate([lengths[::stride], lengths.max(axis=0, keepdims=True)]) if stride > 1 else lengths
+    corners = _best_corners(some.astype(np.int64), max(1, min(max_shapes, affordable)), worth / stride)
     corners = corners[np.argsort(corners.sum(axis=1), kind="stable")]
-    fits = (lengths[:, None, :] <= corners[None, :, :]).all(axis=2)  # (pairs, shapes)
-    smallest = fits.argmax(axis=1)
-    groups = [np.flatnonzero(smallest == index) for index in range(len(corners))]
+    smallest = np.empty(len(lengths), np.int16)
+    for start in range(0, len(lengths), _LOOKED_AT):
+        part = lengths[start : start + _LOOKED_AT]
+        fits = (part[:, None, :] <= corners[None, :, :]).all(axis=2)  # (pairs, shapes)
+        smallest[start : start + _LOOKED_AT] = fits.argmax(axis=1)
+    groups = [np.flatnonzero(smallest == index).astype(np.int32) for index in range(len(corners))]
     return [Bucket(_shape(lengths[rows], tokens), rows) for rows in groups if len(rows)]
 
 
-def _shape(lengths: NDArray[np.int64], tokens: int) -> Shape:
+def _shape(lengths: NDArray[np.int32], tokens: int) -> Shape:
     """The shape of a bucket: as many rows as the budget takes, shared out evenly over the batches, in eights."""
     source, target = (int(longest) for longest in lengths.max(axis=0))
     most = _in_eights(max(1, tokens // (source + target)))

@@ -7,8 +7,8 @@ spelt. Else it is running text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,13 @@ from seq2seq.errors import DataError
 _LINES_LOOKED_AT = 20_000
 _CLOSED_SET = 1000
 _PHRASE_WORDS = 5.0
+
+
+class Sized(Protocol):
+    """Texts that may be gone through again and again, and that have a number."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
 
 
 class Choice(NamedTuple):
@@ -38,7 +45,7 @@ class _Look(NamedTuple):
     new: float  # share of the pieces in every second line that the other lines do not have
 
 
-def choose_kind(texts: Sequence[str]) -> Choice:
+def choose_kind(texts: Sized) -> Choice:
     """The kind of tokens for one side of the pairs.
 
     Raises:
@@ -50,7 +57,7 @@ def choose_kind(texts: Sequence[str]) -> Choice:
         >>> choose_kind(["hello", "goodbye", "good morning"]).kind
         'character'
     """
-    if not texts:
+    if not len(texts):
         raise DataError("there is no text to choose tokens for.")
     look = _look(_some(texts))
     closed = look.types <= _CLOSED_SET and look.new <= 0.005
@@ -66,7 +73,7 @@ def choose_kind(texts: Sequence[str]) -> Choice:
     )
 
 
-def choose_form(texts: Sequence[str], kind: Kind) -> Form:
+def choose_form(texts: Iterable[str], kind: Kind) -> Form:
     """The Unicode form for characters: nfd if it leaves at most half as many different ones, as with Hangul.
 
     Example:
@@ -81,10 +88,12 @@ def choose_form(texts: Sequence[str], kind: Kind) -> Form:
     return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 
-def _some(texts: Sequence[str]) -> list[str]:
+def _some(texts: Sized) -> list[str]:
     """Lines drawn by chance, always the same: every n-th line would be fooled by text that comes in turns."""
-    rows = np.random.default_rng(0).permutation(len(texts))[:_LINES_LOOKED_AT]
-    return [texts[int(row)] for row in rows]
+    chosen = np.random.default_rng(1).choice(len(texts), min(len(texts), _LINES_LOOKED_AT), replace=False)
+    rows = set(chosen.tolist())
+    found = [text for row, text in enumerate(texts) if row in rows]
+    return [found[int(place)] for place in np.random.default_rng(0).permutation(len(found))]
 
 
 def _look(texts: Sequence[str]) -> _Look:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from seq2seq.data.formats import PARSERS, LineFormat, Pair, guess_format
 from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
 from seq2seq.data.parquet import parquet_rows
 from seq2seq.data.sentences import Unit, next_sentence_pairs
+from seq2seq.data.spool import Pairs, Spooled, spooled
 from seq2seq.errors import ConfigError, DataError
 
 
@@ -44,14 +48,14 @@ class Corpus:
     """The pairs read, and all that the pre-flight report says of them.
 
     Attributes:
-        pairs: in the order of the files.
+        pairs: in the order of the files; a list, or where they were spooled `Spooled`.
         skipped: reason -> number of bad lines left out.
         notes: one line for each kind of thing mended or left out, with its first file:line.
         format: "parallel", "next sentence" or a line format; what `source_of_line` must be told.
         next_sentence: the pairs are neighbours in a text, so that holding out goes by document or block.
     """
 
-    pairs: list[Pair]
+    pairs: Pairs
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     format: str = "tsv"
@@ -67,8 +71,14 @@ class Corpus:
         return len(self.pairs)
 
 
-def read_pairs(files: PairFiles) -> Corpus:
+def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callable[[int], object] = int) -> Corpus:
     """All the pairs of the files.
+
+    Args:
+        files: what to read.
+        spool: a file that takes the pairs where they are very many; None keeps any number in memory. What was spooled
+            there of the same files, unchanged since, is not read again.
+        on_progress: is called with the number of pairs read, now and then.
 
     Raises:
         DataError: a file cannot be read or holds no pair; a line is bad and `skip_bad` is not set.
@@ -76,14 +86,46 @@ def read_pairs(files: PairFiles) -> Corpus:
     """
     ledger = Ledger(files.skip_bad)
     kind = corpus_format(files)
-    pairs = list(iterate_pairs(files, ledger))
-    if not pairs:
+    if spool is not None and (before := _spooled_before(files, spool)):
+        return before
+    pairs = spooled(_counted(iterate_pairs(files, ledger), on_progress), spool)
+    if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
         cure = (
             "every line was left out as bad" if ledger.skipped else "next-sentence pairs need two lines in a document"
         )
         raise DataError(f"no pair in {where}: {cure}.")
-    return Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
+    corpus = Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
+    if isinstance(pairs, Spooled):
+        told = {"files": _identity(files), "count": len(pairs), "sha256": pairs.sha256}
+        told |= {"skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
+        pairs.path.with_suffix(".json").write_text(json.dumps(told), "utf-8")
+    return corpus
+
+
+def _counted(pairs: Iterator[Pair], on_progress: Callable[[int], object]) -> Iterator[Pair]:
+    for number, pair in enumerate(pairs, 1):
+        yield pair
+        if number % 8192 == 0:
+            on_progress(number)
+
+
+def _identity(files: PairFiles) -> list[Any]:
+    """What tells files from other or changed ones without reading them, as JSON gives it back."""
+    paths = [path for path in (*files.paths, files.source, files.target) if path is not None]
+    return [repr(files), [[(stat := os.stat(path)).st_size, stat.st_mtime_ns] for path in paths]]
+
+
+def _spooled_before(files: PairFiles, spool: Path) -> Corpus | None:
+    """The corpus that was spooled there, if it is of these files as they are now."""
+    try:
+        told = json.loads(spool.with_suffix(".json").read_text("utf-8"))
+        pairs = Spooled(spool, told["count"], told["sha256"])
+        if told["files"] != _identity(files) or not spool.exists():
+            return None
+        return Corpus(pairs, told["skipped"], told["notes"], told["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def iterate_pairs(files: PairFiles, ledger: Ledger) -> Iterator[Pair]:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load
+from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
+from seq2seq.data.spool import Pairs, select
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CorruptArchiveError, DataError
 
-Integers: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
-_CHUNK = 8192  # pairs tokenised at a time
-_NAMES = ("source", "source_offsets", "target", "target_offsets")
+_ROWS = 1 << 20  # of a mapped array, looked at together
 
 
 class Dataset:
@@ -42,6 +42,7 @@ class Dataset:
         self.source, self.source_offsets = source, source_offsets
         self.target, self.target_offsets = target, target_offsets
         self.dropped = dropped
+        self._folder: Path | None = None
 
     @classmethod
     def build(
@@ -53,8 +54,23 @@ class Dataset:
         max_length: int | None = None,
         max_ratio: float | None = None,
         folder: str | Path | None = None,
+        of: str = "",
+        workers: int = 1,
+        on_progress: Callable[[int], object] = int,
     ) -> Dataset:
         """Tokenise pairs, in memory, or straight into files of `folder` that stay memory-mapped.
+
+        Args:
+            pairs: what to tokenise.
+            source_tokenizer: of the sources.
+            target_tokenizer: of the targets.
+            max_length: tokens of a side; pairs with more are left out.
+            max_ratio: how many times as long as the other a side may be; other pairs are left out.
+            folder: where the files are to be.
+            of: what tells these pairs from others. A build of the same in `folder` that was killed is gone on with, and
+                one that ended is read; "" begins anew.
+            workers: processes that tokenise.
+            on_progress: is called with the number of pairs done, now and then.
 
         Raises:
             DataError: no pair is left.
@@ -65,30 +81,29 @@ class Dataset:
             >>> len(data), data.lengths.tolist()
             (1, [[3, 2]])
         """
-        folder = None if folder is None else Path(folder)
-        columns = [_Column(folder, name) for name in ("source", "target")]
-        dropped = 0
+        encoder = Encoder(source_tokenizer, target_tokenizer, max_length, max_ratio)
+        key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
+        columns: Columns = InMemory() if folder is None else OnDisk(Path(folder), key)
         try:
-            for chunk in _chunks(pairs):
-                sides = [source_tokenizer.encode_batch(pair[0] for pair in chunk)]
-                sides.append(target_tokenizer.encode_batch(pair[1] for pair in chunk))
-                kept = [both for both in zip(*sides, strict=True) if _fits(both, max_length, max_ratio)]
-                dropped += len(chunk) - len(kept)
-                for column, ids in zip(columns, zip(*kept, strict=True), strict=False):
-                    column.extend(ids)
-            if columns[0].empty:
+            if not columns.progress.complete:
+                for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
+                    columns.append(chunk)
+                    on_progress(columns.progress.read)
+            read, dropped, *_ = columns.progress
+            if read == dropped:
                 raise DataError(_no_pair(dropped, max_length, max_ratio))
-            (source, source_offsets), (target, target_offsets) = (column.finish() for column in columns)
+            arrays = columns.finish()
         finally:
-            for column in columns:
-                column.close()
-        return cls(source, source_offsets, target, target_offsets, dropped)
+            columns.close()
+        data = cls(*arrays, dropped=dropped)
+        data._folder = None if folder is None else Path(folder)
+        return data
 
     def save(self, folder: str | Path) -> None:
         """Write the four arrays as .npy files into `folder`, which is made."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _NAMES:
+        for name in NAMES:
             np.save(folder / f"{name}.part.npy", getattr(self, name), allow_pickle=False)
             os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")
 
@@ -99,11 +114,13 @@ class Dataset:
         Raises:
             CorruptArchiveError: a file is missing, or is not what was written.
         """
-        arrays = [_load(Path(folder) / f"{name}.npy") for name in _NAMES]
+        arrays = load(Path(folder))
         for flat, offsets, name in ((arrays[0], arrays[1], "source"), (arrays[2], arrays[3], "target")):
             if len(offsets) != len(arrays[1]) or not len(offsets) or offsets[-1] != len(flat):
                 raise CorruptArchiveError(f"{folder}: {name}.npy and its offsets do not fit; build the data set again.")
-        return cls(arrays[0], arrays[1], arrays[2], arrays[3])
+        data = cls(*arrays)
+        data._folder = Path(folder)
+        return data
 
     def __len__(self) -> int:
         return len(self.source_offsets) - 1
@@ -117,15 +134,41 @@ class Dataset:
         return source.tolist(), target.tolist()
 
     @cached_property
-    def lengths(self) -> NDArray[np.int64]:
-        """(pairs, 2): the tokens of source and target, the end counted: the time steps a batch needs."""
-        return np.stack([np.diff(self.source_offsets), np.diff(self.target_offsets)], axis=1) + 1
+    def lengths(self) -> NDArray[np.int32]:
+        """(pairs, 2): the tokens of source and target, the end counted: the time steps a batch needs.
+
+        Of a data set in files it is another file, memory-mapped too.
+        """
+        if self._folder is None:
+            return self._lengths(np.empty((len(self), 2), np.int32))
+        path = self._folder / "lengths.npy"
+        try:
+            found = np.lib.format.open_memmap(self._folder / "lengths.part.npy", "w+", np.int32, (len(self), 2))
+            self._lengths(found)
+            found.flush()
+            os.replace(self._folder / "lengths.part.npy", path)
+            return np.load(path, mmap_mode="r")
+        except OSError:  # the folder cannot be written
+            return self._lengths(np.empty((len(self), 2), np.int32))
+
+    def _lengths(self, found: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The same, written into `found` piece by piece."""
+        for start in range(0, len(self), _ROWS):
+            for side, offsets in enumerate((self.source_offsets, self.target_offsets)):
+                found[start : start + _ROWS, side] = np.diff(offsets[start : start + _ROWS + 1]) + 1
+        return found
+
+    def histogram(self, side: int) -> NDArray[np.int64]:
+        """How many sources (0) or targets (1) have 0, 1, 2, ... time steps, the end counted."""
+        size = int(self.lengths[:, side].max()) + 1
+        parts = (self.lengths[start : start + _ROWS, side] for start in range(0, len(self), _ROWS))
+        return np.sum([np.bincount(part, minlength=size) for part in parts], axis=0)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the ids, in hexadecimal: equal for equal data, wherever it lies."""
         digest = hashlib.sha256()
-        for name in _NAMES:
+        for name in NAMES:
             values = getattr(self, name)
             digest.update(f"{name} {len(values)} ".encode())
             for start in range(0, len(values), 1 << 20):
@@ -143,85 +186,20 @@ def _no_pair(dropped: int, max_length: int | None, max_ratio: float | None) -> s
     return "there is no pair to make a data set of."
 
 
-def _fits(both: tuple[list[int], list[int]], max_length: int | None, max_ratio: float | None) -> bool:
-    short, long = sorted(map(len, both))
-    return (max_length is None or long <= max_length) and (max_ratio is None or long <= max_ratio * short)
-
-
-def distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
+def distinct(pairs: Pairs) -> Pairs:
     """The pairs, each source with each target once: the first of them.
 
-    Of each pair 8 bytes of a hash are remembered, so that of n pairs about n^2 / 4e19 are taken for others.
+    They are told apart by 8 bytes of a hash, so that of n pairs about n^2 / 4e19 are taken for others.
 
     Example:
         >>> [pair.target for pair in distinct([Pair("a", "x"), Pair("a", "y"), Pair("a", "x", "elsewhere")])]
         ['x', 'y']
     """
-    seen: set[int] = set()
+    hashes = array("Q")
     for pair in pairs:
         text = f"{pair.source}\0{pair.target}".encode()
-        known = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        if known not in seen:
-            seen.add(known)
-            yield pair
-
-
-def _chunks(pairs: Iterable[Pair | tuple[str, str]]) -> Iterator[list[Pair | tuple[str, str]]]:
-    rest = iter(pairs)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
-
-
-def _load(path: Path) -> Integers:
-    wanted = np.int64 if path.stem.endswith("offsets") else np.int32
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CorruptArchiveError(f"{path}: not readable as an array: {error}.") from None
-    if values.dtype != wanted or values.ndim != 1:
-        raise CorruptArchiveError(f"{path}: {values.dtype} {values.shape} where flat {np.dtype(wanted)} was written.")
-    return values
-
-
-class _Column:
-    """One side of the pairs while it grows: in memory, or appended to an .npy file."""
-
-    def __init__(self, folder: Path | None, name: str):
-        self._flat, self._offsets = array("i"), array("q", [0])
-        self._folder, self._name = folder, name
-        self._file: BinaryIO | None = None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / f"{name}.npy").open("wb+")
-            _write_header(self._file, 0)
-
-    @property
-    def empty(self) -> bool:
-        return len(self._offsets) == 1
-
-    def extend(self, rows: Sequence[list[int]]) -> None:
-        for ids in rows:
-            self._flat.extend(ids)
-            self._offsets.append(self._offsets[-1] + len(ids))
-        if self._file is not None:
-            self._flat.tofile(self._file)
-            self._flat = array("i")
-
-    def finish(self) -> tuple[Integers, Integers]:
-        offsets = np.frombuffer(self._offsets, np.int64)
-        if self._file is None or self._folder is None:
-            return np.frombuffer(self._flat, np.int32), offsets
-        _write_header(self._file, self._offsets[-1])
-        self.close()
-        np.save(self._folder / f"{self._name}_offsets.npy", offsets, allow_pickle=False)
-        return _load(self._folder / f"{self._name}.npy"), _load(self._folder / f"{self._name}_offsets.npy")
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-def _write_header(file: BinaryIO, length: int) -> None:
-    """The head of an .npy file: NumPy leaves room in it for the length to grow, so it can be written again."""
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (length,)})
+        hashes.frombytes(hashlib.blake2b(text, digest_size=8).digest())
+    _, first = np.unique(np.frombuffer(hashes, np.uint64), return_index=True)
+    kept = np.zeros(len(hashes), bool)
+    kept[first] = True
+    return select(pairs, lambda number, _: bool(kept[number]))

@@ -2,28 +2,35 @@
 
 What is held out is chosen before anything is trained: whole documents where there are documents, else a block of
 neighbouring lines of a text, else distinct sources. After that no held-out line is a source or a target in training
-(pairs of a text), or no held-out source is a source in training (other pairs).
+(pairs of a text), or no held-out source is a source in training (other pairs). The pairs are gone through a few times
+and never held: memory is that of what is held out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from hashlib import blake2b
+from heapq import heappush, heappushpop
+from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.formats import Pair
+from seq2seq.data.spool import Pairs, select
 from seq2seq.errors import DataError, did_you_mean
 
 _SHARE, _MOST = 10, 1000  # a tenth of the sources, at most a thousand
+Chosen: TypeAlias = Callable[[int, Pair], bool]
+"""Whether the pair with this number is meant."""
 
 
 class Holdout(NamedTuple):
     """Pairs to train on, pairs to measure on, and what the pre-flight report says of the choice."""
 
-    train: list[Pair]
+    train: Pairs
     dev: list[Pair]
     notes: list[str]
 
@@ -40,33 +47,71 @@ def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) 
         >>> {pair.source for pair in train} & {pair.source for pair in dev}
         set()
     """
-    wanted = max(1, min(_MOST, len({pair.source for pair in corpus.pairs}) // _SHARE))
+    pairs, survey = corpus.pairs, _Survey(corpus.pairs, seed)
     rng = np.random.default_rng(seed)
-    chosen = _named(corpus, documents) if documents else _some_documents(corpus, wanted, rng)
+    chosen = _named(survey, documents) if documents else _some_documents(survey, corpus.next_sentence, rng)
     if chosen:
-        train = [pair for pair in corpus.pairs if pair.document not in chosen]
-        dev = [pair for pair in corpus.pairs if pair.document in chosen]
+        train = select(pairs, lambda _, pair: pair.document not in chosen)
+        dev = [pair for pair in pairs if pair.document in chosen]
         how = f"{len(chosen)} whole document{'s' * (len(chosen) > 1)}"
     elif corpus.next_sentence:
-        train, dev = _block(corpus.pairs, wanted, rng)
+        # Neighbouring pairs; the pairs at both ends share a line with the block and go to neither side.
+        start = int(rng.integers(0, max(1, len(pairs) - survey.wanted + 1)))
+        end = start + survey.wanted
+        train = select(pairs, lambda number, _: not start - 1 <= number <= end)
+        dev = list(islice(pairs, start, end))
         how = "a block of neighbouring lines"
     else:
-        train, dev = _by_source(corpus.pairs, wanted, rng)
+        held = set(survey.sources)
+        train = select(pairs, lambda _, pair: pair.source not in held)
+        dev = [pair for pair in pairs if pair.source in held]
         how = "distinct sources"
     return _without_leaks(train, dev, corpus.next_sentence, how)
 
 
-def _named(corpus: Corpus, documents: Collection[str]) -> set[str]:
-    known = {pair.document for pair in corpus.pairs}
+class _Survey:
+    """What a first look at the pairs finds.
+
+    Attributes:
+        wanted: about so many pairs, or exactly so many sources, are to be held out.
+        sources: so many distinct sources: those of the smallest hashes, which depend on the seed.
+        documents: the pairs of each.
+    """
+
+    def __init__(self, pairs: Pairs, seed: int):
+        key = str(seed).encode()
+        self.documents: Counter[str] = Counter()
+        distinct: set[bytes] = set()
+        smallest: list[tuple[int, str]] = []  # a heap, the largest hash first
+        among: set[str] = set()
+        for source, _, document in pairs:
+            if document:
+                self.documents[document] += 1
+            hashed = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+            if len(distinct) < _SHARE * _MOST:
+                distinct.add(hashed)
+            number = -int.from_bytes(hashed, "big")
+            if source in among or (len(among) == _MOST and number < smallest[0][0]):
+                continue
+            among.add(source)
+            if len(among) <= _MOST:
+                heappush(smallest, (number, source))
+            else:
+                among.remove(heappushpop(smallest, (number, source))[1])
+        self.wanted = max(1, len(distinct) // _SHARE)
+        self.sources = [source for _, source in sorted(smallest, reverse=True)[: self.wanted]]
+
+
+def _named(survey: _Survey, documents: Collection[str]) -> set[str]:
     for name in documents:
-        if name not in known:
-            raise DataError(f"no document {name!r} to hold out; {did_you_mean(name, known - {''})}")
+        if name not in survey.documents:
+            raise DataError(f"no document {name!r} to hold out; {did_you_mean(name, survey.documents)}")
     return set(documents)
 
 
-def _some_documents(corpus: Corpus, wanted: int, rng: np.random.Generator) -> set[str]:
+def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generator) -> set[str]:
     """Documents in random order until there are enough pairs; none where every one would be far too much."""
-    sizes = Counter(pair.document for pair in corpus.pairs if pair.document)
+    sizes, wanted = survey.documents, survey.wanted
     if len(sizes) < 2:
         return set()
     names = list(sizes)
@@ -76,35 +121,28 @@ def _some_documents(corpus: Corpus, wanted: int, rng: np.random.Generator) -> se
         if count < wanted and count + sizes[names[index]] <= 2 * wanted:
             chosen.add(names[index])
             count += sizes[names[index]]
-    if chosen or corpus.next_sentence:  # a text can give a block of lines instead
+    if chosen or next_sentence:  # a text can give a block of lines instead
         return chosen
     return {min(names, key=lambda name: sizes[name])}
 
 
-def _block(pairs: list[Pair], wanted: int, rng: np.random.Generator) -> tuple[list[Pair], list[Pair]]:
-    """Neighbouring pairs; the pairs at both ends share a line with the block and go to neither side."""
-    start = int(rng.integers(0, max(1, len(pairs) - wanted + 1)))
-    end = start + wanted
-    return pairs[: max(0, start - 1)] + pairs[end + 1 :], pairs[start:end]
-
-
-def _by_source(pairs: list[Pair], wanted: int, rng: np.random.Generator) -> tuple[list[Pair], list[Pair]]:
-    sources = list(dict.fromkeys(pair.source for pair in pairs))
-    held = {sources[index] for index in rng.permutation(len(sources))[:wanted]}
-    return [pair for pair in pairs if pair.source not in held], [pair for pair in pairs if pair.source in held]
-
-
-def _without_leaks(train: list[Pair], dev: list[Pair], both_sides: bool, how: str) -> Holdout:
+def _without_leaks(train: Pairs, dev: list[Pair], both_sides: bool, how: str) -> Holdout:
     """Leave out of dev what also occurs in training: a verse that stands in two books tells nothing when held out."""
-    seen = set(lines_of(train, both_sides))
-    clean = [pair for pair in dev if not seen.intersection(lines_of([pair], both_sides))]
-    if not train or not clean:
-        few = "nothing would be left to train on" if not train else "every held-out line also occurs in training"
+    seen = shared_lines(train, dev, both_sides)
+    clean = [pair for pair in dev if seen.isdisjoint(lines_of([pair], both_sides))]
+    if not len(train) or not clean:
+        few = "nothing would be left to train on" if not len(train) else "every held-out line also occurs in training"
         raise DataError(f"cannot hold out dev pairs: {few}; give more pairs, or a file of dev pairs with --dev.")
     notes = [f"held out {how}: {len(clean)} dev pairs"]
     if len(clean) < len(dev):
         notes.append(f"left out {len(dev) - len(clean)} dev pairs with a line that also occurs in training")
     return Holdout(train, clean, notes)
+
+
+def shared_lines(train: Pairs, dev: Iterable[Pair], both_sides: bool) -> set[str]:
+    """The lines of the dev pairs that are lines of the training pairs too."""
+    held = set(lines_of(dev, both_sides))
+    return {line for line in lines_of(train, both_sides) if line in held}
 
 
 def lines_of(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -113,7 +113,7 @@ def _g2p(options: DemoOptions, folder: Path) -> int:
     return 0
 
 
-def _train(options: DemoOptions, folder: Path, train: list[Pair], dev: list[Pair], chosen: dict[str, Any]) -> bool:
+def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[Pair], chosen: dict[str, Any]) -> bool:
     """Train as `seq2seq train` would on the same pairs, which are left in the folder; false if interrupted."""
     files = {"pairs": (train, folder / "train.tsv"), "dev": (dev[:_DEV], folder / "dev.tsv")}
     paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}

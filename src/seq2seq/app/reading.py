@@ -1,0 +1,86 @@
+"""From files to ids: what `train` reads, holds out, and tokenises, in memory or in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2seq.app.meter import Meter
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.runtime import thread_count
+from seq2seq.data import Corpus, Dataset, Pair, Tokenizer, distinct, hold_out, read_pairs
+from seq2seq.data.holdout import lines_of, shared_lines
+from seq2seq.data.spool import Spooled
+from seq2seq.errors import ConfigError
+
+
+class Read(NamedTuple):
+    """The pairs to train on, the pairs to measure on, and what to say of them.
+
+    Attributes:
+        corpus: to train on.
+        dev: to measure on.
+        report: lines of the report.
+        of: what tells the pairs to train on from others, where they are spooled; "" where they are in memory.
+    """
+
+    corpus: Corpus
+    dev: Sequence[Pair]
+    report: list[tuple[str, str]]
+    of: str
+
+
+def read_files(options: TrainOptions[Any]) -> Read:
+    """Read all the pairs; very many of them go through a file of the run's folder.
+
+    Raises:
+        DataError: the pairs cannot be read, or none can be held out.
+        ConfigError: options that do not go together.
+    """
+    if options.dev and not (options.pairs or options.source or options.target):
+        raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
+    spool = Path(options.out) / "data" / "pairs"
+    with Meter("pairs", None, task="reading") as meter:
+        corpus = read_pairs(options.files(options.pairs), spool, lambda done: meter.advance(done - meter.done, done))
+    skipped = sum(corpus.skipped.values())
+    dev_files = options.dev_files()
+    if dev_files is None:
+        held = hold_out(corpus, seed=options.seed)
+        train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
+    else:
+        found = read_pairs(dev_files)
+        train, dev, notes = corpus.pairs, list(found.pairs), [*corpus.notes, *found.notes, *_overlap(corpus, found)]
+        skipped += sum(found.skipped.values())
+    report = [("pairs", f"{len(train):,} to train on, {len(dev):,} to measure on, {skipped:,} skipped")]
+    report += [("", note) for note in notes]
+    of = ""
+    if isinstance(corpus.pairs, Spooled):
+        report.append(("", f"in files of {spool.parent}, where memory need not hold them"))
+        of = f"{corpus.pairs.sha256} {options.seed if dev_files is None else 'all'} {options.deduplicate}"
+    return Read(replace(corpus, pairs=train), dev, report, of)
+
+
+def tokenised(read: Read, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> Dataset:
+    """The pairs as ids, in memory or in the run's folder, and lines of the report on what is left out."""
+    pairs = distinct(read.corpus.pairs) if options.deduplicate else read.corpus.pairs
+    if repeated := len(read.corpus.pairs) - len(pairs):
+        read.report.append(("left out", f"{repeated:,} pairs that were there before"))
+    limits = {"max_length": options.max_length, "max_ratio": options.max_ratio}
+    files = {"folder": Path(options.out) / "data", "of": read.of, "workers": thread_count()} if read.of else {}
+    with Meter("pairs", len(pairs), task="tokenising") as meter:
+        files["on_progress"] = lambda done: meter.advance(done - meter.done, done)
+        data = Dataset.build(pairs, source, target, **limits, **files)
+    if data.dropped:
+        ratio = "" if options.max_ratio is None else f", or so long for the other (--max-ratio {options.max_ratio:g})"
+        too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"
+        read.report.append(("left out", too_long))
+    return data
+
+
+def _overlap(train: Corpus, dev: Corpus) -> list[str]:
+    """A warning where dev lines also stand in the training data: sources, and targets too where lines follow lines."""
+    known = shared_lines(train.pairs, dev.pairs, train.next_sentence)
+    shared = sum(not known.isdisjoint(lines_of([pair], train.next_sentence)) for pair in dev.pairs)
+    return [f"warning: {shared:,} of the dev pairs have a line that is also in the training data"] if shared else []

@@ -1,0 +1,160 @@
+"""Corpora that memory does not hold: spooled pairs are the pairs, and a build that was cut off goes on."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.data import Batches, Corpus, Dataset, Pair, PairFiles, Tokenizer, distinct, hold_out, read_pairs
+from seq2seq.data.buckets import make_buckets
+from seq2seq.data.columns import NAMES
+from seq2seq.data.spool import Spooled, Texts, select
+from seq2seq.errors import DataError
+
+LETTERS = Tokenizer.train("character", ["abcdefghij"])
+PAIRS = [Pair("abcdefghij"[n % 10] * (n % 13 + 1), "ba" * (n % 5), "") for n in range(200)]
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
+
+
+@given(st.lists(st.builds(Pair, texts, texts, texts), max_size=30), st.integers(1, 40))
+def test_spooled_pairs_are_the_pairs(tmp_path_factory, pairs, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seq2seq.data.spool._BLOCK", block)
+        patch.setattr("seq2seq.data.spool._ROWS", 1 + block % 7)
+        spool = Spooled.write(pairs, tmp_path_factory.mktemp("spool") / "data" / "pairs")
+        assert len(spool) == len(pairs)
+        assert list(spool) == pairs == list(spool)
+        assert list(Texts(spool, 0, 1)) == [p.source for p in pairs] + [p.target for p in pairs]
+
+
+def test_more_than_memory_is_to_hold_is_spooled(tmp_path, monkeypatch):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{n}\tt{n}\n" for n in range(500)))
+    files = PairFiles((str(tmp_path / "pairs.tsv"),))
+    held = read_pairs(files, tmp_path / "data" / "pairs")
+    assert isinstance(held.pairs, list) and not (tmp_path / "data").exists()
+    monkeypatch.setattr("seq2seq.data.spool.MOST_CHARACTERS", 100)
+    assert isinstance(read_pairs(files).pairs, list)  # nowhere to put them
+    spooled = read_pairs(files, tmp_path / "data" / "pairs")
+    assert isinstance(spooled.pairs, Spooled) and list(spooled.pairs) == held.pairs
+
+    def refused(*_):
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seq2seq.data.corpus.iterate_pairs", refused)
+        again = read_pairs(files, tmp_path / "data" / "pairs")
+        assert list(again.pairs) == held.pairs and again.notes == held.notes and again.format == held.format
+    (tmp_path / "pairs.tsv").write_text("other\tone\n" * 200)
+    assert set(read_pairs(files, tmp_path / "data" / "pairs").pairs) == {Pair("other", "one")}
+
+
+@pytest.mark.parametrize("documents", [True, False])
+@pytest.mark.parametrize("kind", ["tsv", "next sentence"])
+def test_what_is_held_out_is_the_same_of_a_list_and_of_a_file(tmp_path, documents, kind):
+    pairs = [Pair(f"{n % 270}", f"{n % 270 + 1}", f"d{n // 20}" * documents) for n in range(300)]
+    spool = Spooled.write(pairs, tmp_path / "pairs")
+    ours, theirs = (hold_out(Corpus(each, format=kind), seed=3) for each in (pairs, spool))
+    assert ours.dev == theirs.dev and ours.notes == theirs.notes
+    assert list(ours.train) == list(theirs.train) and len(ours.train) == len(theirs.train)
+
+
+def test_the_held_out_sources_are_any_tenth():
+    held = [{pair.source for pair in hold_out(Corpus(PAIRS[:130]), seed=seed).dev} for seed in range(40)]
+    assert {len(sources) for sources in held} == {13}
+    counts = np.array([sum(source in sources for sources in held) for source in {pair.source for pair in PAIRS[:130]}])
+    assert counts.min() >= 0 and counts.max() < 15 and (counts > 0).mean() > 0.9  # of 4 on average
+
+
+def test_distinct_pairs_of_a_file(tmp_path):
+    pairs = [*PAIRS, *PAIRS[:50], Pair("new", "one")]
+    found = distinct(Spooled.write(pairs, tmp_path / "pairs"))
+    assert list(found) == list(dict.fromkeys(pairs)) == list(distinct(pairs))
+    assert len(found) == len(set(pairs))
+
+
+def test_selected_pairs_are_counted_once_and_chosen_anew(tmp_path):
+    found = select(Spooled.write(PAIRS, tmp_path / "pairs"), lambda number, pair: number % 2 == 0)
+    assert list(found) == PAIRS[::2] == list(found) and len(found) == 100
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr("seq2seq.data.encoding.CHUNK", 7)
+    told = []
+    limits = {"max_length": 9, "max_ratio": 5.0}
+    data = Dataset.build(PAIRS, LETTERS, LETTERS, **limits, folder=tmp_path, workers=workers, on_progress=told.append)
+    plain = Dataset.build(PAIRS, LETTERS, LETTERS, **limits)
+    assert data.fingerprint == plain.fingerprint and data.dropped == plain.dropped > 0
+    assert told == [*range(7, 200, 7), 200]
+
+
+@given(st.integers(0, 40), st.integers(0, 300))
+def test_a_build_that_was_cut_off_goes_on(tmp_path_factory, chunks, junk):
+    folder = tmp_path_factory.mktemp("built")
+    wanted = Dataset.build(PAIRS, LETTERS, LETTERS, max_length=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seq2seq.data.encoding.CHUNK", 5)
+        patch.setattr("seq2seq.data.columns._NOTED", 3)
+
+        def stopped():
+            yield from islice(PAIRS, 5 * chunks)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Dataset.build(stopped(), LETTERS, LETTERS, max_length=9, folder=folder, of="these")
+        for name in NAMES:  # written behind what was noted, or cut off in the middle of a number
+            with (folder / f"{name}.npy").open("ab") as file:
+                file.write(b"x" * junk)
+        read: list[int] = []
+        again = Dataset.build(PAIRS, LETTERS, LETTERS, max_length=9, folder=folder, of="these", on_progress=read.append)
+        assert again.fingerprint == wanted.fingerprint and again.dropped == wanted.dropped
+        assert read[0] == min(200, chunks // 3 * 15 + 5) or chunks == 40
+        done = Dataset.build([], LETTERS, LETTERS, max_length=9, folder=folder, of="these")  # it is there
+        assert done.fingerprint == wanted.fingerprint and done.dropped == wanted.dropped
+        other = Dataset.build(PAIRS[:3], LETTERS, LETTERS, max_length=9, folder=folder, of="others")
+        assert len(other) == 3
+
+
+def test_a_note_that_is_no_note_begins_anew(tmp_path):
+    Dataset.build(PAIRS, LETTERS, LETTERS, folder=tmp_path, of="these")
+    note = tmp_path / "tokenised.json"
+    for text in ("", "{", "[]", json.dumps({"key": "?"}), json.dumps(json.loads(note.read_text()) | {"lengths": [1]})):
+        note.write_text(text)
+        data = Dataset.build(PAIRS[:9], LETTERS, LETTERS, folder=tmp_path, of="these")
+        assert len(data) == 9
+    with pytest.raises(DataError, match="no pair"):
+        Dataset.build([], LETTERS, LETTERS, folder=tmp_path)
+
+
+def test_lengths_of_files_are_a_file(tmp_path):
+    built = Dataset.build(PAIRS, LETTERS, LETTERS, folder=tmp_path)
+    assert isinstance(built.lengths, np.memmap) and built.lengths.tolist() == [
+        [len(pair.source) + 1, len(pair.target) + 1] for pair in PAIRS
+    ]
+    assert built.histogram(0).tolist() == np.bincount([len(pair.source) + 1 for pair in PAIRS]).tolist()
+    whole = Dataset.build(PAIRS, LETTERS, LETTERS)
+    for one, two in zip(*(Batches(data, tokens=100, seed=1).epoch(3) for data in (built, whole)), strict=True):
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(one, two, strict=True))
+
+
+def test_a_look_at_some_pairs_gives_shapes_that_hold_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    lengths = rng.geometric(0.1, (5000, 2)).astype(np.int32)
+    exact = make_buckets(lengths, 500, 5, 500.0)
+    monkeypatch.setattr("seq2seq.data.buckets._LOOKED_AT", 500)
+    found = make_buckets(lengths, 500, 5, 500.0)
+    assert sorted(np.concatenate([bucket.rows for bucket in found]).tolist()) == list(range(5000))
+    for bucket in found:
+        assert (lengths[bucket.rows] <= bucket.shape[:2]).all()
+
+    def padded(buckets):
+        return sum(
+            bucket.batches * bucket.shape.batch * (bucket.shape.source + bucket.shape.target) for bucket in buckets
+        )
+
+    assert padded(found) < 1.15 * padded(exact)

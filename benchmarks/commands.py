@@ -18,9 +18,13 @@ def seq2seq(*words: str | Path | float) -> str:
     Raises:
         CommandError: it failed.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "seq2seq", *map(str, words)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
     if done.returncode:
         raise CommandError((done.stderr.strip().splitlines() or ["killed"])[-1])
     return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """That of a process which is to import what this one does."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

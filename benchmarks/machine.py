@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -46,6 +47,15 @@ def description() -> str:
     versions = [f"{package} {metadata.version(package)}" for package in packages]
     processor = name or platform.processor() or platform.machine()
     return ", ".join([processor, f"{thread_count()} cores", f"Python {platform.python_version()}", *versions])
+
+
+def anonymous_memory(process: int) -> float | None:
+    """MiB of a process's memory that is no file's, now; None if it has ended or the system does not tell."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text("utf-8"))
+    except OSError:
+        return None
+    return int(found[1]) / 1024 if found else None
 
 
 def peaks(rounds: int, *, quick: bool = False) -> list[Peak]:

@@ -150,7 +150,7 @@ def forward(batch: Batch) -> Callable[[Any], Any]:
     return lambda model: jax.vjp(lambda model: model.loss(batch, jax.random.key(0)).mean, model)[0]
 
 
-def necessary_flops(model: Any, lengths: NDArray[np.int64]) -> float:
+def necessary_flops(model: Any, lengths: NDArray[np.int32]) -> float:
     """What the products of an update of pairs of these (pairs, 2) lengths need, ends counted, padding not.
 
     The forward pass once and the backward pass twice. The products of one pair are a + b s + c t + d s t in its

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import re
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import jax
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.commands import environment
 from benchmarks.table import Table
 from seq2seq import GRU, EncoderDecoder, EncoderDecoderConfig
 from seq2seq.app.text_model import TextModel
@@ -73,10 +73,9 @@ class Scoring:
 
     def __init__(self, folder: Path, out: str, *more: str):
         command = [sys.executable, "-m", "seq2seq", "score", "model.npz", "--phrase-table", "table.gz", "--out", out]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._progress = folder / f"{out}.progress"
         self.process = subprocess.Popen(
-            [*command, *more], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+            [*command, *more], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
         )
 
     def wait_for(self, lines: int) -> bool:
@@ -96,11 +95,7 @@ class Scoring:
 
     def memory(self) -> float | None:
         """MiB of memory that is no file's, now."""
-        try:
-            found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text("utf-8"))
-        except OSError:
-            return None
-        return int(found[1]) / 1024 if found else None
+        return machine.anonymous_memory(self.process.pid)
 
     def end(self) -> str:
         """The last line that it says; stops with it where it failed."""

@@ -186,7 +186,7 @@ def thinned(pairs: Sequence[Pair], count: int) -> list[Pair]:
     return [pairs[int(n)] for n in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round()]
 
 
-def tf_idf_recall(train: Sequence[Pair], test: Sequence[Pair]) -> float:
+def tf_idf_recall(train: Iterable[Pair], test: Sequence[Pair]) -> float:
     """Recall at 1 of 100 by the cosine of tf * log(N / df) of source and target, N and df over training targets."""
     words = [re.findall(r"[\w']+", pair.target) for pair in train]
     ids = {word: n for n, word in enumerate(sorted({word for text in words for word in text}))}

@@ -82,7 +82,6 @@ def test_pairs_that_memory_does_not_hold_train_the_same_model(run, trained, tmp_
     words = ("train", home / "pairs.tsv", *(("--dev", home / "dev.tsv") if dev else ()), *TINY, "--deduplicate")
     assert run(*words, "--out", "held", "--updates", LAST).code == 0
     monkeypatch.setattr("seq2seq.data.spool.MOST_CHARACTERS", 100)
-    monkeypatch.setattr("seq2seq.app.reading.thread_count", lambda: 1)
     ran = run(*words, "--out", "spooled", "--updates", LAST - 1)
     assert ran.code == 0 and "where memory need not hold them" in ran.err
     files = [tmp_path / "spooled" / "data" / name for name in ("pairs", "source.npy", "target_offsets.npy")]

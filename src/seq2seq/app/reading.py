@@ -15,6 +15,8 @@ from seq2seq.data.holdout import lines_of, shared_lines
 from seq2seq.data.spool import Spooled
 from seq2seq.errors import ConfigError
 
+_MANY = 1_000_000  # pairs, from which on processes that begin with importing all anew are worth it
+
 
 class Read(NamedTuple):
     """The pairs to train on, the pairs to measure on, and what to say of them.
@@ -68,7 +70,8 @@ def tokenised(read: Read, options: TrainOptions[Any], source: Tokenizer, target:
     if repeated := len(read.corpus.pairs) - len(pairs):
         read.report.append(("left out", f"{repeated:,} pairs that were there before"))
     limits = {"max_length": options.max_length, "max_ratio": options.max_ratio}
-    files = {"folder": Path(options.out) / "data", "of": read.of, "workers": thread_count()} if read.of else {}
+    workers = thread_count() if len(pairs) >= _MANY else 1
+    files = {"folder": Path(options.out) / "data", "of": read.of, "workers": workers} if read.of else {}
     with Meter("pairs", len(pairs), task="tokenising") as meter:
         files["on_progress"] = lambda done: meter.advance(done - meter.done, done)
         data = Dataset.build(pairs, source, target, **limits, **files)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from seq2seq.data.formats import Pair
 
-MOST_CHARACTERS = 64 << 20
+MOST_CHARACTERS = 16 << 20
 """Of pairs that a list holds; more are spooled."""
 _BLOCK = 1 << 20  # bytes read at a time
 _ROWS = 4096  # pairs written at a time

@@ -14,6 +14,7 @@ from seq2seq.search.prepared import PreparedModel
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
 from seq2seq.search.scoring import Forced, Started, force, score, score_started, start
+from seq2seq.search.stepwise import Step, stepwise
 from seq2seq.search.utility import UTILITIES, Utility
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Rule",
     "SampleOptions",
     "Started",
+    "Step",
     "Utility",
     "beam",
     "continuations",
@@ -45,4 +47,5 @@ __all__ = [
     "score",
     "score_started",
     "start",
+    "stepwise",
 ]

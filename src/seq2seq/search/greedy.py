@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, PAD, Searchable
+from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
@@ -79,7 +80,15 @@ def _greedy(
     shape: Shape,
     rules: tuple[Rule, ...],
 ) -> Hypotheses:
-    def likeliest(logits: Array, time: Array, keys: None) -> Array:
-        return jnp.argmax(ban(logits, banned), axis=-1).astype(jnp.int32)
+    rows = (source, lengths, room(lengths, limit, shape.max_length))
+    return roll_out(model, rows, Likeliest(banned), shape, rules)
 
-    return roll_out(model, (source, lengths, room(lengths, limit, shape.max_length)), likeliest, shape, rules)
+
+class Likeliest(NamedTuple):
+    """Chooses the largest logit, the smallest id among equals, without those that are banned."""
+
+    banned: tuple[int, ...]
+
+    def __call__(self, logits: Array, time: Array, keys: Key | None) -> Array:
+        """The ids, (batch, width)."""
+        return jnp.argmax(ban(logits, self.banned), axis=-1).astype(jnp.int32)

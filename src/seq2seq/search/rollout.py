@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -69,22 +70,32 @@ def roll_out(
     def done(fixed: Fixed, now: Rollout) -> Array:
         return ~now.going(fixed.limit).any(axis=1)
 
-    def write(fixed: Fixed, now: Rollout, time: Array) -> tuple[Rollout, Trail]:
-        going = now.going(fixed.limit)
-        state, prediction = advance(model, fixed.memory, now.state, now.token)
-        possible = masked(rules, fixed.rules, now.rules, prediction.logits)
-        token = jnp.where(going, choose(possible, time, fixed.keys), PAD)
-        logit = jnp.take_along_axis(possible, token[..., None], axis=-1)[..., 0]
-        gains = jnp.where(going, logit - normaliser(prediction.logits), 0.0)
-        attention = prediction.attention if shape.attention else None
-        ended = now.finished | (going & (token == END))
-        states = after(rules, fixed.rules, now.rules, token)
-        return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
-            token, gains, token, attention
-        )
-
+    write = partial(written, model, choose, shape.attention, rules)
     last = run(write, done, (Fixed(memory, given, limit, keys), first), trail, used(lengths), slots)
     return _result(last.now, last.trail)
+
+
+def written(
+    model: Searchable,
+    choose: Choose,
+    attention: bool,
+    rules: tuple[Rule, ...],
+    fixed: Fixed,
+    now: Rollout,
+    time: Array,
+) -> tuple[Rollout, Trail]:
+    """One token more in every place that wants one; `time` is that of each row, (batch,)."""
+    going = now.going(fixed.limit)
+    state, prediction = advance(model, fixed.memory, now.state, now.token)
+    possible = masked(rules, fixed.rules, now.rules, prediction.logits)
+    token = jnp.where(going, choose(possible, time, fixed.keys), PAD)
+    logit = jnp.take_along_axis(possible, token[..., None], axis=-1)[..., 0]
+    gains = jnp.where(going, logit - normaliser(prediction.logits), 0.0)
+    ended = now.finished | (going & (token == END))
+    states = after(rules, fixed.rules, now.rules, token)
+    return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
+        token, gains, token, prediction.attention if attention else None
+    )
 
 
 def _result(last: Rollout, trail: Trail) -> Hypotheses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,16 +141,29 @@ def _sample(
     options: SampleOptions,
     rules: tuple[Rule, ...],
 ) -> Hypotheses:
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    shape = Shape(options.max_length, options.samples, options.attention, options.slots)
+    rows = (source, lengths, room(lengths, limit, options.max_length))
+    return roll_out(model, rows, Draw(options), shape, rules, keys)
 
-    def draw(logits: Array, time: Array, keys: Key) -> Array:
-        kept, ids = narrow(logits, options)
-        own = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)))(fold(keys, jnp.arange(options.samples)), time)
+
+class Draw(NamedTuple):
+    """Draws as the options say."""
+
+    options: SampleOptions
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Ids that are never drawn."""
+        return self.options.banned
+
+    def __call__(self, logits: Array, time: Array, keys: Key) -> Array:
+        """The ids, (batch, width)."""
+        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+        kept, ids = narrow(logits, self.options)
+        drawn = fold(keys, jnp.arange(self.options.samples))
+        own = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)))(drawn, time)
         at = jax.vmap(jax.vmap(jax.random.categorical))(own, kept)
         return jnp.take_along_axis(ids, at[..., None], axis=-1)[..., 0].astype(jnp.int32)
-
-    shape = Shape(options.max_length, options.samples, options.attention, options.slots)
-    return roll_out(model, (source, lengths, room(lengths, limit, options.max_length)), draw, shape, rules, keys)
 
 
 def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:

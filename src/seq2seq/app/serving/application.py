@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
 from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.openapi import document
-from seq2seq.app.serving.operations import OPERATIONS, Operation
+from seq2seq.app.serving.operations import OPERATIONS, STREAM, Operation
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.serving.service import Service, plain
 
@@ -29,7 +30,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
 
     def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -43,6 +44,12 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
             return reply(await in_time(request, service.answer(operation, asked), service))
 
         return Route(operation.path, endpoint, methods=["POST"])
+
+    async def stream(request: Request) -> Response:
+        asked = service.read(STREAM, await read_body(request, service))
+        parts = service.stream(STREAM, asked)
+        first = await in_time(request, anext(parts), service)  # so that what is refused has a status of its own
+        return StreamingResponse(events(first, parts, service.limits.timeout), media_type=STREAM.media)
 
     def get(path: str, make: Any) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -69,6 +76,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     described = document()
     routes = [
         *map(post, OPERATIONS),
+        Route(STREAM.path, stream, methods=["POST"]),
         get("/models", lambda: plain(service.cards())),
         get("/health", lambda: plain(service.health())),
         get("/openapi.json", lambda: described),
@@ -79,6 +87,30 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # what is not there is not there
     return Guard(inner, token, hosts)
+
+
+async def events(first: Any, rest: AsyncIterator[Any], timeout: float) -> AsyncIterator[bytes]:
+    """Server-sent events, each with a part of an answer; what goes wrong on the way is an event called "error"."""
+    yield event(first)
+    try:
+        async with asyncio.timeout(timeout):
+            async for part in rest:
+                yield event(part)
+    except RefusedError as error:
+        yield event(error.body(), "error")
+    except TimeoutError:
+        yield event(RefusedError(504, f"not done within {timeout:g} s.").body(), "error")
+
+
+def event(value: Any, name: str = "") -> bytes:
+    """A server-sent event.
+
+    Example:
+        >>> event({"text": "a"})
+        b'data: {"text": "a"}\\n\\n'
+    """
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n".encode()
 
 
 async def read_body(request: Any, service: Service) -> bytes:

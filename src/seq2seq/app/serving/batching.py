@@ -26,6 +26,7 @@ class Job:
         work: what answers them.
         asked: the request.
         size: inputs in it, which the bound of the queue counts.
+        goes_on: a part of something that was accepted before: it waits for no others, and finds room in a full queue.
         future: the answer, or what was wrong; cancelled if nobody waits any more.
         arrived: by `time.monotonic`, s.
     """
@@ -34,6 +35,7 @@ class Job:
     work: Work
     asked: Any
     size: int = 1
+    goes_on: bool = False
     future: Future[Any] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
 
@@ -82,9 +84,9 @@ class Batcher:
                 422, f"the request has {job.size} inputs; this server takes at most {self.queue} at once.", ""
             )
         with self._changed:
-            if not self._open:
+            if not self._open and not job.goes_on:
                 raise RefusedError(503, "the server is shutting down.")
-            if self._held + job.size > self.queue:
+            if self._held + job.size > self.queue and not job.goes_on:
                 message = f"{self._held} inputs are waiting and {self.queue} may; try again in a second."
                 raise RefusedError(429, message, headers={"Retry-After": "1"})
             self._held += job.size
@@ -126,7 +128,7 @@ class Batcher:
                 first = self._jobs[0]
                 found = self._together(first)
                 left = first.arrived + self._wait - time.monotonic()
-                full = sum(job.size for job in found) >= self._batch
+                full = first.goes_on or sum(job.size for job in found) >= self._batch
                 if full or left <= 0 or not self._open:
                     for job in found:
                         self._jobs.remove(job)

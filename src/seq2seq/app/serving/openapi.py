@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from seq2seq.app.serving import answers
-from seq2seq.app.serving.operations import OPERATIONS, Operation
+from seq2seq.app.serving.operations import OPERATIONS, STREAM, Operation
 from seq2seq.app.serving.refusals import CODES
 from seq2seq.app.serving.shapes import Schema
 
@@ -20,10 +20,11 @@ def document() -> Schema:
     """The document that describes the server."""
     components: dict[str, Schema] = {}
     error = answer_schema(answers.Error, components)
-    paths: Schema = {operation.path: {"post": _posted(operation, components, error)} for operation in OPERATIONS}
+    posted = (*OPERATIONS, STREAM)
+    paths: Schema = {operation.path: {"post": _posted(operation, components, error)} for operation in posted}
     for path, answer in (("/models", answers.Models), ("/health", answers.Health)):
         paths[path] = {"get": _operation(path, answer, answer_schema(answer, components), _GOT, error)}
-    bodies = {operation.body.make.__name__: operation.body.schema() for operation in OPERATIONS}
+    bodies = {operation.body.make.__name__: operation.body.schema() for operation in posted}
     return {
         "openapi": "3.1.0",
         "info": {"title": "seq2seq", "version": metadata.version("seq2seq-jax")},
@@ -40,13 +41,21 @@ def _posted(operation: Operation, components: dict[str, Schema], error: Schema) 
     """The description of an operation whose body is JSON."""
     answer = answer_schema(operation.answer, components)
     named = {"allOf": [answer, {"type": "object", "properties": {"model": {"type": "string"}}, "required": ["model"]}]}
-    found = _operation(operation.path, operation.body.make, named, _POSTED, error)
+    found = _operation(operation.path, operation.body.make, named, _POSTED, error, operation.media)
     body = {"$ref": f"#/components/schemas/{operation.body.make.__name__}"}
     return found | {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 
 
-def _operation(path: str, described: Any, answer: Schema, statuses: tuple[int, ...], error: Schema) -> Schema:
-    responses: Schema = {"200": {"description": "the answer", "content": {"application/json": {"schema": answer}}}}
+def _operation(
+    path: str,
+    described: Any,
+    answer: Schema,
+    statuses: tuple[int, ...],
+    error: Schema,
+    media: str = "application/json",
+) -> Schema:
+    told = "the answer" if media == "application/json" else "events, the data of each as JSON"
+    responses: Schema = {"200": {"description": told, "content": {media: {"schema": answer}}}}
     for status in statuses:
         content = {"application/json": {"schema": error}}
         responses[str(status)] = {"description": CODES[status].replace("_", " "), "content": content}

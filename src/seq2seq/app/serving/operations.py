@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from seq2seq.app.serving import answers, requests
-from seq2seq.app.serving.batching import Work
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.serving.shapes import Table, table
 from seq2seq.app.serving.work import Served
+from seq2seq.app.streaming import Streamed
 from seq2seq.errors import SearchError
 
 
@@ -46,19 +46,21 @@ class Operation(NamedTuple):
         path: where to post.
         body: what to post.
         answer: what comes back, beside the model's name.
-        work: what computes it.
+        work: what computes it: `Work`, but for `STREAM`.
         size: inputs in a request.
         group: requests of equal groups share a call.
         check: refuses what has the right shape and makes no sense.
+        media: of the answer.
     """
 
     path: str
     body: Table
     answer: type
-    work: Callable[[Served], Work]
+    work: Callable[[Served], Callable[[Any], Any]]
     size: Callable[[Any], int]
     group: Callable[[Any], Hashable] = _one_group
     check: Callable[[Any], None] = _anything
+    media: str = "application/json"
 
 
 def _pairs(asked: Any) -> int:
@@ -79,3 +81,7 @@ OPERATIONS = (
     Operation("/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs),
     Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs),
 )
+STREAM = Operation(
+    "/stream", table(requests.Stream), Streamed, lambda m: m.stream, lambda _: 1, media="text/event-stream"
+)
+"""Its answer comes in parts, each an event; `work` takes one request, and gives them one after the other."""

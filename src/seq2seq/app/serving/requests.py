@@ -46,6 +46,22 @@ class Generate:
     attention: bool = True
 
 
+_WHOLE = frozenset({"beam", "nbest", "mbr", "candidates", "groups", "diversity", "require", "replace_unknown"})
+_WHOLE |= {"length_penalty", "length_norm", "coverage_penalty"}
+GROWING = table(Decoding, without=_OF_THE_SERVER | _WHOLE, limits=_LIMITS)
+"""The fields that a request may set of an output that is streamed: those that need no whole output."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The output for an input, token by token: greedy, or with the option `sample` drawn."""
+
+    input: str
+    prefix: str = ""
+    model: str | None = None
+    options: Annotated[Decoding, GROWING] = Decoding()  # noqa: RUF009 (frozen)
+
+
 @dataclass(frozen=True)
 class Next:
     """The likeliest next tokens after a prefix of the output."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,28 @@ class Service:
         except Seq2SeqError as error:
             raise of_error(error, operation) from None
         return {"model": model.name, **plain(found)}
+
+    async def stream(self, operation: Operation, asked: Any) -> AsyncIterator[dict[str, Any]]:
+        """The parts of an answer, as JSON values, each computed when the one before was taken; others come between.
+
+        Raises:
+            RefusedError: as the queue, or the model, refuses.
+        """
+        if self.closing:
+            raise RefusedError(503, "the server is shutting down.")
+        model = self.model(asked.model)
+        parts = operation.work(model)(asked)
+        goes_on = False
+        while True:
+            job = Job(object(), lambda _: [next(parts, None)], asked, goes_on=goes_on)
+            try:
+                found = await asyncio.wrap_future(self.batcher.put(job))
+            except Seq2SeqError as error:
+                raise of_error(error, operation) from None
+            if found is None:
+                return
+            goes_on = True
+            yield {"model": model.name, **plain(found)}
 
     def health(self) -> answers.Health:
         """Whether all is well."""

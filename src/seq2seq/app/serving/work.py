@@ -14,6 +14,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.listening import Listening
 from seq2seq.app.serving import answers, requests
+from seq2seq.app.streaming import Streamed, stream
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Encodable, Searchable
 from seq2seq.data import inference_batches
@@ -83,6 +84,10 @@ class Served:
         found = self.text.hypotheses(texts, self.decoding(asked[0].options), **how)
         outputs = map(answers.Output, texts, self.source_tokens(texts), found)
         return [answers.Generated(list(islice(outputs, len(one.inputs)))) for one in asked]
+
+    def stream(self, asked: requests.Stream) -> Iterator[Streamed]:
+        """The output token by token."""
+        return stream(self.text, asked.input, self.decoding(replace(asked.options, beam=1)), asked.prefix, reads=_FAR)
 
     def next(self, asked: Sequence[requests.Next]) -> list[answers.Nexts]:
         """The likeliest next tokens."""

@@ -16,7 +16,7 @@ from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
 from seq2seq.app.reading import read_files, tokenised
-from seq2seq.app.runtime import thread_count
+from seq2seq.app.runtime import give_back_memory, thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of
@@ -97,6 +97,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
     )
     evaluation = Evaluation(text_model, [pair[:2] for pair in read.dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
+    give_back_memory()  # of what was read, and looked at, once
     return Job(
         text_model=text_model,
         batches=batches,

@@ -85,6 +85,12 @@ def _keep_memory() -> None:
 def _give_back(event: str, duration_secs: float, **_: object) -> None:
     """Give back what the compiler has left, and what programs of other shapes had for themselves."""
     if duration_secs > _LONG and ("compile" in event or "compilation_cache" in event):
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Let the system have what was freed; to be called where much was, for good."""
+    if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 

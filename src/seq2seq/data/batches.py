@@ -103,10 +103,10 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on: what an uninterrupted epoch would have had left."""
         rng = np.random.default_rng([self.seed, epoch])
-        plan = self._plan([rng.permutation(bucket.rows) for bucket in self._buckets])
-        for place, index in enumerate(rng.permutation(len(plan))[start:], start):
-            shape, rows = plan[index]
-            batch = collate(self.dataset, rows, shape)
+        rows = [rng.permutation(bucket.rows) for bucket in self._buckets]
+        for place, index in enumerate(rng.permutation(self.count)[start:], start):
+            shape, several = self._part(rows, int(index))
+            batch = collate(self.dataset, several, shape)
             yield self.dropping(batch, np.random.default_rng([self.seed, epoch, place]))
 
     def once(self) -> Iterator[tuple[Rows, Batch]]:
@@ -114,15 +114,19 @@ class Batches:
 
         Row n of the batch is pair `indices[n]`; the rows after the last index only fill it up.
         """
-        for shape, rows in self._plan([bucket.rows for bucket in self._buckets]):
+        every = [bucket.rows for bucket in self._buckets]
+        for index in range(self.count):
+            shape, rows = self._part(every, index)
             yield rows, collate(self.dataset, rows, shape)
 
-    def _plan(self, rows_of_buckets: Sequence[Rows]) -> list[tuple[Shape, Rows]]:
-        return [
-            (shape, rows[start : start + shape.batch])
-            for shape, rows in zip(self.shapes, rows_of_buckets, strict=True)
-            for start in range(0, len(rows), shape.batch)
-        ]
+    def _part(self, rows_of_buckets: Sequence[Rows], index: int) -> tuple[Shape, Rows]:
+        """The shape and the rows of a batch, which are numbered bucket after bucket."""
+        for bucket, rows in zip(self._buckets, rows_of_buckets, strict=True):
+            if index < bucket.batches:
+                size = bucket.shape.batch
+                return bucket.shape, rows[index * size : (index + 1) * size]
+            index -= bucket.batches
+        raise IndexError(index)
 
 
 def collate(dataset: Dataset, rows: Rows, shape: Shape) -> Batch:

@@ -49,12 +49,13 @@ def make_buckets(lengths: NDArray[np.int32], tokens: int, max_shapes: int, worth
     some = np.concatenate([lengths[::stride], lengths.max(axis=0, keepdims=True)]) if stride > 1 else lengths
     corners = _best_corners(some.astype(np.int64), max(1, min(max_shapes, affordable)), worth / stride)
     corners = corners[np.argsort(corners.sum(axis=1), kind="stable")]
-    smallest = np.empty(len(lengths), np.int16)
+    parts: list[list[NDArray[np.int32]]] = [[] for _ in corners]
     for start in range(0, len(lengths), _LOOKED_AT):
         part = lengths[start : start + _LOOKED_AT]
-        fits = (part[:, None, :] <= corners[None, :, :]).all(axis=2)  # (pairs, shapes)
-        smallest[start : start + _LOOKED_AT] = fits.argmax(axis=1)
-    groups = [np.flatnonzero(smallest == index).astype(np.int32) for index in range(len(corners))]
+        smallest = (part[:, None, :] <= corners[None, :, :]).all(axis=2).argmax(axis=1)  # of (pairs, shapes)
+        for index, rows in enumerate(parts):
+            rows.append((start + np.flatnonzero(smallest == index)).astype(np.int32))
+    groups = [np.concatenate(rows) for rows in parts]
     return [Bucket(_shape(lengths[rows], tokens), rows) for rows in groups if len(rows)]
 
 

@@ -54,7 +54,11 @@ def _operation(
     error: Schema,
     media: str = "application/json",
 ) -> Schema:
-    told = "the answer" if media == "application/json" else "events, the data of each as JSON"
+    told = "the answer"
+    if media == "text/event-stream":
+        told = "server-sent events, the data of each a part of the answer in JSON"
+        data = {"type": "string", "contentMediaType": "application/json", "contentSchema": answer}
+        answer = {"type": "object", "properties": {"data": data}, "required": ["data"]}
     responses: Schema = {"200": {"description": told, "content": {media: {"schema": answer}}}}
     for status in statuses:
         content = {"application/json": {"schema": error}}

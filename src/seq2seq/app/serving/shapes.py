@@ -44,7 +44,7 @@ def _name(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """A text of whole Unicode characters."""
+    """A text of whole Unicode characters, with nothing that a line of a file could not hold."""
 
     most: int = 2000
 
@@ -56,11 +56,13 @@ class Text:
             raise RefusedError(422, f"{where} has {len(value)} characters; wanted at most {self.most}.", where)
         if _SURROGATE.search(value):
             raise RefusedError(422, f"{where} holds half a surrogate pair; was the text cut inside a character?", where)
+        if "\0" in value or "\r" in value:
+            raise RefusedError(422, f"{where} holds a NUL or a carriage return; leave it out.", where)
         return value
 
     def schema(self) -> Schema:
         """A string."""
-        return {"type": "string", "maxLength": self.most}
+        return {"type": "string", "maxLength": self.most, "pattern": r"^[^\u0000\r]*$"}
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def blocks(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], it
     not so many, or where fewer than 100 items are asked for.
 
     The items of a document, in an order that the seed gives, each go to the first block that has room, where no text
-    is equal to theirs and no text of `texts` to one of `of`. What fills no block is left out.
+    is equal to theirs and no text of `texts` to one of `of`. What fills no block is left out; hundreds go first.
 
     Example:
         >>> found = blocks([f"y{n}" for n in range(330)], [f"x{n}" for n in range(330)], [""] * 330, 300, seed=0)
@@ -180,9 +180,12 @@ def blocks(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], it
         order = [int(n) for n in rng.permutation(several)]
         sizes = [size for size in reversed(COUNTS) if size <= items]
         found += next(filter(None, (_filled(order, texts, of, size) for size in sizes)), [])
-    several = [found[n] for n in rng.permutation(len(found))]
-    fit = np.cumsum([len(block) for block in several]) <= items
-    return [block for block, fits in zip(several, fit, strict=True) if fits]
+    chosen, left = list[Block](), items
+    for block in sorted((found[n] for n in rng.permutation(len(found))), key=len, reverse=True):
+        if len(block) <= left:
+            chosen.append(block)
+            left -= len(block)
+    return chosen
 
 
 def _filled(order: Sequence[int], texts: Sequence[str], of: Sequence[str], size: int) -> list[Block]:

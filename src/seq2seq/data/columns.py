@@ -92,6 +92,8 @@ class OnDisk:
         self._files: list[BinaryIO] = []
         if self.progress.complete:
             return
+        if not self.progress.read:
+            _progress_file(folder).unlink(missing_ok=True)  # it tells of files that are now overwritten
         for name, kind, length in zip(NAMES, _TYPES, self.progress.lengths, strict=True):
             path = folder / f"{name}.npy"
             file = path.open("rb+" if self.progress.read else "wb+")

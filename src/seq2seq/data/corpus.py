@@ -86,8 +86,10 @@ def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callabl
     """
     ledger = Ledger(files.skip_bad)
     kind = corpus_format(files)
-    if spool is not None and (before := _spooled_before(files, spool)):
-        return before
+    if spool is not None:
+        if before := _spooled_before(files, spool):
+            return before
+        _note_of(spool).unlink(missing_ok=True)  # it tells of a file that may now be overwritten
     pairs = spooled(_counted(iterate_pairs(files, ledger), on_progress), spool)
     if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
@@ -98,8 +100,8 @@ def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callabl
     corpus = Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
     if isinstance(pairs, Spooled):
         told = {"files": _identity(files), "count": len(pairs), "sha256": pairs.sha256}
-        told |= {"skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
-        pairs.path.with_suffix(".json").write_text(json.dumps(told), "utf-8")
+        told |= {"size": pairs.path.stat().st_size, "skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
+        _note_of(pairs.path).write_text(json.dumps(told), "utf-8")
     return corpus
 
 
@@ -108,6 +110,11 @@ def _counted(pairs: Iterator[Pair], on_progress: Callable[[int], object]) -> Ite
         yield pair
         if number % 8192 == 0:
             on_progress(number)
+
+
+def _note_of(spool: Path) -> Path:
+    """The file that says what is spooled, written when all of it is."""
+    return spool.with_suffix(".json")
 
 
 def _identity(files: PairFiles) -> list[Any]:
@@ -119,9 +126,9 @@ def _identity(files: PairFiles) -> list[Any]:
 def _spooled_before(files: PairFiles, spool: Path) -> Corpus | None:
     """The corpus that was spooled there, if it is of these files as they are now."""
     try:
-        told = json.loads(spool.with_suffix(".json").read_text("utf-8"))
+        told = json.loads(_note_of(spool).read_text("utf-8"))
         pairs = Spooled(spool, told["count"], told["sha256"])
-        if told["files"] != _identity(files) or not spool.exists():
+        if told["files"] != _identity(files) or told["size"] != spool.stat().st_size:
             return None
         return Corpus(pairs, told["skipped"], told["notes"], told["format"])
     except (OSError, ValueError, KeyError, TypeError):

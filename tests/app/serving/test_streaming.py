@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.serving.application import events
 from seq2seq.app.serving.batching import Batcher, Job
+from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.streaming import stream
 from seq2seq.errors import SearchError
 
@@ -80,9 +85,43 @@ def test_what_goes_on_finds_room_and_does_not_wait():
     batcher = Batcher(batch=8, wait=60.0, queue=1)
     assert batcher.put(Job("a", lambda asked: asked, "part", goes_on=True)).result(5) == "part"
     first = batcher.put(Job("b", lambda asked: asked, "waits"))
-    assert batcher.put(Job("c", lambda asked: asked, "part", goes_on=True))
+    with pytest.raises(RefusedError):
+        batcher.put(Job("c", lambda asked: asked, "no room"))
+    going = batcher.put(Job("c", lambda asked: asked, "room", goes_on=True))
     first.cancel()
+    assert going.result(5) == "room"
     batcher.close()
+
+
+async def _parts(fails: Exception | None, seconds: float = 0.0) -> AsyncIterator[dict[str, str]]:
+    yield {"text": "a"}
+    await asyncio.sleep(seconds)
+    if fails:
+        raise fails
+    yield {"text": "ab"}
+
+
+async def _events(fails: Exception | None = None, seconds: float = 0.0, read: float = 0.0) -> list[str]:
+    """The events of a stream that comes to its end, or not, whose client takes its time to read."""
+    found = []
+    rest = _parts(fails, seconds)
+    with suppress(RuntimeError):
+        async for one in events(await anext(rest), rest, 0.2):
+            found.append(one.decode())
+            await asyncio.sleep(read)
+    return found
+
+
+def test_what_goes_wrong_on_the_way_is_an_event():
+    assert asyncio.run(_events()) == ['data: {"text": "a"}\n\n', 'data: {"text": "ab"}\n\n']
+    assert asyncio.run(_events(read=0.3)) == asyncio.run(_events())  # a slow client
+    for fails, seconds, code in (
+        (RefusedError(422, "no"), 0, "invalid"),
+        (RuntimeError("of a model"), 0, "internal"),
+        (None, 9, "timeout"),
+    ):
+        *_, last = asyncio.run(_events(fails, seconds))
+        assert last.startswith("event: error\ndata: {") and f'"{code}"' in last
 
 
 def test_the_document_tells_of_events(client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
@@ -90,16 +91,29 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
 
 
 async def events(first: Any, rest: AsyncIterator[Any], timeout: float) -> AsyncIterator[bytes]:
-    """Server-sent events, each with a part of an answer; what goes wrong on the way is an event called "error"."""
+    """Server-sent events, each with a part of an answer; what goes wrong on the way is an event called "error".
+
+    The parts have `timeout` seconds together; what the client takes to read them does not count.
+    """
     yield event(first)
-    try:
-        async with asyncio.timeout(timeout):
-            async for part in rest:
-                yield event(part)
-    except RefusedError as error:
-        yield event(error.body(), "error")
-    except TimeoutError:
-        yield event(RefusedError(504, f"not done within {timeout:g} s.").body(), "error")
+    left = timeout
+    while True:
+        began = time.monotonic()
+        try:
+            part = await asyncio.wait_for(anext(rest), left)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            yield event(RefusedError(504, f"not done within {timeout:g} s.").body(), "error")
+            return
+        except RefusedError as error:
+            yield event(error.body(), "error")
+            return
+        except Exception:
+            yield event(RefusedError(500, _INTERNAL).body(), "error")
+            raise  # for the log
+        left -= time.monotonic() - began
+        yield event(part)
 
 
 def event(value: Any, name: str = "") -> bytes:

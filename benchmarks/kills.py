@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.commands import seq2seq
+from benchmarks.commands import environment, seq2seq
 from benchmarks.table import Table
 from seq2seq.core.archive import read
 from seq2seq.errors import ArchiveError
@@ -51,9 +51,8 @@ def train(pairs: Path, run: Path, updates: int) -> list[str]:
 
 def kill_once(words: list[str], after: float) -> int | None:
     """Start the command and kill it after so many seconds: None, or its exit code if it ended before."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "seq2seq", *words]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment()}
     with subprocess.Popen(command, start_new_session=True, **quiet) as process:
         try:
             _, said = process.communicate(timeout=after)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import CommandError, seq2seq
 from benchmarks.kit import KitError, phase
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
@@ -29,8 +26,8 @@ def run(settings: Settings, table: Table) -> None:
     seconds = _QUICK_SECONDS if settings.quick else _SECONDS
     try:
         table.row("quality", f"{seconds} s of training, ours", _ours(settings, seconds))
-    except subprocess.CalledProcessError as error:
-        table.note("quality", f"ours left out: {(error.stderr.strip().splitlines() or ['killed'])[-1]}")
+    except CommandError as error:
+        table.note("quality", f"ours left out: {error}")
     if settings.kit is None:
         table.note("quality", f"no peers: {settings.why_no_kit}")
         return
@@ -45,10 +42,10 @@ def run(settings: Settings, table: Table) -> None:
 def _ours(settings: Settings, seconds: int) -> dict[str, Value]:
     data, out = settings.data / "g2p", settings.work / "quality"
     minutes = ["--minutes", str(seconds / 60)]
-    _command("train", data / "train.tsv", "--dev", data / "dev.tsv", "--out", out, *minutes, *OPTIONS)
+    seq2seq("train", data / "train.tsv", "--dev", data / "dev.tsv", "--out", out, *minutes, *OPTIONS)
     wrong = {}
     for beam in (1, 5):
-        found = json.loads(_command("evaluate", out, data / "test.tsv", "--json", "--beam", beam))
+        found = json.loads(seq2seq("evaluate", out, data / "test.tsv", "--json", "--beam", beam))
         wrong[beam] = (found["wer_percent"], found["token_error_rate_percent"])
     log = (out / "log.jsonl").read_text("utf-8").splitlines()
     updates = max(json.loads(line).get("update", 0) for line in log)
@@ -68,14 +65,3 @@ def _row(results: list[dict[str, Any]]) -> dict[str, Value]:
         "beam 5 wrong %": float(beam["wer"]),
         "beam 5 tokens %": float(beam["per"]),
     }
-
-
-def _command(*arguments: str | Path | int) -> str:
-    """What a command of ours prints.
-
-    Raises:
-        CalledProcessError: it failed.
-    """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "seq2seq", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout

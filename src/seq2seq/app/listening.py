@@ -193,14 +193,15 @@ def _filled(order: Sequence[int], texts: Sequence[str], of: Sequence[str], size:
     full: list[Block] = []
     open_: list[tuple[list[int], set[str], set[str]]] = []
     for n in order:
-        fits = (each for each in open_ if texts[n] not in each[1] | each[2] and of[n] not in each[1])
+        text, source = texts[n], of[n]
+        fits = (each for each in open_ if not (text in each[1] or text in each[2] or source in each[1]))
         found = next(fits, None)
         if found is None:
             open_.append(found := ([], set(), set()))
         block, ours, theirs = found
         block.append(n)
-        ours.add(texts[n])
-        theirs.add(of[n])
+        ours.add(text)
+        theirs.add(source)
         if len(block) == size:
             full.append(np.array(block))
             open_.remove(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from seq2seq.data.spool import Spooled
 from seq2seq.errors import ConfigError
 
 _MANY = 1_000_000  # pairs, from which on processes that begin with importing all anew are worth it
+_TOLD = 4096  # pairs that a bar hears of together
 
 
 class Read(NamedTuple):
@@ -45,7 +47,7 @@ def read_files(options: TrainOptions[Any]) -> Read:
         raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
     spool = Path(options.out) / "data" / "pairs"
     with Meter("pairs", None, task="reading") as meter:
-        corpus = read_pairs(options.files(options.pairs), spool, lambda done: meter.advance(done - meter.done, done))
+        corpus = read_pairs(options.files(options.pairs), spool, partial(_watched, meter))
     skipped = sum(corpus.skipped.values())
     dev_files = options.dev_files()
     if dev_files is None:
@@ -73,13 +75,20 @@ def tokenised(read: Read, options: TrainOptions[Any], source: Tokenizer, target:
     workers = thread_count() if len(pairs) >= _MANY else 1
     files = {"folder": Path(options.out) / "data", "of": read.of, "workers": workers} if read.of else {}
     with Meter("pairs", len(pairs), task="tokenising") as meter:
-        files["on_progress"] = lambda done: meter.advance(done - meter.done, done)
-        data = Dataset.build(pairs, source, target, **limits, **files)
+        data = Dataset.build(_watched(meter, pairs), source, target, **limits, **files)
     if data.dropped:
         ratio = "" if options.max_ratio is None else f", or so long for the other (--max-ratio {options.max_ratio:g})"
         too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"
         read.report.append(("left out", too_long))
     return data
+
+
+def _watched(meter: Meter, pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The pairs, which the meter hears of some thousand at a time."""
+    for number, pair in enumerate(pairs, 1):
+        yield pair
+        if number % _TOLD == 0:
+            meter.advance(_TOLD, number)
 
 
 def _overlap(train: Corpus, dev: Corpus) -> list[str]:

@@ -20,7 +20,7 @@ _CLOSED_SET = 1000
 _PHRASE_WORDS = 5.0
 
 
-class Sized(Protocol):
+class Lines(Protocol):
     """Texts that may be gone through again and again, and that have a number."""
 
     def __iter__(self) -> Iterator[str]: ...
@@ -45,7 +45,7 @@ class _Look(NamedTuple):
     new: float  # share of the pieces in every second line that the other lines do not have
 
 
-def choose_kind(texts: Sized) -> Choice:
+def choose_kind(texts: Lines) -> Choice:
     """The kind of tokens for one side of the pairs.
 
     Raises:
@@ -88,7 +88,7 @@ def choose_form(texts: Iterable[str], kind: Kind) -> Form:
     return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 
-def _some(texts: Sized) -> list[str]:
+def _some(texts: Lines) -> list[str]:
     """Lines drawn by chance, always the same: every n-th line would be fooled by text that comes in turns."""
     chosen = np.random.default_rng(1).choice(len(texts), min(len(texts), _LINES_LOOKED_AT), replace=False)
     rows = set(chosen.tolist())

@@ -71,14 +71,16 @@ class Corpus:
         return len(self.pairs)
 
 
-def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callable[[int], object] = int) -> Corpus:
+def read_pairs(
+    files: PairFiles, spool: Path | None = None, watch: Callable[[Iterator[Pair]], Iterator[Pair]] = iter
+) -> Corpus:
     """All the pairs of the files.
 
     Args:
         files: what to read.
         spool: a file that takes the pairs where they are very many; None keeps any number in memory. What was spooled
             there of the same files, unchanged since, is not read again.
-        on_progress: is called with the number of pairs read, now and then.
+        watch: sees the pairs go by while they are read, and hands them on.
 
     Raises:
         DataError: a file cannot be read or holds no pair; a line is bad and `skip_bad` is not set.
@@ -90,7 +92,7 @@ def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callabl
         if before := _spooled_before(files, spool):
             return before
         _note_of(spool).unlink(missing_ok=True)  # it tells of a file that may now be overwritten
-    pairs = spooled(_counted(iterate_pairs(files, ledger), on_progress), spool)
+    pairs = spooled(watch(iterate_pairs(files, ledger)), spool)
     if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
         cure = (
@@ -103,13 +105,6 @@ def read_pairs(files: PairFiles, spool: Path | None = None, on_progress: Callabl
         told |= {"size": pairs.path.stat().st_size, "skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
         _note_of(pairs.path).write_text(json.dumps(told), "utf-8")
     return corpus
-
-
-def _counted(pairs: Iterator[Pair], on_progress: Callable[[int], object]) -> Iterator[Pair]:
-    for number, pair in enumerate(pairs, 1):
-        yield pair
-        if number % 8192 == 0:
-            on_progress(number)
 
 
 def _note_of(spool: Path) -> Path:

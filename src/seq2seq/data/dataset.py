@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -34,15 +34,24 @@ class Dataset:
         target: (target tokens,) int32.
         target_offsets: (pairs + 1,) int64.
         dropped: pairs left out because a side was longer than `max_length`, or so many times longer than the other.
+
+    Args:
+        folder: where the arrays are files, if they are.
     """
 
     def __init__(
-        self, source: Integers, source_offsets: Integers, target: Integers, target_offsets: Integers, dropped: int = 0
+        self,
+        source: Integers,
+        source_offsets: Integers,
+        target: Integers,
+        target_offsets: Integers,
+        dropped: int = 0,
+        folder: Path | None = None,
     ):
         self.source, self.source_offsets = source, source_offsets
         self.target, self.target_offsets = target, target_offsets
         self.dropped = dropped
-        self._folder: Path | None = None
+        self._folder = folder
 
     @classmethod
     def build(
@@ -56,7 +65,6 @@ class Dataset:
         folder: str | Path | None = None,
         of: str = "",
         workers: int = 1,
-        on_progress: Callable[[int], object] = int,
     ) -> Dataset:
         """Tokenise pairs, in memory, or straight into files of `folder` that stay memory-mapped.
 
@@ -70,7 +78,6 @@ class Dataset:
             of: what tells these pairs from others. A build of the same in `folder` that was killed is gone on with, and
                 one that ended is read; "" begins anew.
             workers: processes that tokenise.
-            on_progress: is called with the number of pairs done, now and then.
 
         Raises:
             DataError: no pair is left.
@@ -83,21 +90,19 @@ class Dataset:
         """
         encoder = Encoder(source_tokenizer, target_tokenizer, max_length, max_ratio)
         key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
-        columns: Columns = InMemory() if folder is None else OnDisk(Path(folder), key)
+        folder = None if folder is None else Path(folder)
+        columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
         try:
             if not columns.progress.complete:
                 for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
                     columns.append(chunk)
-                    on_progress(columns.progress.read)
             read, dropped, *_ = columns.progress
             if read == dropped:
                 raise DataError(_no_pair(dropped, max_length, max_ratio))
             arrays = columns.finish()
         finally:
             columns.close()
-        data = cls(*arrays, dropped=dropped)
-        data._folder = None if folder is None else Path(folder)
-        return data
+        return cls(*arrays, dropped, folder)
 
     def save(self, folder: str | Path) -> None:
         """Write the four arrays as .npy files into `folder`, which is made."""
@@ -114,13 +119,12 @@ class Dataset:
         Raises:
             CorruptArchiveError: a file is missing, or is not what was written.
         """
-        arrays = load(Path(folder))
+        folder = Path(folder)
+        arrays = load(folder)
         for flat, offsets, name in ((arrays[0], arrays[1], "source"), (arrays[2], arrays[3], "target")):
             if len(offsets) != len(arrays[1]) or not len(offsets) or offsets[-1] != len(flat):
                 raise CorruptArchiveError(f"{folder}: {name}.npy and its offsets do not fit; build the data set again.")
-        data = cls(*arrays)
-        data._folder = Path(folder)
-        return data
+        return cls(*arrays, folder=folder)
 
     def __len__(self) -> int:
         return len(self.source_offsets) - 1

@@ -3,17 +3,18 @@
 What is held out is chosen before anything is trained: whole documents where there are documents, else a block of
 neighbouring lines of a text, else distinct sources. After that no held-out line is a source or a target in training
 (pairs of a text), or no held-out source is a source in training (other pairs). The pairs are gone through a few times
-and never held: memory is that of what is held out.
+and never held: memory is that of what is held
+out, and of the names of documents.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from heapq import heappush, heappushpop
 from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,6 @@ from seq2seq.data.spool import Pairs, select
 from seq2seq.errors import DataError, did_you_mean
 
 _SHARE, _MOST = 10, 1000  # a tenth of the sources, at most a thousand
-Chosen: TypeAlias = Callable[[int, Pair], bool]
-"""Whether the pair with this number is meant."""
 
 
 class Holdout(NamedTuple):

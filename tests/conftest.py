@@ -40,12 +40,18 @@ def strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def fast_compiling(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where much is compiled to run once, XLA need not optimise: that halves the time. Elsewhere it does."""
-    jax.config.update("jax_disable_most_optimizations", request.path.parent.name in UNOPTIMISED)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where much is compiled to run once, XLA need not optimise: that halves the time. Elsewhere it does.
+
+    JAX does not ask of a program that it has how it was compiled: what the other kind of test left is forgotten, or a
+    command of this process would differ in last digits from the same command of another. This comes before any
+    fixture: those of the session compile too.
+    """
+    unoptimised = item.path.parent.name in UNOPTIMISED
+    if unoptimised != jax.config.read("jax_disable_most_optimizations"):
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", unoptimised)
 
 
 @pytest.fixture

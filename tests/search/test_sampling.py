@@ -87,6 +87,23 @@ def test_narrowed_logits_are_the_narrowed_distribution(top_k, top_p):
         np.testing.assert_allclose(found, narrowed(logits, options), atol=1e-6)
 
 
+@pytest.mark.parametrize("top_p", [0.001, 0.5, 0.9, 0.9999])
+def test_the_nucleus_of_a_wide_vocabulary_is_the_fewest_likeliest_tokens(top_p):
+    logits = 3 * np.random.default_rng(0).normal(size=(4, 5000)).astype(np.float32)
+    narrowed_to, _ = narrow(jnp.asarray(logits), SampleOptions(top_p=top_p, banned=()))
+    for row, kept in zip(logits, narrowed_to, strict=True):
+        likeliest = np.argsort(-row)
+        mass = np.cumsum(np.exp(row[likeliest].astype(np.float64)))
+        expected = 1 + np.sum(mass / mass[-1] < top_p)
+        assert abs(int(jnp.isfinite(kept).sum()) - expected) <= 1  # where float32 rounds the mass the other way
+        assert set(np.flatnonzero(np.isfinite(kept))) <= set(likeliest[: expected + 1])
+
+
+def test_tokens_as_likely_as_the_last_of_the_nucleus_are_of_it():
+    kept, _ = narrow(jnp.log(jnp.array([0.4, 0.2, 0.2, 0.1, 0.1])), SampleOptions(top_p=0.5, banned=()))
+    assert jnp.isfinite(kept).tolist() == [True, True, True, False, False]
+
+
 def test_samples_of_different_lines_and_places_are_independent():
     options = SampleOptions(samples=DRAWS, max_length=1)
     source = np.repeat(np.array(SOURCE)[:, None], 2, axis=1)

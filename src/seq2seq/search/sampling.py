@@ -18,7 +18,7 @@ from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
+from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room, top_k
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class SampleOptions:
         samples: hypotheses drawn for each row, independently; the first is the same however many are drawn.
         temperature: the logits are divided by it: below 1 keener, above 1 flatter.
         top_k: draw among the `top_k` likeliest tokens only; None for all.
-        top_p: draw among the fewest likeliest tokens whose probabilities reach `top_p` (nucleus sampling, Holtzman
-            et al. 2020) only; 1 for all.
+        top_p: draw among the fewest likeliest tokens whose probabilities reach `top_p`, and others exactly as likely as
+            the last of them, only (nucleus sampling, Holtzman et al. 2020); 1 for all.
         max_length: the target axis of the result.
         banned: ids that are never generated.
         attention: whether to keep the model's attention.
@@ -167,7 +167,7 @@ class Draw(NamedTuple):
 
 
 def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:
-    """What to draw from, (..., kept) logits and their ids: without top-k and top-p all, unsorted; else likeliest first.
+    """What to draw from, (..., kept) logits and their ids: the likeliest first with top-k, else the whole vocabulary.
 
     Example:
         >>> logits, ids = narrow(jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2])), SampleOptions(top_p=0.5, banned=(0,)))
@@ -175,13 +175,27 @@ def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:
         [1, 2]
     """
     logits = ban(logits, options.banned) / options.temperature
-    vocabulary = logits.shape[-1]
-    if options.top_k is None and options.top_p == 1:
-        return logits, jnp.broadcast_to(jnp.arange(vocabulary), logits.shape)
-    kept, ids = lax.top_k(logits, min(options.top_k or vocabulary, vocabulary))
+    if options.top_k is None:
+        kept, ids = logits, jnp.broadcast_to(jnp.arange(logits.shape[-1]), logits.shape)
+    else:
+        kept, ids = top_k(logits, min(options.top_k, logits.shape[-1]))
     if options.top_p < 1:
-        probabilities = jax.nn.softmax(kept, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        # The likeliest has nothing before it and so always stays.
-        kept = jnp.where(before < options.top_p, kept, -jnp.inf)
+        probabilities = jax.nn.softmax(kept.astype(jnp.float32), axis=-1)
+        kept = jnp.where(probabilities >= _least(probabilities, options.top_p)[..., None], kept, -jnp.inf)
     return kept, ids
+
+
+def _least(probabilities: Array, mass: float) -> Array:
+    """The highest number such that the probabilities from there on have this mass together: (...) of (..., vocabulary).
+
+    It is found bit by bit, exactly, since floats of one sign are ordered as their bits are: 30 sums of the vocabulary,
+    an eighth of the time to sort 8,000 on a CPU.
+    """
+
+    def with_bit(n: Array, bits: Array) -> Array:
+        more = bits | (1 << (29 - n))  # bit 29 is the highest of any number below 2
+        above = jnp.where(probabilities >= lax.bitcast_convert_type(more, jnp.float32)[..., None], probabilities, 0.0)
+        return jnp.where(jnp.sum(above, axis=-1) >= mass, more, bits)
+
+    bits = lax.fori_loop(0, 30, with_bit, jnp.zeros(probabilities.shape[:-1], jnp.int32))
+    return lax.bitcast_convert_type(bits, jnp.float32)

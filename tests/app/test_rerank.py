@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from command_line import LAST, TINY, exit_code
@@ -13,6 +14,7 @@ from seq2seq.errors import SearchError
 
 TEXTS = ["abc", "", "fedcba", "aa"]
 BEAM, DRAWN = Decoding(beam=6, nbest=6, length_penalty=0.0), Decoding(sample=True, nbest=9)
+NORMALISED = Decoding(beam=6, nbest=6, length_penalty=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +28,20 @@ def backwards(trained):
     return home / "back"
 
 
-def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0, gamma=0.0):
+def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0):
     """(text, score) of each hypothesis, best first, one score after another."""
     answers = []
     found = model.hypotheses(texts, decoding)
     flat = [(text, h) for text, several in zip(texts, found, strict=True) for h in several]
     alone = iter((other or model).score([("", h.text) for _, h in flat]))
     back = iter(reverse.score([(h.text, text or "a") for text, h in flat]) if reverse else [0.0] * len(flat))
-    for several in found:
+    for text, several in zip(texts, found, strict=True):
         scored = {}
         for h in several:
-            score, prior, behind = h.log_probability + gamma * len(h.tokens), next(alone), next(back)
-            if h.tokens:
-                score += mu * behind - weight * prior
+            prior, behind, alpha = next(alone), next(back), decoding.length_penalty
+            score = (h.log_probability - weight * prior * bool(h.tokens)) / max(1, len(h.tokens)) ** alpha
+            if reverse and h.tokens:
+                score += mu * behind / (len(text) + 1) ** alpha  # of characters
             scored.setdefault(h.text, (not h.finished, -score, h.text))
         answers.append([(text, -cost) for _, cost, text in sorted(scored.values())])
     return answers
@@ -50,13 +53,13 @@ def assert_same(found, expected):
         assert {h.text for h in several} == {text for text, _ in wanted}
 
 
-@pytest.mark.parametrize("decoding", [BEAM, DRAWN], ids=["beam", "samples"])
+@pytest.mark.parametrize("decoding", [BEAM, NORMALISED, DRAWN], ids=["beam", "normalised", "samples"])
 def test_it_is_its_definition(trained, backwards, decoding):
     model, reverse = seq2seq.load(trained), seq2seq.load(backwards)
-    reranker = Reranker(0.7, None, reverse, mu=0.3, gamma=0.2, candidates=decoding.nbest)
+    reranker = Reranker(0.7, None, reverse, mu=0.3, candidates=decoding.nbest)
     found = reranker.hypotheses(model, TEXTS, decoding)
-    assert_same(found, by_definition(model, TEXTS, decoding, 0.7, None, reverse, 0.3, 0.2))
-    best = reranker.hypotheses(model, TEXTS, Decoding(beam=1, sample=decoding.sample, length_penalty=0.0))
+    assert_same(found, by_definition(model, TEXTS, decoding, 0.7, None, reverse, 0.3))
+    best = reranker.hypotheses(model, TEXTS, replace(decoding, beam=1, nbest=1))
     assert [h[0].text for h in best] == [h[0].text for h in found] and all(len(h) == 1 for h in best)
 
 
@@ -105,7 +108,6 @@ def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),
         (("--candidates", 3), "--candidates are what --mbr and --mmi choose among"),
-        (("--gamma", 1), "--gamma is for --mmi"),
         (("--mmi", 1, "--mu", 1), "--reverse-model"),
         (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),
         (("--mmi", 1, "--candidates", 0), "wanted 1 or more"),

@@ -128,6 +128,15 @@ class Decoding(Choosing, Arithmetic):
         if (self.groups > 1) != (self.diversity > 0):
             raise SearchError("--groups above 1 and --diversity above 0 go together; give both or neither.")
 
+    def per_length(self, log_probability: float, length: int) -> float:
+        """A log-probability of so many tokens as the search ranks by it: over a power of the length.
+
+        Example:
+            >>> Decoding().per_length(-6.0, 4), Decoding(length_penalty=0.0).per_length(-6.0, 4)
+            (-1.5, -6.0)
+        """
+        return log_probability / float(LengthNorm[self.length_norm.upper()].divisor(self.length_penalty, length))
+
     @property
     def banned(self) -> tuple[int, ...]:
         """The ids that are never generated."""

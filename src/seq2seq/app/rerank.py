@@ -30,8 +30,6 @@ class RerankOptions:
     """A model from targets to sources: add MU log p(input | output)."""
     mu: float = 0.5
     """The weight of --reverse-model."""
-    gamma: float = 0.0
-    """--mmi, --reverse-model: add so much for each token of the output, its end counted."""
 
     def reranker(self, decoding: Decoding, types: Sequence[str] = ()) -> Reranker | None:
         """What to choose with, its models read; None if the search's own order stands.
@@ -40,13 +38,8 @@ class RerankOptions:
             SearchError: options that do not go together.
             ArchiveError: a model that cannot be read.
         """
-        if self.mmi is None and self.reverse_model is None:
-            for name, given in (
-                ("language-model", self.language_model is not None),
-                ("gamma", self.gamma != 0),
-            ):
-                if given:
-                    raise SearchError(f"--{name} is for --mmi or --reverse-model: add one of them.")
+        if self.mmi is None and self.language_model is not None:
+            raise SearchError("--language-model is for --mmi: add it.")
         if self.reverse_model is None and self.mu != RerankOptions.mu:
             raise SearchError("--mu is the weight of a reverse model: add --reverse-model MODEL.")
         if self.mmi is None and self.reverse_model is None:
@@ -55,7 +48,7 @@ class RerankOptions:
             raise SearchError("--mbr and --mmi are two ways to choose among candidates; leave one out.")
         usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
         count = usual if decoding.candidates is None else decoding.candidates
-        made = Reranker(weight=self.mmi or 0.0, mu=self.mu, gamma=self.gamma, candidates=count)
+        made = Reranker(weight=self.mmi or 0.0, mu=self.mu, candidates=count)
         made.widened(decoding).check()
         language, reverse = (
             None if path is None else TextModel.load(path, classes_of(types))
@@ -68,17 +61,18 @@ class RerankOptions:
 class Reranker:
     """Chooses among the hypotheses y of a search for the source x by
 
-        score(y) = log p(y | x) - weight * log p(y) + mu * log p(x | y) + gamma * (tokens of y, the end counted)
+        score(y) = (log p(y | x) - weight * log p(y)) / norm(|y|) + mu * log p(x | y) / norm(|x|)
 
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
-    first words only, this one all). Hypotheses that ended come before those that were cut off; equal texts are one.
+    first words only, this one all). The norm is the search's own: with `length_penalty` 1, the default, all are nats
+    per token, the end counted, and with 0 it is the paper's sum, which prefers short outputs. Hypotheses that ended
+    come before those that were cut off; equal texts are one.
 
     Attributes:
         weight: lambda of the paper.
         language_model: says log p(y), its source being empty; None for the model that generates.
         reverse_model: says log p(x | y); None for none.
         mu: its weight.
-        gamma: nats for each token.
         candidates: hypotheses to choose among.
 
     Raises:
@@ -95,7 +89,6 @@ class Reranker:
     language_model: TextModel | None = None
     reverse_model: TextModel | None = None
     mu: float = 0.5
-    gamma: float = 0.0
     candidates: int = 20
 
     def __post_init__(self) -> None:
@@ -125,8 +118,10 @@ class Reranker:
         alone = self._alone(model, [h.text for _, h in spoken], decoding)
         back = self._back([(h.text, texts[line]) for line, h in spoken], decoding)
         answers = [[h for h in several if not h.tokens] for several in kept]
-        for (line, h), prior, reverse in zip(spoken, alone, back, strict=True):
-            answers[line].append(self._scored(h, prior, reverse))
+        for (line, h), prior, (reverse, more) in zip(spoken, alone, back, strict=True):
+            score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more
+            told = {"language_log_probability": prior if self.weight else None, "reverse_log_probability": reverse}
+            answers[line].append(h._replace(score=score, **told))
         return [sorted(several, key=lambda h: (not h.finished, -h.score))[: decoding.nbest] for several in answers]
 
     def widened(self, decoding: Decoding) -> Decoding:
@@ -151,14 +146,11 @@ class Reranker:
         known = {output: sum(scores) for output, (_, scores) in zip(distinct, scored, strict=True)}
         return [known[output] for output in outputs]
 
-    def _back(self, pairs: list[tuple[str, str]], arithmetic: Arithmetic) -> list[float | None]:
-        """log p(x | y) of each (y, x)."""
-        return [None] * len(pairs) if self.reverse_model is None else [*self.reverse_model.score(pairs, arithmetic)]
-
-    def _scored(self, h: Hypothesis, prior: float, reverse: float | None) -> Hypothesis:
-        score = h.log_probability - self.weight * prior + self.gamma * len(h.tokens)
-        return h._replace(
-            score=score + self.mu * (reverse or 0.0),
-            language_log_probability=prior if self.weight else None,
-            reverse_log_probability=reverse,
-        )
+    def _back(self, pairs: list[tuple[str, str]], decoding: Decoding) -> list[tuple[float | None, float]]:
+        """log p(x | y) of each (y, x), and what it adds to the score."""
+        if self.reverse_model is None:
+            return [(None, 0.0)] * len(pairs)
+        scores = self.reverse_model.score(pairs, decoding)
+        read = self.reverse_model.target_tokenizer.encode_batch(x for _, x in pairs)
+        lengths = [len(ids) + 1 for ids in read]  # and the end
+        return [(s, self.mu * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]

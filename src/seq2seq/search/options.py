@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD
 from seq2seq.errors import SearchError
@@ -30,9 +32,17 @@ class LengthNorm(Enum):
             >>> LengthNorm.POWER.divisors(1.0, 3).tolist(), LengthNorm.GNMT.divisors(1.0, 1).tolist()[1]
             ([1.0, 1.0, 2.0, 3.0], 1.0)
         """
-        lengths = np.arange(max_length + 1)
-        base = np.maximum(lengths, 1) if self is LengthNorm.POWER else (5 + lengths) / 6
-        return jnp.asarray(base ** float(power), jnp.float32)
+        return jnp.asarray(self.divisor(power, np.arange(max_length + 1)), jnp.float32)
+
+    def divisor(self, power: float, length: ArrayLike) -> Any:
+        """For one length, or an array of them.
+
+        Example:
+            >>> float(LengthNorm.POWER.divisor(0.5, 4))
+            2.0
+        """
+        base = np.maximum(length, 1) if self is LengthNorm.POWER else (5 + np.asarray(length)) / 6
+        return base ** float(power)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,10 @@ from starlette.testclient import TestClient
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
 from seq2seq.app.serving import requests
+from seq2seq.app.serving.application import application
 from seq2seq.app.serving.guard import Guard
+from seq2seq.app.serving.programs import Programs, forget_programs
+from seq2seq.app.serving.service import Limits, Service
 from seq2seq.app.serving.work import Served
 
 KEEN = {"beam": 3, "nbest": 2}
@@ -147,3 +150,25 @@ def test_every_reply_has_strict_headers_and_only_our_host_is_answered(client, se
     guarded = Guard(client.app, None, frozenset({"localhost"}))
     assert TestClient(guarded, base_url="http://elsewhere").get("/health").status_code == 403
     assert TestClient(guarded, base_url="http://localhost:8000").get("/health").status_code == 200
+
+
+def test_programs_of_more_sets_of_options_than_are_kept_are_dropped_and_answers_stay(text, monkeypatch):
+    forgotten = []
+
+    def counted(most):
+        return Programs(most, forget=lambda: (forgotten.append(most), forget_programs()))
+
+    monkeypatch.setattr("seq2seq.app.serving.service.Programs", counted)
+    service = Service([Served("words", text)], Limits(timeout=300.0, programs=2))
+    asked = [
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 1, "seed": 7}}),  # the same programs
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 2}}),
+        ("/next", {"input": "abc"}),  # the third set
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
+    ]
+    with TestClient(application(service)) as client:
+        answers = [(client.post(path, json=body).json(), len(forgotten)) for path, body in asked]
+    service.batcher.close()
+    assert [times for _, times in answers] == [0, 0, 0, 1, 1]
+    assert answers[0][0] == answers[1][0] == answers[4][0] != answers[2][0]

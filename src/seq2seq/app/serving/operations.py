@@ -23,6 +23,10 @@ def _how(asked: requests.Generate) -> Hashable:
     return replace(asked.options, seed=0), asked.attention, asked.prefixes is not None
 
 
+def _how_it_grows(asked: requests.Stream) -> Hashable:
+    return replace(asked.options, seed=0), bool(asked.prefix)
+
+
 def _anything(asked: Any) -> None:
     """Whatever has the right shape will do."""
 
@@ -48,7 +52,7 @@ class Operation(NamedTuple):
         answer: what comes back, beside the model's name.
         work: what computes it: `Work`, but for `STREAM`.
         size: inputs in a request.
-        group: requests of equal groups share a call.
+        group: requests of equal groups run the same programs, and share a call (those of a stream share none).
         check: refuses what has the right shape and makes no sense.
         media: of the answer.
     """
@@ -82,6 +86,12 @@ OPERATIONS = (
     Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs),
 )
 STREAM = Operation(
-    "/stream", table(requests.Stream), Streamed, lambda m: m.stream, lambda _: 1, media="text/event-stream"
+    "/stream",
+    table(requests.Stream),
+    Streamed,
+    lambda m: m.stream,
+    lambda _: 1,
+    _how_it_grows,
+    media="text/event-stream",
 )
 """Its answer comes in parts, each an event; `work` takes one request, and gives them one after the other."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from seq2seq.app.hypothesis import Hypothesis, as_json
 from seq2seq.app.serving import answers
-from seq2seq.app.serving.batching import Batcher, Job
+from seq2seq.app.serving.batching import Batcher, Job, Work
 from seq2seq.app.serving.operations import Operation
+from seq2seq.app.serving.programs import Programs
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.serving.work import Served
 from seq2seq.errors import ConfigError, DataError, Seq2SeqError, did_you_mean
@@ -34,6 +35,8 @@ class Limits:
     """The largest request, in bytes."""
     timeout: float = 60.0
     """The longest time until an answer, in s."""
+    programs: int = 64
+    """Sets of options whose compiled programs are kept in memory; beyond, all are dropped."""
 
     def check(self) -> None:
         """Refuse limits under which nothing can be answered.
@@ -46,7 +49,7 @@ class Limits:
             Traceback (most recent call last):
             seq2seq.errors.ConfigError: --queue is 0; wanted 1 or more.
         """
-        for name, least in (("batch", 1), ("wait_ms", 0), ("queue", 1), ("max_body", 1)):
+        for name, least in (("batch", 1), ("wait_ms", 0), ("queue", 1), ("max_body", 1), ("programs", 1)):
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; wanted {least} or more.")
         if not 0 < self.timeout < math.inf:
@@ -75,6 +78,7 @@ class Service:
         self.limits = limits or Limits()
         self.limits.check()
         self.closing = False
+        self._programs = Programs(self.limits.programs)
         self.batcher = Batcher(self.limits.batch, self.limits.wait_ms / 1000, self.limits.queue)
 
     def model(self, name: str | None) -> Served:
@@ -111,7 +115,7 @@ class Service:
             raise RefusedError(503, "the server is shutting down.")
         model = self.model(asked.model)
         group = (operation.path, model.name, operation.group(asked))
-        job = Job(group, operation.work(model), asked, operation.size(asked))
+        job = Job(group, self._counted(group, operation.work(model)), asked, operation.size(asked))
         try:
             found = await asyncio.wrap_future(self.batcher.put(job))
         except Seq2SeqError as error:
@@ -128,9 +132,10 @@ class Service:
             raise RefusedError(503, "the server is shutting down.")
         model = self.model(asked.model)
         parts = operation.work(model)(asked)
+        work = self._counted((operation.path, model.name, operation.group(asked)), lambda _: [next(parts, None)])
         goes_on = False
         while True:
-            job = Job(object(), lambda _: [next(parts, None)], asked, goes_on=goes_on)
+            job = Job(object(), work, asked, goes_on=goes_on)
             try:
                 found = await asyncio.wrap_future(self.batcher.put(job))
             except Seq2SeqError as error:
@@ -139,6 +144,15 @@ class Service:
                 return
             goes_on = True
             yield {"model": model.name, **plain(found)}
+
+    def _counted(self, options: Hashable, work: Work) -> Work:
+        """The work, which the worker does after it has made room for what these options compile."""
+
+        def counted(asked: Sequence[Any]) -> Sequence[Any]:
+            self._programs.use(options)
+            return work(asked)
+
+        return counted
 
     def health(self) -> answers.Health:
         """Whether all is well."""

@@ -32,6 +32,7 @@ def test_the_page(trained: Path, tmp_path: Path) -> None:
             page.goto(f"http://127.0.0.1:{server.port}/")
             look(page)
             page.screenshot(path=str(tmp_path / "generate.png"), full_page=True)
+            grow(page)
             draw(page)
             page.screenshot(path=str(tmp_path / "map.png"), full_page=True)
             browser.close()
@@ -56,6 +57,28 @@ def look(page: Any) -> None:
     assert page.input_value("#prefix") == other
     firsts = page.locator("#hypotheses li button.piece:first-child").all_text_contents()
     assert len(firsts) == 5 and set(firsts) == {other}
+
+
+def grow(page: Any) -> None:
+    """One greedy output comes token by token, and then with what is known of it."""
+    page.evaluate(
+        """() => {
+            window.grown = [];
+            const seen = () => window.grown.push(document.getElementById("growing").textContent);
+            new MutationObserver(seen).observe(document.getElementById("growing"), { childList: true });
+        }"""
+    )
+    page.fill("#input", "fedcba")
+    page.fill("#prefix", "")
+    page.fill("#nbest", "1")
+    page.fill("#beam", "1")
+    with page.expect_response("**/stream"), page.expect_response("**/generate"):
+        page.click("#ask button.main")
+    page.locator("#growing", has_text="").wait_for(state="hidden")
+    page.locator("#hypotheses li").first.wait_for()
+    assert page.locator("#hypotheses li").count() == 1
+    label = page.locator("#hypotheses li").first.get_attribute("aria-label")
+    assert page.evaluate("window.grown.at(-2)") == label.removeprefix("Output 1: ")  # then it was cleared
 
 
 def draw(page: Any) -> None:

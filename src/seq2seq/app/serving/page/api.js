@@ -9,7 +9,7 @@ export function useToken(given) {
   sessionStorage.setItem("token", given);
 }
 
-async function ask(path, options) {
+async function open(path, options) {
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   let answer;
   try {
@@ -18,13 +18,34 @@ async function ask(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server cannot be reached; is it still running?");
   }
-  const body = await answer.json();
   if (answer.status === 401) throw new Unauthorised("This server wants its token; give it above.");
-  if (!answer.ok) throw new Error(body.error.message);
-  return body;
+  if (!answer.ok) throw new Error((await answer.json()).error.message);
+  return answer;
 }
 
-export const get = (path) => ask(path, {});
+const posted = (body, signal) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+  signal,
+});
 
-export const post = (path, body, signal) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+export const get = async (path) => (await open(path, {})).json();
+
+export const post = async (path, body, signal) => (await open(path, posted(body, signal))).json();
+
+// The parts of an answer that comes as server-sent events, each as soon as it is there.
+export async function* stream(path, body, signal) {
+  const answer = await open(path, posted(body, signal));
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let left = "";
+  for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+    const events = (left + value).split("\n\n");
+    left = events.pop();
+    for (const event of events) {
+      const part = JSON.parse(event.slice(event.indexOf("data: ") + 6));
+      if (part.error) throw new Error(part.error.message);
+      yield part;
+    }
+  }
+}

@@ -1,6 +1,6 @@
 // An input, its outputs, and what the model thought at each token.
 
-import { post } from "./api.js";
+import { post, stream } from "./api.js";
 import { $, busy, element, onSubmit, percent, shown, weigh } from "./dom.js";
 import { heatMap, highlight } from "./heatmap.js";
 
@@ -47,10 +47,25 @@ async function generate() {
   const prefix = $("prefix").value;
   const body = { model: model().name, inputs: [$("input").value], options: options(), attention: true };
   if (prefix) body.prefixes = [prefix];
+  if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix);
   const found = await post("/generate", body);
   answer = found;
   const begun = prefix ? (await post("/next", { model: body.model, input: body.inputs[0], prefix, count: 1 })).prefix_tokens : [];
   show(begun.length);
+}
+
+// One output that no beam looks at as a whole is shown while it grows.
+async function grow({ model, inputs, options: { beam, nbest, ...options } }, prefix) {
+  $("result").hidden = true;
+  $("growing").hidden = false;
+  try {
+    for await (const part of stream("/stream", { model, input: inputs[0], prefix, options })) {
+      $("growing").textContent = part.text;
+    }
+  } finally {
+    $("growing").hidden = true;
+    $("growing").textContent = "";
+  }
 }
 
 function show(forced) {

@@ -3,7 +3,7 @@
     python -m benchmarks.replies --jobs 2 --out .bench/replies
 
 trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, about five minutes each on two
-cores, and verses made to listen, about twenty-five. Each is one `seq2seq train` command, which is printed; then
+cores, and verses made to listen, about forty. Each is one `seq2seq train` command, which is printed; then
 `seq2seq evaluate --listening` on pairs of whole books that no training pair comes from, with plain beam search and
 with --mmi; the models of verses are evaluated as an ensemble too. What ends a run is its number of updates, not the
 clock, so that what else the machine does changes nothing. A cell that is finished stands in OUT/results.jsonl and is
@@ -42,8 +42,7 @@ COMMON = [
     *("--metric", "loss_nats_per_token", "--patience", "None", "--evaluate-every", "1000"),
     *("--source-tokens", "word", "--target-tokens", "word"),
     *("--max-length", "80", "--batch-tokens", "1024", "--source-dropout", "0.1"),
-    *("--model.cell", "gru", "--model.hidden", "256", "--model.embedding", "128", "--model.no-input-feeding"),
-    *("--model.dropout", "0.1", "--model.label-smoothing", "0"),
+    *("--model.cell", "gru", "--model.hidden", "256", "--model.no-input-feeding", "--model.label-smoothing", "0"),
 ]
 """Of every cell."""
 SEARCH = ["--no-repeat-ngram", "3", "--max-length", "50"]
@@ -54,7 +53,12 @@ _READING = {
     "both ways": [],
 }
 _ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
-_LISTENING = ["--vocabulary", "8000", "--model.copy", "--target-dropout", "0.3"]
+_PLAIN = ["--vocabulary", "4000", "--model.embedding", "128", "--model.dropout", "0.1"]
+_LISTENING = [
+    *("--vocabulary", "8000", "--model.tied", "--model.embedding", "256", "--model.dropout", "0.2"),
+    *("--model.copy", "--target-dropout", "0.3"),
+    *("--optimizer.schedule", "cosine", "--optimizer.learning-rate", "0.002", "--optimizer.warmup-updates", "200"),
+]
 _TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
 
 
@@ -72,7 +76,7 @@ class Size(NamedTuple):
     items: int
 
 
-GRID, VERSES = Size(2000, 1000, 200), Size(8000, 1000, 400)
+GRID, VERSES = Size(2000, 1000, 200), Size(16000, 1000, 400)
 
 
 class Cell(NamedTuple):
@@ -92,7 +96,7 @@ class Cell(NamedTuple):
 
     def options(self) -> list[str]:
         """Of its `seq2seq train`."""
-        more = _LISTENING if self.listening else ["--vocabulary", "4000"]
+        more = _LISTENING if self.listening else _PLAIN
         return [*COMMON, *_READING[self.reading], *_ATTENTION[self.attention], *more]
 
 

@@ -96,14 +96,12 @@ def test_the_report_is_its_definition(model, items, count):
     recall, pointwise = {10: [], 100: []}, {10: [], 100: []}
     picked = blocks(targets, SOURCES, documents, items, seed=0)
     for block in picked:
-        prior = {
-            n: np.mean(np.exp(model.score([(other, targets[n]) for other in others(block, documents)]))) for n in block
-        }
+        prior = {n: np.mean(model.score([(other, targets[n]) for other in others(block, documents)])) for n in block}
         for place, item in enumerate(block):
             turned = [*block[place:], *block[:place]]  # itself first, then those behind it
             scores = np.array(model.score([(SOURCES[item], targets[n]) for n in turned]))
             recall[10].append(scores[:10]), recall[len(block)].append(scores)
-            more = scores - np.log([prior[n] for n in turned])
+            more = scores - np.array([prior[n] for n in turned])
             pointwise[10].append(more[:10]), pointwise[len(block)].append(more)
     own = {10: [], 100: []}
     sources = list(outputs)

@@ -2,8 +2,8 @@
 
 - nats per token that the true source is worth against the source of another pair, with a bootstrap interval;
 - recall: how often the true target has the highest log p(target | source) among 10, and among 100, candidates; also
-  by its mutual information with the source, log p(target | source) - log p(target), where p(target) is the mean over
-  20 sources that no candidate belongs to;
+  by its mutual information with the source, log p(target | source) - log p(target), where log p(target) is the mean of
+  log p(target | other) over 20 sources that no candidate belongs to, so that it is what this source is worth;
 - own source: how often, of 10 and of 100 sources, an output is likeliest after the one that it was generated for;
 - distinct-1 and distinct-2 of the outputs, and the share of unique ones.
 
@@ -141,10 +141,12 @@ class Listening:
 
 
 def _information(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log p(target | source) - log of the mean p(target | other source), the other sources being the last rows."""
+    """log p(target | source) - the mean of log p(target | other source), the other sources being the last rows.
+
+    (The log of the mean p would follow the one other source that suits the target best: a noisier rank.)
+    """
     size = table.shape[1]
-    others = table[size:]
-    return table[:size] - np.logaddexp.reduce(others, axis=0) + np.log(len(others))
+    return table[:size] - table[size:].mean(axis=0)
 
 
 def shuffled(pairs: Pairs) -> list[tuple[str, str]]:

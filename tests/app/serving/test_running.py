@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 import seq2seq
+from seq2seq.app.commands.serve import listen
 
 TOKEN = "a-secret"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -120,3 +122,20 @@ def test_what_cannot_be_served(fails, trained, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.listen()
         assert "try another --port" in fails("serve", trained, "--port", taken.getsockname()[1])
+
+
+def test_small_answers_do_not_wait_for_company():
+    """With Nagle's algorithm on, a client that acknowledges late would wait 40 ms for each."""
+
+    async def option() -> int:
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        found = asyncio.get_running_loop().create_future()
+        async with await asyncio.start_server(answer, sock=listen("127.0.0.1", 0)) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+            return await found
+
+    assert asyncio.run(option())

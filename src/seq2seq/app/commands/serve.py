@@ -103,7 +103,9 @@ def listen(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port < 65536:
         raise ConfigError(f"--port is {port}; wanted 0 to 65535.")
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # By its number of the protocol asyncio knows that small answers are not to wait for company (TCP_NODELAY).
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.errors import Seq2SeqError
 
+_SMALL = 8
+"""Inputs: that few take about as long as one, and are not parted."""
 Work = Callable[[Sequence[Any]], Sequence[Any]]
 """Several requests -> the answer of each."""
 
@@ -130,6 +133,7 @@ class Batcher:
                 left = first.arrived + self._wait - time.monotonic()
                 full = first.goes_on or sum(job.size for job in found) >= self._batch
                 if full or left <= 0 or not self._open:
+                    found = found if full else _unpadded(found)
                     for job in found:
                         self._jobs.remove(job)
                     return found
@@ -160,3 +164,18 @@ class Batcher:
             return
         for job, answer in zip(jobs, answers, strict=True):
             job.future.set_result(answer)
+
+
+def _unpadded(jobs: list[Job]) -> list[Job]:
+    """The first of the jobs, with as many inputs as a compiled batch has: 40 inputs in a batch of 64 would take nearly
+    as long as 64. The others are the first of the next call, and meet there who came meanwhile.
+
+    Example:
+        >>> [len(_unpadded([Job("", list, "")] * count)) for count in (3, 15, 16, 40)]
+        [3, 8, 16, 32]
+    """
+    size = sum(job.size for job in jobs)
+    if size > _SMALL:
+        size = 1 << (size.bit_length() - 1)
+    sizes = accumulate(job.size for job in jobs)
+    return [job for place, (job, used) in enumerate(zip(jobs, sizes, strict=True)) if used <= size or not place]

@@ -39,5 +39,6 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
     # uvicorn raises what it caught again when all is answered; then there is nothing left to stop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    asyncio.run(Server(config).serve(sockets=[bound]))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(Server(config).serve(sockets=[bound]))
     service.batcher.close()

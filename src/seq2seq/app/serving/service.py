@@ -200,6 +200,10 @@ def plain(value: Any) -> Any:
         >>> plain(answers.Vectors([[1.0, math.inf]]))
         {'vectors': [[1.0, None]]}
     """
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Hypothesis):
         return {name: plain(inner) for name, inner in as_json(value).items()}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -208,6 +212,4 @@ def plain(value: Any) -> Any:
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [plain(inner) for inner in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
     return value

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import seq2seq
-from seq2seq.app.pictures import terminal
+from seq2seq.app.pictures import fonts, terminal
 from seq2seq.app.pictures.attention import look
 from seq2seq.app.pictures.curves import Line, Panel, curves_of
 from seq2seq.app.pictures.fonts import fonts_for
@@ -165,6 +165,23 @@ def test_charts_fit_the_screen():
         rows = terminal.charts(panels, Screen(width)).splitlines()
         assert max(map(len, rows)) <= width
         assert sum("training: loss" in row for row in rows) >= (2 if width < 100 else 1)
+
+
+def test_a_font_installed_after_matplotlib_looked_is_found(monkeypatch):
+    from matplotlib import font_manager
+
+    every = font_manager.fontManager.ttflist
+    usual, installed = ([e for e in every if e.name == name] for name in ("DejaVu Sans", "STIXGeneral"))
+    has = [frozenset(font_manager.get_font(entries[0].fname).get_charmap()) for entries in (usual, installed)]
+    character = next(chr(code) for code in sorted(has[1] - has[0]) if chr(code).isprintable())
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", usual)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    fonts._files.cache_clear()
+    assert fonts_for(character).missing == [character]
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [entry.fname for entry in installed])
+    assert fonts_for(character) == fonts.Fonts(["DejaVu Sans", "STIXGeneral"], [])
+    monkeypatch.undo()
+    fonts._files.cache_clear()
 
 
 def test_tokens_that_no_font_has_are_code_points_and_told():

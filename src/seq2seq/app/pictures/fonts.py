@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -48,7 +49,8 @@ class Fonts(NamedTuple):
 def fonts_for(texts: Iterable[str]) -> Fonts:
     """The fonts for texts, out of those on this machine."""
     wanted = dict.fromkeys(character for text in texts for character in text)
-    return choose(wanted, _families(), _characters)
+    found = choose(wanted, _families(), _characters)
+    return choose(wanted, _families(), _characters) if found.missing and _look_again() else found
 
 
 def choose(wanted: Iterable[str], families: Iterable[str], characters: Callable[[str], frozenset[int]]) -> Fonts:
@@ -87,6 +89,19 @@ def _files() -> dict[str, str]:
     away = [abs((e.weight if isinstance(e.weight, int) else weights.get(str(e.weight), 500)) - 400) for e in plain]
     order = sorted(range(len(plain)), key=lambda index: -away[index])
     return {plain[index].name: plain[index].fname for index in order}
+
+
+def _look_again() -> bool:
+    """Whether there are fonts that were installed since matplotlib wrote down what there is; it knows them now."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    new = [path for path in findSystemFonts() if path not in known]
+    for path in new:
+        with suppress(OSError, RuntimeError):  # some are no fonts that it can read
+            fontManager.addfont(path)
+    _files.cache_clear()
+    return bool(new)
 
 
 @cache

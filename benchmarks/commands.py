@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class CommandError(Exception):
-    """A command failed: the last line that it said."""
+    """A command failed: the last that it said."""
 
 
 def seq2seq(*words: str | Path | float) -> str:
@@ -21,7 +21,8 @@ def seq2seq(*words: str | Path | float) -> str:
     command = [sys.executable, "-m", "seq2seq", *map(str, words)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
     if done.returncode:
-        raise CommandError((done.stderr.strip().splitlines() or ["killed"])[-1])
+        told = [line.strip("│ ") for line in done.stderr.splitlines() if any(map(str.isalnum, line))]  # in a box or not
+        raise CommandError(" ".join(told[-4:]) or "killed")
     return done.stdout
 
 

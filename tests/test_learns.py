@@ -48,7 +48,10 @@ def test_a_toy_task_is_learnt(task: str, precision: Resolved) -> None:
     train, unseen = pairs[:-500], pairs[-500:]
     letters = Tokenizer.train("character", [text for pair in train for text in pair])
     batches = Batches(Dataset.build(train, letters, letters), tokens=1500, seed=1, max_shapes=1)
-    config = EncoderDecoderConfig(cell=GRU, hidden=128, embedding=32, dropout=0.0, label_smoothing=0.0)
+    # With `general` attention one word of some hundred loses a letter that stands three times in a row.
+    config = EncoderDecoderConfig(
+        cell=GRU, hidden=128, embedding=32, attention="additive", dropout=0.0, label_smoothing=0.0
+    )
     model = EncoderDecoder.init(jax.random.key(1), letters.size, letters.size, config)
     updates = UPDATES[task]
     optimizer = build(OptimizerConfig(learning_rate=4e-3, schedule="cosine"), model, updates)

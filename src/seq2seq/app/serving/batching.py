@@ -168,14 +168,17 @@ class Batcher:
 
 def _unpadded(jobs: list[Job]) -> list[Job]:
     """The first of the jobs, with as many inputs as a compiled batch has: 40 inputs in a batch of 64 would take nearly
-    as long as 64. The others are the first of the next call, and meet there who came meanwhile.
+    as long as 64. The others are the first of the next call, and meet there who came meanwhile. A first job that has
+    to be filled up takes others along.
 
     Example:
         >>> [len(_unpadded([Job("", list, "")] * count)) for count in (3, 15, 16, 40)]
         [3, 8, 16, 32]
+        >>> len(_unpadded([Job("", list, "", size=12)] + [Job("", list, "")] * 3))
+        4
     """
     size = sum(job.size for job in jobs)
     if size > _SMALL:
-        size = 1 << (size.bit_length() - 1)
+        size = max(1 << (size.bit_length() - 1), 1 << (jobs[0].size - 1).bit_length())
     sizes = accumulate(job.size for job in jobs)
     return [job for place, (job, used) in enumerate(zip(jobs, sizes, strict=True)) if used <= size or not place]

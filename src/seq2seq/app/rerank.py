@@ -22,7 +22,8 @@ class RerankOptions:
     """How candidates are chosen among, if not by what the search ranked them by."""
 
     mmi: Annotated[float | None, tyro.conf.arg(metavar="LAMBDA")] = None
-    """Choose by log p(output | input) - LAMBDA log p(output): against outputs that suit any input (Li et al. 2016)."""
+    """Choose by log p(output | input) - LAMBDA log p(output), over the length as --length-penalty says: against outputs
+    that suit any input (Li et al. 2016)."""
     language_model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """--mmi: what knows log p(output), given an empty source. Without: the same model, best trained with
     --source-dropout."""

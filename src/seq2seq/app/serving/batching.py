@@ -168,8 +168,8 @@ class Batcher:
 
 def _unpadded(jobs: list[Job]) -> list[Job]:
     """The first of the jobs, with as many inputs as a compiled batch has: 40 inputs in a batch of 64 would take nearly
-    as long as 64. The others are the first of the next call, and meet there who came meanwhile. A first job that has
-    to be filled up takes others along.
+    as long as 64. The others are the first of the next call, and meet there who came meanwhile. Jobs that fill no
+    batch of a power of two are not parted.
 
     Example:
         >>> [len(_unpadded([Job("", list, "")] * count)) for count in (3, 15, 16, 40)]
@@ -179,6 +179,6 @@ def _unpadded(jobs: list[Job]) -> list[Job]:
     """
     size = sum(job.size for job in jobs)
     if size > _SMALL:
-        size = max(1 << (size.bit_length() - 1), 1 << (jobs[0].size - 1).bit_length())
-    sizes = accumulate(job.size for job in jobs)
-    return [job for place, (job, used) in enumerate(zip(jobs, sizes, strict=True)) if used <= size or not place]
+        size = 1 << (size.bit_length() - 1)
+    used = list(accumulate(job.size for job in jobs))
+    return jobs[: used.index(size) + 1] if size in used else jobs

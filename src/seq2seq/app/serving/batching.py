@@ -108,6 +108,8 @@ class Batcher:
     def _left(self, job: Job) -> None:
         with self._changed:
             self._held -= job.size
+            if job.future.cancelled() and job in self._jobs:
+                self._jobs.remove(job)
 
     def _run(self) -> None:
         while jobs := self._next():

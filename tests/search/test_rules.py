@@ -208,6 +208,20 @@ def test_what_turns_out_to_be_impossible_on_the_way_is_never_finished():
     assert not np.asarray(found.lengths).any() and not np.isnan(found.token_log_probabilities).any()
 
 
+def test_where_no_token_is_left_nothing_is_finished_whatever_the_search():
+    model, limits = TableModel.random(0), [9] * 4
+    rules = [NoRepeat(1), MinimumLength(np.int32(len(ALLOWED) + 1))]  # one more than there are tokens
+    keys = line_keys(0, np.arange(4))
+    for found in (
+        beam(model, SOURCE, LENGTHS, limits, BeamOptions(size=1, max_length=9), rules),
+        greedy(model, SOURCE, LENGTHS, limits, 9, rules=rules),
+        sample(model, SOURCE, LENGTHS, limits, keys, SampleOptions(samples=2, max_length=9), rules),
+        sample(model, SOURCE, LENGTHS, limits, keys, SampleOptions(top_p=0.5, max_length=9), rules),
+    ):
+        assert not np.asarray(found.finished).any() and not np.asarray(found.lengths).any()
+        assert not np.asarray(found.tokens).any() and not np.isnan(found.token_log_probabilities).any()
+
+
 @jax.tree_util.register_static
 class Blind:
     """No attention."""

@@ -49,6 +49,14 @@ def test_stepwise_is_the_search(drawn, ruled, seed):
     assert not steps[-1].going.any() and all(step.going.any() for step in steps[:-1])
 
 
+def test_a_dead_end_is_the_end():
+    rules = (NoRepeat(1), MinimumLength(np.int32(9)))
+    steps = list(stepwise(TableModel.random(1), [[4]], [1], [9], Likeliest((PAD, BEGIN)), rules=rules))
+    assert len(steps) < 9 and steps[-1].tokens == [PAD] and np.isneginf(steps[-1].log_probabilities).all()
+    assert all(step.tokens != [PAD] and np.isfinite(step.log_probabilities) for step in steps[:-1])
+    assert [bool(step.going[0]) for step in steps] == [True] * (len(steps) - 1) + [False]
+
+
 def test_nothing_to_do_is_no_step():
     assert list(stepwise(TableModel.random(1), [[0]], [0], [5], Likeliest((PAD, BEGIN)))) == []
     assert list(stepwise(TableModel.random(1), [[4]], [1], [0], Likeliest((PAD, BEGIN)))) == []

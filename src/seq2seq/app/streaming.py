@@ -41,7 +41,7 @@ def stream(
     """The output that `model.hypotheses` finds for one text with `--beam 1` or `--sample`, token by token.
 
     An empty text has an empty output: one item that ends. An output that is cut off at its limit ends without the
-    end's own token.
+    end's own token; one that comes to where no token is possible ends with none, of log-probability -inf.
 
     Args:
         model: what generates.
@@ -73,10 +73,10 @@ def stream(
     searched = model.searchable(decoding, decoding.shortlist, reads=reads)
     written: list[int] = []
     for step in _steps(searched, batch, room, decoding, rules_of(demands, 1, bool(prefix)), line):
-        token = int(step.tokens[0])
-        written.append(token)
-        ends = not step.going[0]
-        yield Streamed(tokenizer.decode(written), tokenizer.token(token), float(step.log_probabilities[0]), ends)
+        token, gain = int(step.tokens[0]), float(step.log_probabilities[0])
+        possible = gain > -np.inf
+        written += [token] * possible
+        yield Streamed(tokenizer.decode(written), tokenizer.token(token) * possible, gain, not step.going[0])
 
 
 def _steps(

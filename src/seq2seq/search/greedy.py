@@ -16,7 +16,7 @@ from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.rollout import Shape, roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room
+from seq2seq.search.stepping import check_lengths, check_rows, check_slots, room
 
 
 def greedy(
@@ -85,10 +85,10 @@ def _greedy(
 
 
 class Likeliest(NamedTuple):
-    """Chooses the largest logit, the smallest id among equals, without those that are banned."""
+    """Chooses the largest logit, the smallest id among equals."""
 
     banned: tuple[int, ...]
 
     def __call__(self, logits: Array, time: Array, keys: Key | None) -> Array:
         """The ids, (batch, width)."""
-        return jnp.argmax(ban(logits, self.banned), axis=-1).astype(jnp.int32)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -13,10 +12,21 @@ from seq2seq.core.seams import END, PAD, Key, Memory, Searchable, State
 from seq2seq.search.hypotheses import Hypotheses, Trail
 from seq2seq.search.rules import Rule, Work, after, begin_rules, masked
 from seq2seq.search.slots import run
-from seq2seq.search.stepping import advance, begin, normaliser, used
+from seq2seq.search.stepping import advance, ban, begin, normaliser, used
 
-Choose: TypeAlias = Callable[[Array, Array, Any], Array]
-"""(logits (batch, width, vocabulary), time (batch,), the rows' keys (batch,) or None) -> the ids (batch, width)."""
+
+class Choose(Protocol):
+    """What the next token is chosen by."""
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Ids that are never chosen."""
+        ...
+
+    def __call__(self, logits: Array, time: Array, keys: Any, /) -> Array:
+        """(batch, width, vocabulary), those of banned ids -inf, (batch,), the rows' keys (batch,) or None -> the ids,
+        (batch, width); where all logits are -inf, any."""
+        ...
 
 
 class Shape(NamedTuple):
@@ -84,14 +94,19 @@ def written(
     now: Rollout,
     time: Array,
 ) -> tuple[Rollout, Trail]:
-    """One token more in every place that wants one; `time` is that of each row, (batch,)."""
+    """One token more in every place that wants one; `time` is that of each row, (batch,).
+
+    A place where no token is possible ends, with a PAD of log-probability -inf.
+    """
     going = now.going(fixed.limit)
     state, prediction = advance(model, fixed.memory, now.state, now.token)
-    possible = masked(rules, fixed.rules, now.rules, prediction.logits)
-    token = jnp.where(going, choose(possible, time, fixed.keys), PAD)
-    logit = jnp.take_along_axis(possible, token[..., None], axis=-1)[..., 0]
+    possible = ban(masked(rules, fixed.rules, now.rules, prediction.logits), choose.banned)
+    chosen = choose(possible, time, fixed.keys)
+    logit = jnp.take_along_axis(possible, chosen[..., None], axis=-1)[..., 0]
+    dead = jnp.isneginf(logit)
+    token = jnp.where(going & ~dead, chosen, PAD)
     gains = jnp.where(going, logit - normaliser(prediction.logits), 0.0)
-    ended = now.finished | (going & (token == END))
+    ended = now.finished | (going & ((token == END) | dead))
     states = after(rules, fixed.rules, now.rules, token)
     return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
         token, gains, token, prediction.attention if attention else None

@@ -26,8 +26,8 @@ class Step(NamedTuple):
     """What one step wrote.
 
     Attributes:
-        tokens: (batch,) ids, `PAD` in rows that had ended.
-        log_probabilities: (batch,) theirs, in nats, under the model itself.
+        tokens: (batch,) ids, `PAD` in rows that had ended, or where no token was possible.
+        log_probabilities: (batch,) theirs, in nats, under the model itself; -inf where none was possible.
         going: (batch,) which rows want more.
     """
 

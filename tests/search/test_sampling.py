@@ -87,7 +87,7 @@ def test_narrowed_logits_are_the_narrowed_distribution(top_k, top_p):
         np.testing.assert_allclose(found, narrowed(logits, options), atol=1e-6)
 
 
-@pytest.mark.parametrize("top_p", [0.001, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("top_p", [1e-40, 0.001, 0.5, 0.9, 0.9999])
 def test_the_nucleus_of_a_wide_vocabulary_is_the_fewest_likeliest_tokens(top_p):
     logits = 3 * np.random.default_rng(0).normal(size=(4, 5000)).astype(np.float32)
     narrowed_to, _ = narrow(jnp.asarray(logits), SampleOptions(top_p=top_p, banned=()))

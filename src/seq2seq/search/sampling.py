@@ -188,8 +188,8 @@ def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:
 def _least(probabilities: Array, mass: float) -> Array:
     """The highest number such that the probabilities from there on have this mass together: (...) of (..., vocabulary).
 
-    It is found bit by bit, exactly, since floats of one sign are ordered as their bits are: 30 sums of the vocabulary,
-    an eighth of the time to sort 8,000 on a CPU.
+    It is found bit by bit, exactly, since floats of one sign are ordered as their bits are: 30 sums of the vocabulary
+    instead of sorting it. The likeliest always has the mass, also where that is so small that it counts as zero.
     """
 
     def with_bit(n: Array, bits: Array) -> Array:
@@ -198,4 +198,4 @@ def _least(probabilities: Array, mass: float) -> Array:
         return jnp.where(jnp.sum(above, axis=-1) >= mass, more, bits)
 
     bits = lax.fori_loop(0, 30, with_bit, jnp.zeros(probabilities.shape[:-1], jnp.int32))
-    return lax.bitcast_convert_type(bits, jnp.float32)
+    return jnp.minimum(lax.bitcast_convert_type(bits, jnp.float32), probabilities.max(axis=-1))

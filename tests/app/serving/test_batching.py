@@ -25,6 +25,8 @@ class Calls:
         self.seen.append(list(asked))
         if 13 in asked:
             raise DataError("13 brings bad luck")
+        if 17 in asked:
+            raise RuntimeError("17 is no error of ours")
         return [10 * one for one in asked]
 
 
@@ -85,12 +87,13 @@ def test_who_left_is_dropped(batcher, calls):
     assert stays.result(30) == 20 and calls.seen == [[0], [2]]
 
 
-def test_a_bad_request_harms_only_itself(batcher, calls):
+@pytest.mark.parametrize(("number", "error"), [(13, DataError), (17, RuntimeError)])
+def test_a_bad_request_harms_only_itself(batcher, calls, number, error):
     busy(batcher, calls)
-    good, bad, last = (batcher.put(Job("a", calls, n)) for n in (1, 13, 2))
+    good, bad, last = (batcher.put(Job("a", calls, n)) for n in (1, number, 2))
     calls.leave.set()
     assert (good.result(30), last.result(30)) == (10, 20)
-    with pytest.raises(DataError, match="bad luck"):
+    with pytest.raises(error, match=str(number)):
         bad.result(30)
 
 

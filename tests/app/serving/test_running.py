@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_a_client_that_goes_away_leaves_the_queue(server):
         held.append(0)
         assert len(held) < 400
     assert server.ask("POST", "/embed", {"inputs": ["abc"]})[0] == 200
+
+
+def test_a_head_without_end_is_refused(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client, suppress(ConnectionError):
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        for n in range(100):
+            client.sendall(f"X-{n}: {'a' * 100_000}\r\n".encode())
+        client.sendall(b"\r\n")
+        assert b" 200 " not in client.recv(1000)
+    assert server.ask("GET", "/health")[1]["status"] == "ok"
 
 
 def test_an_end_answers_what_was_accepted(server):

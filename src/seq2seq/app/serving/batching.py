@@ -12,7 +12,6 @@ from itertools import accumulate
 from typing import Any
 
 from seq2seq.app.serving.refusals import RefusedError
-from seq2seq.errors import Seq2SeqError
 
 _SMALL = 8
 """Inputs: that few take about as long as one, and are not parted."""
@@ -156,13 +155,12 @@ class Batcher:
     def _answer(self, jobs: list[Job]) -> None:
         try:
             answers = jobs[0].work([job.asked for job in jobs])
-        except Exception as error:  # of ours or of a model of the user: the thread must live
-            if len(jobs) > 1 and isinstance(error, Seq2SeqError | MemoryError):
+        except Exception as error:  # of ours, of JAX, of a model of the user: the thread must live
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
+            else:
                 for job in jobs:
                     self._answer([job])
-                return
-            for job in jobs:
-                job.future.set_exception(error)
             return
         for job, answer in zip(jobs, answers, strict=True):
             job.future.set_result(answer)

@@ -23,6 +23,11 @@ def _how(asked: requests.Generate) -> Hashable:
     return replace(asked.options, seed=0), asked.attention, asked.prefixes is not None
 
 
+def _what(asked: requests.Listen) -> Hashable:
+    """The report is scored in shapes of its very pairs."""
+    return asked.pairs
+
+
 def _how_it_grows(asked: requests.Stream) -> Hashable:
     return replace(asked.options, seed=0), bool(asked.prefix)
 
@@ -83,7 +88,7 @@ OPERATIONS = (
     Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs),
     Operation("/embed", table(requests.Embed), answers.Vectors, lambda m: m.embed, _inputs),
     Operation("/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs),
-    Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs),
+    Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs, _what),
 )
 STREAM = Operation(
     "/stream",

@@ -31,7 +31,7 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
-        http="h11",  # which bounds a head; httptools, quicker by 0.2 ms, reads headers without end
+        http="h11",  # httptools would be quicker, but reads headers without end
         timeout_graceful_shutdown=round(service.limits.timeout) + 1,
         h11_max_incomplete_event_size=32768,
     )

@@ -132,10 +132,15 @@ class Service:
             raise RefusedError(503, "the server is shutting down.")
         model = self.model(asked.model)
         parts = operation.work(model)(asked)
-        work = self._counted((operation.path, model.name, operation.group(asked)), lambda _: [next(parts, None)])
+
+        def one(_: Sequence[Any]) -> Sequence[Any]:
+            return [next(parts, None)]
+
+        group = (operation.path, model.name, operation.group(asked))
         goes_on = False
         while True:
-            job = Job(object(), work, asked, goes_on=goes_on)
+            # Counted once: of more open streams than --programs, each part would drop what the next one needs.
+            job = Job(object(), one if goes_on else self._counted(group, one), asked, goes_on=goes_on)
             try:
                 found = await asyncio.wrap_future(self.batcher.put(job))
             except Seq2SeqError as error:

@@ -7,6 +7,7 @@ import { heatMap, highlight } from "./heatmap.js";
 let model = () => undefined;
 let answer = null; // the last one
 let current = { place: 0, at: -1 }; // the output and the token that are looked at
+let asking = null; // aborts the generation that another one follows
 let looking = null; // aborts the alternatives that nobody waits for any more
 
 export function begin(chosen) {
@@ -44,27 +45,31 @@ function options() {
 }
 
 async function generate() {
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
   const prefix = $("prefix").value;
   const body = { model: model().name, inputs: [$("input").value], options: options(), attention: true };
   if (prefix) body.prefixes = [prefix];
-  if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix);
-  const found = await post("/generate", body);
-  answer = found;
-  const begun = prefix ? (await post("/next", { model: body.model, input: body.inputs[0], prefix, count: 1 })).prefix_tokens : [];
-  show(begun.length);
+  try {
+    if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix, signal);
+    const found = await post("/generate", body, signal);
+    const asked = { model: body.model, input: body.inputs[0], prefix, count: 1 };
+    const begun = prefix ? (await post("/next", asked, signal)).prefix_tokens : [];
+    answer = found;
+    show(begun.length);
+  } finally {
+    if (!signal.aborted) $("growing").hidden = true;
+  }
 }
 
-// One output that no beam looks at as a whole is shown while it grows.
-async function grow({ model, inputs, options: { beam, nbest, ...options } }, prefix) {
+// One output that no beam looks at as a whole is shown while it grows, and until more is known of it.
+async function grow({ model, inputs, options: { beam, nbest, ...options } }, prefix, signal) {
   $("result").hidden = true;
   $("growing").hidden = false;
-  try {
-    for await (const part of stream("/stream", { model, input: inputs[0], prefix, options })) {
-      $("growing").textContent = part.text;
-    }
-  } finally {
-    $("growing").hidden = true;
-    $("growing").textContent = "";
+  $("growing").textContent = "";
+  for await (const part of stream("/stream", { model, input: inputs[0], prefix, options }, signal)) {
+    $("growing").textContent = part.text;
   }
 }
 

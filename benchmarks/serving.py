@@ -150,6 +150,7 @@ def measure(model: Path, lines: Sequence[str], options: argparse.Namespace, tabl
             text.generate(lines, decoding)
             for _ in range(_WARM):  # until batches of each size have been compiled
                 asyncio.run(load(server.port, requests, clients))
+                asyncio.run(load(server.port, requests, clients, hostile=16))
             rates, alone, beside, single = [], [], [], []
             for _ in range(options.rounds):
                 began = time.perf_counter()

@@ -95,7 +95,8 @@ def test_a_client_that_goes_away_leaves_the_queue(server):
     assert server.ask("POST", "/embed", {"inputs": ["abc"]})[0] == 200
 
 
-def test_a_head_without_end_is_refused(server):
+def test_a_head_without_end_is_refused(trained):
+    server = Server(trained)
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client, suppress(ConnectionError):
         client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         for n in range(100):
@@ -103,6 +104,7 @@ def test_a_head_without_end_is_refused(server):
         client.sendall(b"\r\n")
         assert b" 200 " not in client.recv(1000)
     assert server.ask("GET", "/health")[1]["status"] == "ok"
+    assert server.stop() == (0, "WARNING:  Invalid HTTP request received.\n")
 
 
 def test_an_end_answers_what_was_accepted(server):

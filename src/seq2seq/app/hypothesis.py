@@ -64,8 +64,18 @@ def as_json(hypothesis: Hypothesis) -> dict[str, object]:
     if math.isinf(hypothesis.log_probability):  # nothing could be found; JSON has no infinity
         values |= {"score": None, "log_probability": None}
     if hypothesis.attention is not None:
-        values["attention"] = [[round(float(weight), 4) for weight in row] for row in hypothesis.attention]
+        values["attention"] = rounded(hypothesis.attention)
     return values
+
+
+def rounded(attention: NDArray[np.float32]) -> list[list[float]]:
+    """Weights as JSON has them.
+
+    Example:
+        >>> rounded(np.array([[1 / 3, 2 / 3]], np.float32))
+        [[0.3333, 0.6667]]
+    """
+    return attention.astype(float).round(4).tolist()
 
 
 def escaped(text: str) -> str:

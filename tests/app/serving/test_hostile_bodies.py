@@ -81,6 +81,27 @@ def test_what_is_wrong_and_where(client, path, body, status, where, said):
     assert said in error["message"] and "\n" not in error["message"]
 
 
+LONG = "abcdef" * 300
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/generate", {"inputs": ["abc"] * 99, "options": {"beam": 64, "max_length": 1000}}, "6,336,000 target tokens"),
+        ("/generate", {"inputs": [LONG], "options": {"max_length": 500}, "attention": True}, "weights of attention"),
+        ("/alignments", {"pairs": [[LONG, LONG]] * 2}, "weights of attention"),
+        ("/listening", {"pairs": [[f"{n}", LONG] for n in range(20)]}, "target tokens"),
+        ("/score", {"pairs": [["abc", LONG]] * 20}, None),
+    ],
+)
+def test_what_costs_too_much(client, path, body, said):
+    answer = client.post(path, json=body)
+    if said is None:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 422 and said in answer.json()["error"]["message"], answer.text
+
+
 def test_other_refusals(client):
     assert client.get("/nothing").status_code == 404
     answer = client.get("/generate")

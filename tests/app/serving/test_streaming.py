@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -15,7 +15,11 @@ import pytest
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.serving.application import events
 from seq2seq.app.serving.batching import Batcher, Job
+from seq2seq.app.serving.guard import Guard
+from seq2seq.app.serving.operations import STREAM
 from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.service import Limits, Service
+from seq2seq.app.serving.work import Served
 from seq2seq.app.streaming import stream
 from seq2seq.errors import SearchError
 
@@ -93,12 +97,48 @@ def test_what_goes_on_finds_room_and_does_not_wait():
     batcher.close()
 
 
-async def _parts(fails: Exception | None, seconds: float = 0.0) -> AsyncIterator[dict[str, str]]:
-    yield {"text": "a"}
+def test_open_streams_are_bounded(text):
+    service = Service([Served("words", text)], Limits(queue=1))
+
+    async def several() -> tuple[bytes, bytes]:
+        body = STREAM.body.read({"input": "abc"}, "")
+        first = service.stream(STREAM, body)
+        begun = await anext(first)
+        with pytest.raises(RefusedError, match="1 outputs are being streamed and 1 may") as refused:
+            await anext(service.stream(STREAM, body))
+        assert refused.value.status == 429
+        await first.aclose()  # as when its client goes away
+        return begun, await anext(service.stream(STREAM, body))
+
+    begun, again = asyncio.run(several())
+    assert begun == again
+    service.batcher.close()
+
+
+def test_who_reads_nothing_is_given_up():
+    given_up = []
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"more", "more_body": True})
+        finally:
+            given_up.append(True)
+
+    async def never(message: Any) -> None:
+        await asyncio.sleep(99)
+
+    scope = {"type": "http", "path": "/stream", "headers": []}
+    asyncio.run(asyncio.wait_for(Guard(stream, patience=0.05)(scope, None, never), 9))
+    assert given_up
+
+
+async def _parts(fails: Exception | None, seconds: float = 0.0) -> AsyncGenerator[bytes]:
+    yield b'{"text": "a"}'
     await asyncio.sleep(seconds)
     if fails:
         raise fails
-    yield {"text": "ab"}
+    yield b'{"text": "ab"}'
 
 
 async def _events(fails: Exception | None = None, seconds: float = 0.0, read: float = 0.0) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from importlib import resources
 from typing import Any
 
@@ -13,7 +13,7 @@ from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.openapi import document
 from seq2seq.app.serving.operations import OPERATIONS, STREAM, Operation
 from seq2seq.app.serving.refusals import RefusedError
-from seq2seq.app.serving.service import Service, plain
+from seq2seq.app.serving.service import Service, as_bytes, plain
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _INTERNAL = "something went wrong here, not in your request; the server's log tells what."
@@ -34,8 +34,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
 
-    def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    def reply(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
         return Response(content, status, headers, "application/json")
 
     def post(operation: Operation) -> Route:
@@ -54,7 +53,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
 
     def get(path: str, make: Any) -> Route:
         async def endpoint(request: Request) -> Response:
-            return reply(make())
+            return reply(as_bytes(make()))
 
         return Route(path, endpoint, methods=["GET"])
 
@@ -64,7 +63,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
 
     async def refused(request: Request, error: Exception) -> Response:
         found = error if isinstance(error, RefusedError) else RefusedError(500, _INTERNAL)
-        return reply(found.body(), found.status, found.headers)
+        return reply(as_bytes(found.body()), found.status, found.headers)
 
     async def unknown(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -72,7 +71,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
             status, "not allowed here."
         )
         headers = error.headers if isinstance(error, HTTPException) else None
-        return reply(RefusedError(status, message).body(), status, dict(headers or {}))
+        return reply(as_bytes(RefusedError(status, message).body()), status, dict(headers or {}))
 
     described = document()
     routes = [
@@ -87,44 +86,49 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     handlers = {RefusedError: refused, HTTPException: unknown, Exception: refused}
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # what is not there is not there
-    return Guard(inner, token, hosts)
+    return Guard(inner, token, hosts, service.limits.timeout)
 
 
-async def events(first: Any, rest: AsyncIterator[Any], timeout: float) -> AsyncIterator[bytes]:
+async def events(first: bytes, rest: AsyncGenerator[bytes], timeout: float) -> AsyncIterator[bytes]:
     """Server-sent events, each with a part of an answer; what goes wrong on the way is an event called "error".
 
     The parts have `timeout` seconds together; what the client takes to read them does not count.
     """
-    yield event(first)
-    left = timeout
-    while True:
-        began = time.monotonic()
-        try:
-            part = await asyncio.wait_for(anext(rest), left)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            yield event(RefusedError(504, f"not done within {timeout:g} s.").body(), "error")
-            return
-        except RefusedError as error:
-            yield event(error.body(), "error")
-            return
-        except Exception:
-            yield event(RefusedError(500, _INTERNAL).body(), "error")
-            raise  # for the log
-        left -= time.monotonic() - began
-        yield event(part)
+    async with aclosing(rest):
+        yield event(first)
+        left = timeout
+        while True:
+            began = time.monotonic()
+            try:
+                part = await asyncio.wait_for(anext(rest), left)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                yield failure(RefusedError(504, f"not done within {timeout:g} s."))
+                return
+            except RefusedError as error:
+                yield failure(error)
+                return
+            except Exception:
+                yield failure(RefusedError(500, _INTERNAL))
+                raise  # for the log
+            left -= time.monotonic() - began
+            yield event(part)
 
 
-def event(value: Any, name: str = "") -> bytes:
-    """A server-sent event.
+def event(part: bytes) -> bytes:
+    r"""A server-sent event, of JSON.
 
     Example:
-        >>> event({"text": "a"})
-        b'data: {"text": "a"}\\n\\n'
+        >>> event(b'{"text": "a"}')
+        b'data: {"text": "a"}\n\n'
     """
-    head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n".encode()
+    return b"data: " + part + b"\n\n"
+
+
+def failure(error: RefusedError) -> bytes:
+    """The last event of a stream that comes to no end."""
+    return b"event: error\n" + event(as_bytes(error.body()))
 
 
 async def read_body(request: Any, service: Service) -> bytes:

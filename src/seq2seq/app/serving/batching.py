@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.refusals import RefusedError, busy
 
 _SMALL = 8
 """Inputs: that few take about as long as one, and are not parted."""
@@ -89,8 +89,7 @@ class Batcher:
             if not self._open and not job.goes_on:
                 raise RefusedError(503, "the server is shutting down.")
             if self._held + job.size > self.queue and not job.goes_on:
-                message = f"{self._held} inputs are waiting and {self.queue} may; try again in a second."
-                raise RefusedError(429, message, headers={"Retry-After": "1"})
+                raise busy(f"{self._held} inputs are waiting and {self.queue} may")
             self._held += job.size
             self._jobs.append(job)
             job.future.add_done_callback(lambda _: self._left(job))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from seq2seq.app.serving.refusals import RefusedError
@@ -25,6 +27,10 @@ _OPEN = ("/", "/health")  # and the files of the page: none of them tells anythi
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
+class _UnreadError(Exception):
+    """The client takes nothing of its answer."""
+
+
 class Guard:
     """An ASGI application around another.
 
@@ -32,10 +38,17 @@ class Guard:
         inner: what answers.
         token: what `Authorization: Bearer` must say; None for anybody.
         hosts: the host names that a request may be for; None for any.
+        patience: how long a client may take to read a part of its answer, in s; then it is given up.
     """
 
-    def __init__(self, inner: Application, token: str | None = None, hosts: frozenset[str] | None = None):
-        self._inner, self._hosts = inner, hosts
+    def __init__(
+        self,
+        inner: Application,
+        token: str | None = None,
+        hosts: frozenset[str] | None = None,
+        patience: float | None = None,
+    ):
+        self._inner, self._hosts, self._patience = inner, hosts, patience
         self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -47,11 +60,16 @@ class Guard:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
-            await send(message)
+            try:
+                async with asyncio.timeout(self._patience):
+                    await send(message)
+            except TimeoutError:
+                raise _UnreadError from None
 
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._inner(scope, receive, with_headers)
+            with suppress(_UnreadError):
+                await self._inner(scope, receive, with_headers)
             return
         headers = [(b"content-type", b"application/json")]
         headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]

@@ -6,12 +6,19 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from seq2seq.app.serving import answers, requests
+from seq2seq.app.serving import answers, cost, requests
+from seq2seq.app.serving.cost import Cost
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.serving.shapes import Table, table
 from seq2seq.app.serving.work import Served
 from seq2seq.app.streaming import Streamed
+from seq2seq.app.text_model import TextModel
 from seq2seq.errors import SearchError
+
+
+def _little(text: TextModel, asked: Any) -> Cost:
+    """What the bounds of its texts keep small enough."""
+    return Cost()
 
 
 def _one_group(asked: Any) -> Hashable:
@@ -57,6 +64,7 @@ class Operation(NamedTuple):
         answer: what comes back, beside the model's name.
         work: what computes it: `Work`, but for `STREAM`.
         size: inputs in a request.
+        cost: what it takes at most.
         group: requests of equal groups run the same programs, and share a call (those of a stream share none).
         check: refuses what has the right shape and makes no sense.
         media: of the answer.
@@ -67,6 +75,7 @@ class Operation(NamedTuple):
     answer: type
     work: Callable[[Served], Callable[[Any], Any]]
     size: Callable[[Any], int]
+    cost: Callable[[TextModel, Any], Cost] = _little
     group: Callable[[Any], Hashable] = _one_group
     check: Callable[[Any], None] = _anything
     media: str = "application/json"
@@ -82,13 +91,22 @@ def _inputs(asked: Any) -> int:
 
 OPERATIONS = (
     Operation(
-        "/generate", table(requests.Generate), answers.Generated, lambda m: m.generate, _inputs, _how, _check_generate
+        "/generate",
+        table(requests.Generate),
+        answers.Generated,
+        lambda m: m.generate,
+        _inputs,
+        cost.of_generate,
+        _how,
+        _check_generate,
     ),
     Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1),
-    Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs),
+    Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs, cost.of_score),
     Operation("/embed", table(requests.Embed), answers.Vectors, lambda m: m.embed, _inputs),
-    Operation("/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs),
-    Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs, _what),
+    Operation(
+        "/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs, cost.of_alignments
+    ),
+    Operation("/listening", table(requests.Listen), answers.Heard, lambda m: m.listen, _pairs, cost.of_listen, _what),
 )
 STREAM = Operation(
     "/stream",
@@ -96,7 +114,7 @@ STREAM = Operation(
     Streamed,
     lambda m: m.stream,
     lambda _: 1,
-    _how_it_grows,
+    group=_how_it_grows,
     media="text/event-stream",
 )
 """Its answer comes in parts, each an event; `work` takes one request, and gives them one after the other."""

@@ -44,3 +44,8 @@ class RefusedError(Exception):
         """The reply's JSON."""
         error: dict[str, Any] = {"code": CODES.get(self.status, "invalid"), "message": self.message}
         return {"error": error | ({} if self.where is None else {"where": self.where})}
+
+
+def busy(why: str) -> RefusedError:
+    """Too much is asked at once."""
+    return RefusedError(429, f"{why}; try again in a second.", headers={"Retry-After": "1"})

@@ -43,7 +43,7 @@ class Generate:
     model: str | None = None
     prefixes: Annotated[tuple[str, ...], Several(Text())] | None = None
     options: Annotated[Decoding, OPTIONS] = Decoding()  # noqa: RUF009 (frozen)
-    attention: bool = True
+    attention: bool = False
 
 
 _WHOLE = frozenset({"beam", "nbest", "mbr", "candidates", "groups", "diversity", "require", "replace_unknown"})

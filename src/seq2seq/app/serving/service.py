@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,10 @@ import numpy as np
 
 from seq2seq.app.hypothesis import Hypothesis, as_json
 from seq2seq.app.serving import answers
-from seq2seq.app.serving.batching import Batcher, Job, Work
+from seq2seq.app.serving.batching import Batcher, Job
 from seq2seq.app.serving.operations import Operation
 from seq2seq.app.serving.programs import Programs
-from seq2seq.app.serving.refusals import RefusedError
+from seq2seq.app.serving.refusals import RefusedError, busy
 from seq2seq.app.serving.work import Served
 from seq2seq.errors import ConfigError, DataError, Seq2SeqError, did_you_mean
 
@@ -35,6 +36,8 @@ class Limits:
     """The largest request, in bytes."""
     timeout: float = 60.0
     """The longest time until an answer, in s."""
+    max_tokens: int = 500_000
+    """Target tokens that a request may take: hypotheses times the longest output, of all its inputs together."""
     programs: int = 64
     """Sets of options whose compiled programs are kept in memory; beyond, all are dropped."""
 
@@ -49,7 +52,8 @@ class Limits:
             Traceback (most recent call last):
             seq2seq.errors.ConfigError: --queue is 0; wanted 1 or more.
         """
-        for name, least in (("batch", 1), ("wait_ms", 0), ("queue", 1), ("max_body", 1), ("programs", 1)):
+        least_of = {"batch": 1, "wait_ms": 0, "queue": 1, "max_body": 1, "max_tokens": 1, "programs": 1}
+        for name, least in least_of.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; wanted {least} or more.")
         if not 0 < self.timeout < math.inf:
@@ -78,6 +82,7 @@ class Service:
         self.limits = limits or Limits()
         self.limits.check()
         self.closing = False
+        self._streams = 0
         self._programs = Programs(self.limits.programs)
         self.batcher = Batcher(self.limits.batch, self.limits.wait_ms / 1000, self.limits.queue)
 
@@ -105,59 +110,61 @@ class Service:
         operation.check(asked)
         return asked
 
-    async def answer(self, operation: Operation, asked: Any) -> dict[str, Any]:
-        """The answer, as JSON values.
+    async def answer(self, operation: Operation, asked: Any) -> bytes:
+        """The answer, as JSON.
 
         Raises:
-            RefusedError: as the queue, or the model, refuses.
+            RefusedError: it would cost too much, or as the queue, or the model, refuses.
         """
-        if self.closing:
-            raise RefusedError(503, "the server is shutting down.")
-        model = self.model(asked.model)
+        model = self._open(asked)
         group = (operation.path, model.name, operation.group(asked))
-        job = Job(group, self._counted(group, operation.work(model)), asked, operation.size(asked))
-        try:
-            found = await asyncio.wrap_future(self.batcher.put(job))
-        except Seq2SeqError as error:
-            raise of_error(error, operation) from None
-        return {"model": model.name, **plain(found)}
+        work = operation.work(model)
 
-    async def stream(self, operation: Operation, asked: Any) -> AsyncIterator[dict[str, Any]]:
-        """The parts of an answer, as JSON values, each computed when the one before was taken; others come between.
+        def answers_of(several: Sequence[Any]) -> Sequence[bytes]:
+            self._programs.use(group)
+            return [_named(model, found) for found in work(several)]
+
+        with _refusing(operation):
+            operation.cost(model.text, asked).check(self.limits.max_tokens)
+            job = Job(group, answers_of, asked, operation.size(asked))
+            return await asyncio.wrap_future(self.batcher.put(job))
+
+    async def stream(self, operation: Operation, asked: Any) -> AsyncGenerator[bytes]:
+        """The parts of an answer, as JSON, each computed when the one before was taken; others come between.
 
         Raises:
-            RefusedError: as the queue, or the model, refuses.
+            RefusedError: too many are open, or as the queue, or the model, refuses.
         """
-        if self.closing:
-            raise RefusedError(503, "the server is shutting down.")
-        model = self.model(asked.model)
+        model = self._open(asked)
+        if self._streams >= self.limits.queue:
+            raise busy(f"{self._streams} outputs are being streamed and {self.limits.queue} may")
         parts = operation.work(model)(asked)
-
-        def one(_: Sequence[Any]) -> Sequence[Any]:
-            return [next(parts, None)]
-
         group = (operation.path, model.name, operation.group(asked))
-        goes_on = False
-        while True:
+
+        def begin(_: Sequence[Any]) -> Sequence[bytes | None]:
             # Counted once: of more open streams than --programs, each part would drop what the next one needs.
-            job = Job(object(), one if goes_on else self._counted(group, one), asked, goes_on=goes_on)
-            try:
-                found = await asyncio.wrap_future(self.batcher.put(job))
-            except Seq2SeqError as error:
-                raise of_error(error, operation) from None
-            if found is None:
-                return
-            goes_on = True
-            yield {"model": model.name, **plain(found)}
+            self._programs.use(group)
+            return go_on(_)
 
-    def _counted(self, options: Hashable, work: Work) -> Work:
-        """The work, which the worker does after it has made room for what these options compile."""
+        def go_on(_: Sequence[Any]) -> Sequence[bytes | None]:
+            found = next(parts, None)
+            return [None if found is None else _named(model, found)]
 
-        def counted(asked: Sequence[Any]) -> Sequence[Any]:
-            self._programs.use(options)
-            return work(asked)
+        self._streams += 1
+        try:
+            with _refusing(operation):
+                found = await asyncio.wrap_future(self.batcher.put(Job(object(), begin, asked)))
+                while found is not None:
+                    yield found
+                    found = await asyncio.wrap_future(self.batcher.put(Job(object(), go_on, asked, goes_on=True)))
+        finally:
+            self._streams -= 1
 
-        return counted
+    def _open(self, asked: Any) -> Served:
+        """The model that is asked, unless the server is about to end."""
+        if self.closing:
+            raise RefusedError(503, "the server is shutting down.")
+        return self.model(asked.model)
 
     def health(self) -> answers.Health:
         """Whether all is well."""
@@ -166,6 +173,19 @@ class Service:
     def cards(self) -> answers.Models:
         """What is served."""
         return answers.Models([model.card() for model in self.models.values()])
+
+
+@contextmanager
+def _refusing(operation: Operation) -> Iterator[None]:
+    try:
+        yield
+    except Seq2SeqError as error:
+        raise of_error(error, operation) from None
+
+
+def _named(model: Served, found: Any) -> bytes:
+    """An answer with the name of what gave it, as JSON."""
+    return as_bytes({"model": model.name, **plain(found)})
 
 
 def of_error(error: Seq2SeqError, operation: Operation) -> RefusedError:
@@ -198,6 +218,16 @@ def parse(body: bytes) -> Any:
         raise RefusedError(400, f"the body is not JSON: {str(error)[:200]}.") from None
 
 
+def as_bytes(value: Any) -> bytes:
+    """JSON values as what is sent.
+
+    Example:
+        >>> as_bytes({"text": "a"})
+        b'{"text": "a"}'
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
 def plain(value: Any) -> Any:
     """Named tuples as JSON objects, arrays as lists, and null for what is no number.
 
@@ -210,7 +240,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Hypothesis):
-        return {name: plain(inner) for name, inner in as_json(value).items()}
+        return {name: inner if name == "attention" else plain(inner) for name, inner in as_json(value).items()}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: plain(inner) for name, inner in value._asdict().items()}  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(value, dict):

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.hypothesis import rounded
 from seq2seq.app.listening import Listening
 from seq2seq.app.serving import answers, requests
+from seq2seq.app.serving.cost import LISTENING_ITEMS
 from seq2seq.app.streaming import Streamed, stream
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Encodable, Searchable
 from seq2seq.data import inference_batches
-from seq2seq.search import continuations, force
+from seq2seq.search import Forced, continuations, force, score
 from seq2seq.search.rules import round_up
 
 _FAR = 1 << 40
 """Target tokens that a server may read, for which tables are worth their making."""
 _FEWEST = 16  # time steps of a forced target
-_LISTENING_ITEMS = 50
 _NEXT = 50
 """Next tokens that are always found, so that one program does for any count."""
 _NEVER = (PAD, UNKNOWN, BEGIN)
@@ -111,22 +112,19 @@ class Served:
                 found[place] = answers.Nexts(pieces, shown[place], likely, attention)
         return found
 
-    def align(self, asked: Sequence[requests.Score | requests.Alignments]) -> list[answers.Alignment]:
+    def align(self, asked: Sequence[requests.Alignments]) -> list[answers.Alignment]:
         """The attention of forced targets."""
-        found = iter(self._forced([pair for one in asked for pair in one.pairs]))
+        found = iter(self._forced([pair for one in asked for pair in one.pairs], look=True))
         return [answers.Alignment(list(islice(found, len(one.pairs)))) for one in asked]
 
     def score(self, asked: Sequence[requests.Score]) -> list[answers.Scores]:
         """log p(target | source)."""
-        return [
-            answers.Scores(
-                [
-                    answers.Scored(sum(one.token_log_probabilities), one.target_tokens, one.token_log_probabilities)
-                    for one in several.alignments
-                ]
-            )
-            for several in self.align(asked)
-        ]
+        found = iter(self._forced([pair for one in asked for pair in one.pairs], look=False))
+        scored = (
+            answers.Scored(sum(one.token_log_probabilities), one.target_tokens, one.token_log_probabilities)
+            for one in found
+        )
+        return [answers.Scores(list(islice(scored, len(one.pairs)))) for one in asked]
 
     def embed(self, asked: Sequence[requests.Embed]) -> list[answers.Vectors]:
         """Vectors."""
@@ -145,7 +143,7 @@ class Served:
         distinct = list(dict.fromkeys(sources))
         outputs = dict(zip(distinct, text.generate(distinct, self.decoding(Decoding(beam=1))), strict=True))
         kind = self.text.target_tokenizer.kind
-        report = Listening(_LISTENING_ITEMS, split=list if kind == "character" else str.split, arithmetic=self.base)
+        report = Listening(LISTENING_ITEMS, split=list if kind == "character" else str.split, arithmetic=self.base)
         return answers.Heard(report(text, pairs, outputs), [outputs[source] for source in sources])
 
     def source_tokens(self, texts: Sequence[str]) -> list[list[str]]:
@@ -157,7 +155,7 @@ class Served:
         arithmetic = Arithmetic(self.base.precision, self.base.int8)
         return self.text.searchable(arithmetic, self.base.shortlist, reads=_FAR)
 
-    def _forced(self, pairs: Sequence[tuple[str, str]]) -> list[answers.Aligned]:
+    def _forced(self, pairs: Sequence[tuple[str, str]], look: bool) -> list[answers.Aligned]:
         model, tokenizer = self._searchable(), self.text.target_tokenizer
         sources = [source for source, _ in pairs]
         shown = self.source_tokens(sources)
@@ -168,12 +166,13 @@ class Served:
             wanted[many, columns] = END
             given = np.concatenate([np.full((1, len(columns)), BEGIN, np.int32), begun[:-1]])
             on = (np.arange(len(begun))[:, None] <= many) & (np.arange(len(columns)) < len(rows))
-            told = force(model, source, lengths, given, wanted, on)
+            asked = model, source, lengths, given, wanted, on
+            told = force(*asked) if look else Forced(score(*asked), None)
             gains = np.asarray(told.log_probabilities).astype(float)
-            look = None if told.attention is None else np.asarray(told.attention)
+            weights = None if told.attention is None else np.asarray(told.attention)
             for row, (place, length, target) in enumerate(rows):
                 end = len(target) + 1
-                attention = None if look is None else look[:end, row, :length].astype(float).round(4).tolist()
+                attention = None if weights is None else rounded(weights[:end, row, :length])
                 tokens = [tokenizer.token(token) for token in (*target, END)]
                 found[place] = answers.Aligned(shown[place], tokens, gains[:end, row].tolist(), attention)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,22 +50,35 @@ def make_buckets(lengths: NDArray[np.int32], tokens: int, max_shapes: int, worth
     some = np.concatenate([lengths[::stride], lengths.max(axis=0, keepdims=True)]) if stride > 1 else lengths
     corners = _best_corners(some.astype(np.int64), max(1, min(max_shapes, affordable)), worth / stride)
     corners = corners[np.argsort(corners.sum(axis=1), kind="stable")]
-    parts: list[list[NDArray[np.int32]]] = [[] for _ in corners]
+    smallest = np.empty(len(lengths), np.min_scalar_type(len(corners)))  # the shape of each pair
+    tops, counts = np.zeros((len(corners), 2), np.int64), np.zeros(len(corners), np.int64)
     for start in range(0, len(lengths), _LOOKED_AT):
         part = lengths[start : start + _LOOKED_AT]
-        smallest = (part[:, None, :] <= corners[None, :, :]).all(axis=2).argmax(axis=1)  # of (pairs, shapes)
-        for index, rows in enumerate(parts):
-            rows.append((start + np.flatnonzero(smallest == index)).astype(np.int32))
-    groups = [np.concatenate(rows) for rows in parts]
-    return [Bucket(_shape(lengths[rows], tokens), rows) for rows in groups if len(rows)]
+        found = (part[:, None, :] <= corners[None, :, :]).all(axis=2).argmax(axis=1)  # of (pairs, shapes)
+        smallest[start : start + _LOOKED_AT] = found
+        counts += np.bincount(found, minlength=len(corners))
+        np.maximum.at(tops, found, part)
+    # One array for all rows, in parts: of very many pairs it is the largest thing that is held.
+    order, filled = np.empty(len(lengths), np.int32), counts.cumsum() - counts
+    begins = filled.copy()
+    for start in range(0, len(lengths), _LOOKED_AT):
+        found = smallest[start : start + _LOOKED_AT]
+        for index in range(len(corners)):
+            rows = np.flatnonzero(found == index)
+            order[filled[index] : filled[index] + len(rows)] = start + rows
+            filled[index] += len(rows)
+    several = zip(tops.tolist(), begins, filled, strict=True)
+    return [
+        Bucket(_shape(top, int(end - begin), tokens), order[begin:end]) for top, begin, end in several if end > begin
+    ]
 
 
-def _shape(lengths: NDArray[np.int32], tokens: int) -> Shape:
+def _shape(longest: Sequence[int], count: int, tokens: int) -> Shape:
     """The shape of a bucket: as many rows as the budget takes, shared out evenly over the batches, in eights."""
-    source, target = (int(longest) for longest in lengths.max(axis=0))
+    source, target = longest
     most = _in_eights(max(1, tokens // (source + target)))
-    batches = -(-len(lengths) // most)
-    even = -(-len(lengths) // batches)
+    batches = -(-count // most)
+    even = -(-count // batches)
     return Shape(source, target, min(most, -(-even // 8) * 8 if even >= 8 else even))
 
 

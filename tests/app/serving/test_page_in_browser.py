@@ -32,13 +32,15 @@ def test_the_page(trained: Path, tmp_path: Path) -> None:
             page.goto(f"http://127.0.0.1:{server.port}/")
             look(page)
             page.screenshot(path=str(tmp_path / "generate.png"), full_page=True)
+            go_without_attention(page)
             grow(page)
             draw(page)
             page.screenshot(path=str(tmp_path / "map.png"), full_page=True)
             browser.close()
     finally:
         server.stop()
-    assert said == []
+    refused = [text for text in said if "422" in text]  # the browser's own word on the attention of a long input
+    assert len(refused) == 1 and said == refused
 
 
 def look(page: Any) -> None:
@@ -57,6 +59,16 @@ def look(page: Any) -> None:
     assert page.input_value("#prefix") == other
     firsts = page.locator("#hypotheses li button.piece:first-child").all_text_contents()
     assert len(firsts) == 5 and set(firsts) == {other}
+
+
+def go_without_attention(page: Any) -> None:
+    """An input whose attention would be too much for one answer has outputs all the same."""
+    page.fill("#input", "fedcba" * 300)
+    page.fill("#prefix", "")
+    page.click("#ask button.main")
+    page.locator("#heat", has_text="too long").wait_for()
+    assert page.locator("#hypotheses li").count() == 5
+    assert "bad" not in (page.locator("#status").get_attribute("class") or "")
 
 
 def grow(page: Any) -> None:

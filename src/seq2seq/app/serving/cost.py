@@ -26,10 +26,12 @@ class Cost(NamedTuple):
     Attributes:
         tokens: target tokens that are computed: hypotheses times the longest output, of all inputs together.
         weights: of attention, that the longest outputs would have.
+        at: the JSON pointer of what asks for these.
     """
 
     tokens: int = 0
     weights: int = 0
+    at: str = ""
 
     def check(self, most_tokens: int) -> None:
         """Refuse what costs too much.
@@ -54,7 +56,7 @@ class Cost(NamedTuple):
                 422,
                 f"the request may take {self.weights:,} weights of attention; wanted at most {MOST_WEIGHTS:,}: leave "
                 "attention out, send fewer or shorter texts, or ask for a smaller beam or max_length.",
-                "",
+                self.at,
             )
 
 
@@ -69,7 +71,8 @@ def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
         raise RefusedError(422, str(error), "/options") from None
     tokens = width * int(room.sum())
     look = asked.attention or options.replace_unknown
-    return Cost(tokens, width * int((room * lengths).sum()) if look else 0)
+    at = "/attention" if asked.attention else "/options/replace_unknown"
+    return Cost(tokens, width * int((room * lengths).sum()) if look else 0, at)
 
 
 def of_score(text: TextModel, asked: requests.Score) -> Cost:
@@ -80,7 +83,7 @@ def of_score(text: TextModel, asked: requests.Score) -> Cost:
 def of_alignments(text: TextModel, asked: requests.Alignments) -> Cost:
     """That of forced targets whose attention is told."""
     targets, sources = _targets(text, asked.pairs), _lengths(text, [source for source, _ in asked.pairs])
-    return Cost(int(targets.sum()), int((targets * sources).sum()))
+    return Cost(int(targets.sum()), int((targets * sources).sum()), "/pairs")
 
 
 def of_listen(text: TextModel, asked: requests.Listen) -> Cost:

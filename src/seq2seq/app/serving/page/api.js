@@ -4,6 +4,14 @@ let token = sessionStorage.getItem("token");
 
 export class Unauthorised extends Error {}
 
+// A request that the server does not answer; `where` is the JSON pointer of what is wrong with it.
+export class Refused extends Error {
+  constructor({ message, where }) {
+    super(message);
+    this.where = where;
+  }
+}
+
 export function useToken(given) {
   token = given;
   sessionStorage.setItem("token", given);
@@ -19,7 +27,7 @@ async function open(path, options) {
     throw new Error("The server cannot be reached; is it still running?");
   }
   if (answer.status === 401) throw new Unauthorised("This server wants its token; give it above.");
-  if (!answer.ok) throw new Error((await answer.json()).error.message);
+  if (!answer.ok) throw new Refused((await answer.json()).error);
   return answer;
 }
 
@@ -44,7 +52,7 @@ export async function* stream(path, body, signal) {
     left = events.pop();
     for (const event of events) {
       const part = JSON.parse(event.slice(event.indexOf("data: ") + 6));
-      if (part.error) throw new Error(part.error.message);
+      if (part.error) throw new Refused(part.error);
       yield part;
     }
   }

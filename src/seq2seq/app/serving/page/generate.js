@@ -9,6 +9,7 @@ let answer = null; // the last one
 let current = { place: 0, at: -1 }; // the output and the token that are looked at
 let asking = null; // aborts the generation that another one follows
 let looking = null; // aborts the alternatives that nobody waits for any more
+let unseen = ""; // why an output has no attention
 
 export function begin(chosen) {
   model = chosen;
@@ -53,13 +54,25 @@ async function generate() {
   if (prefix) body.prefixes = [prefix];
   try {
     if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix, signal);
-    const found = await post("/generate", body, signal);
+    const found = await search(body, signal);
     const asked = { model: body.model, input: body.inputs[0], prefix, count: 1 };
     const begun = prefix ? (await post("/next", asked, signal)).prefix_tokens : [];
     answer = found;
     show(begun.length);
   } finally {
     if (!signal.aborted) $("growing").hidden = true;
+  }
+}
+
+// The outputs; without attention where that would be more than an answer may hold.
+async function search(body, signal) {
+  try {
+    unseen = "This model gives no attention.";
+    return await post("/generate", body, signal);
+  } catch (error) {
+    if (error.where !== "/attention") throw error;
+    unseen = "Outputs may be too long here for their attention to be told.";
+    return await post("/generate", { ...body, attention: false }, signal);
   }
 }
 
@@ -165,7 +178,7 @@ function showAlternatives(found, taken, prefix) {
 function drawHeat(place) {
   const { source_tokens: source, hypotheses } = answer.outputs[0];
   $("which").textContent = String(place + 1);
-  $("heat").replaceChildren(heatMap(source, hypotheses[place]));
+  $("heat").replaceChildren(heatMap(source, hypotheses[place], unseen));
   [...$("hypotheses").children].forEach((one, index) => one.classList.toggle("chosen", index === place));
 }
 

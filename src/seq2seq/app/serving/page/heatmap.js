@@ -1,9 +1,9 @@
-// Attention as a table: a row for each output token, a column for each input token.
+// Attention as a table: a row for each output token, a column for each input token; or why there is none.
 
 import { element, percent, shown, weigh } from "./dom.js";
 
-export function heatMap(source, hypothesis) {
-  if (!hypothesis.attention) return element("p", { className: "hint" }, "This model gives no attention.");
+export function heatMap(source, hypothesis, unseen) {
+  if (!hypothesis.attention) return element("p", { className: "hint" }, unseen);
   const head = source.map((token) => element("th", { scope: "col" }, shown(token)));
   const rows = hypothesis.tokens.map((token, at) => {
     const cells = hypothesis.attention[at].map((weight, from) => {

@@ -13,7 +13,7 @@ from command_line import TINY, report, write_pairs
 import seq2seq
 from seq2seq.app.construct import model_class, options_of
 from seq2seq.app.names import class_name, named_class
-from seq2seq.app.user_code import find_class, name_of
+from seq2seq.app.user_code import copy_code, find_class, name_of
 from seq2seq.errors import ConfigError
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -125,6 +125,67 @@ def test_a_changed_file_is_another_run(run, fails, pairs, tmp_path):
     forget("my_model")
     (tmp_path / "my_model.py").write_text(MODEL.replace("state + 1", "state + 2"))
     assert "source of MyModel was" in fails("train", "--resume", "--out", "run", "--updates", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("    out: s2s.FF\n", "    out: s2s.FF\n    act: Callable = jnp.sin\n"), "MyModel.act = "),
+        (("out", "header"), "a leaf cannot be named 'header'"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_before_the_first_update(fails, pairs, tmp_path, change, said):
+    code = MODEL.replace("import jax\n", "import jax\nfrom collections.abc import Callable\n").replace(*change)
+    if change[1] == "header":
+        code = code.replace("header: s2s.FF", "header: jax.Array").replace(
+            "s2s.FF.init(b, 2 * width, vocabulary)", "jnp.zeros((2 * width, vocabulary))"
+        )
+    (tmp_path / "odd.py").write_text(code)
+    words = ("--model.type", "odd.py:MyModel", "--model.width", 5, "--updates", 2)
+    assert said in fails("train", "pairs.tsv", "--out", "run", *words)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_a_changed_helper_is_another_run_too(run, fails, pairs, tmp_path):
+    (tmp_path / "helped.py").write_text(
+        MODEL.replace("state + 1", "more(state)") + "\ndef more(x):\n    return x + 1\n"
+    )
+    words = ("--out", "run", "--model.type", "helped.py:MyModel", "--model.width", 5)
+    assert run("train", "pairs.tsv", *words, "--updates", 2).code == 0
+    forget("helped")
+    (tmp_path / "helped.py").write_text(
+        MODEL.replace("state + 1", "more(state)") + "\ndef more(x):\n    return x + 2\n"
+    )
+    assert "source of MyModel was" in fails("train", "--resume", "--out", "run", "--updates", 3)
+
+
+def test_a_run_goes_on_from_another_folder(run, tmp_path, monkeypatch):
+    write_pairs(tmp_path / "pairs.tsv")
+    (tmp_path / "far.py").write_text(MODEL)
+    words = ("--out", tmp_path / "run", "--model.type", f"{tmp_path}/far.py:MyModel", "--model.width", 5)
+    assert run("train", tmp_path / "pairs.tsv", *words, "--updates", 2).code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    forget("far")
+    assert run("train", "--resume", "--out", tmp_path / "run", "--updates", 3).code == 0
+
+
+def test_files_of_one_name_are_both_kept(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cell.py").write_text(CELL)
+    copy_code([find_class("a/cell.py:Leaky"), find_class("b/cell.py:Leaky")], tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run" / "code").iterdir()) == ["cell.py", "cell_2.py"]
+
+
+def test_an_init_that_looks_at_its_numbers_through_numpy(run, pairs, tmp_path):
+    made = "s2s.FF(w=jnp.asarray(np.linalg.qr(np.asarray(jax.random.normal(b, (vocabulary, vocabulary))))[0])"
+    code = MODEL.replace("import jax\n", "import jax\nimport numpy as np\n").replace(
+        "s2s.FF.init(b, 2 * width, vocabulary)", made + ", b=jnp.zeros(vocabulary))"
+    )
+    (tmp_path / "looks.py").write_text(code)
+    words = ("--model.type", "looks.py:MyModel", "--model.width", 5, "--updates", 1)
+    assert run("train", "pairs.tsv", "--out", "run", *words).code == 0
 
 
 def test_a_model_that_only_has_a_loss_is_judged_by_it(pairs, tmp_path):

@@ -19,11 +19,10 @@ from seq2seq.app.reading import read_files, tokenised
 from seq2seq.app.runtime import give_back_memory, thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
-from seq2seq.app.user_code import classes_of
+from seq2seq.app.user_code import classes_of, file_hash
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
-from seq2seq.core.skeleton import source_hash
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
@@ -68,6 +67,8 @@ def prepare(options: TrainOptions[Any]) -> Job:
     read = read_files(options)
     corpus, report = read.corpus, read.report
     began_with = _began_with(options)
+    if began_with:
+        began_with.check_format(corpus.format)
     source, target = tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
     data = tokenised(read, options, source.tokenizer, target.tokenizer)
     report += [
@@ -95,6 +96,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         settings,
         config=options.public_toml(began_with.config if began_with else ""),
     )
+    text_model.archive()  # what no file can hold is refused now, not when the first model is to be kept
     evaluation = Evaluation(text_model, [pair[:2] for pair in read.dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     give_back_memory()  # of what was read, and looked at, once
@@ -180,7 +182,7 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
     seed = np.uint32(options.seed)
     try:
         return jax.jit(made)(seed)  # one program: one by one, its hundred small ones take seconds to compile
-    except jax.errors.ConcretizationTypeError:  # an `init` that looks at the numbers it draws
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):  # an `init` that looks at the numbers it draws
         return made(seed)
 
 
@@ -189,12 +191,17 @@ def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerp
     if options.from_model is not None:
         content["from"] = options.from_model
     else:
-        content["model.type"] = options.model_type
-        content |= {f"model.{name}": str(value) for name, value in to_plain(options.model).items()}
+        content["model.type"] = _nameless(options.model_type)
+        content |= {f"model.{name}": _nameless(str(value)) for name, value in to_plain(options.model).items()}
     if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
         content["dropping"] = str(options.dropping)
-    content |= {f"source of {cls.__name__}": source_hash(cls) for cls in user_classes(options)}
+    content |= {f"source of {cls.__name__}": file_hash(cls) for cls in user_classes(options)}
     return Fingerprint(content, machine() | {"threads": str(thread_count())})
+
+
+def _nameless(value: str) -> str:
+    """A class of the user's without its folder: what is in the file is compared, not where it lies."""
+    return Path(value).name if ".py:" in value else value
 
 
 def user_classes(options: TrainOptions[Any]) -> list[type]:

@@ -55,6 +55,11 @@ def read_files(options: TrainOptions[Any]) -> Read:
         train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
     else:
         found = read_pairs(dev_files)
+        if (found.format == "sigmorphon") != (corpus.format == "sigmorphon"):
+            raise ConfigError(
+                f"the pairs to measure on are read as {found.format}, those to train on as {corpus.format}; "
+                "give both the same columns, or say --format."
+            )
         train, dev, notes = corpus.pairs, list(found.pairs), [*corpus.notes, *found.notes, *_overlap(corpus, found)]
         skipped += sum(found.skipped.values())
     report = [("pairs", f"{len(train):,} to train on, {len(dev):,} to measure on, {skipped:,} skipped")]

@@ -267,7 +267,19 @@ class TextModel:
         return replace(models[0], model=model, settings=settings, provenance=provenance, config="")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one `.npz`; all of it or nothing."""
+        """Write everything to one `.npz`; all of it or nothing.
+
+        Raises:
+            ArchiveError: the file cannot be written, or a file cannot hold the model.
+        """
+        archive.write(path, self.archive())
+
+    def archive(self) -> Archive:
+        """What a file of it holds.
+
+        Raises:
+            ArchiveError: a file cannot hold the model, such as a static field that is a function of the user's.
+        """
         header = {
             "model": describe(self.model),
             "text": asdict(self.settings),
@@ -278,7 +290,7 @@ class TextModel:
             "target_tokenizer": self.target_tokenizer.to_json(),
             "config": self.config,
         }
-        archive.write(path, Archive.of(self.model, header, texts))
+        return Archive.of(self.model, header, texts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], types: Sequence[type] = ()) -> TextModel:

@@ -15,6 +15,9 @@ from seq2seq.core.module import is_module
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.model import Model
 
+_GIVEN: dict[str, str] = {}
+"""The path that each imported module was named by."""
+
 
 def find_class(name: str) -> type:
     """The class that `my_file.py:MyClass` names. The file is imported: it is code, and it runs.
@@ -43,9 +46,13 @@ def name_of(cls: type) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if cls.__module__.startswith("seq2seq.") or file is None:
         return cls.__name__
-    path = Path(file)
-    here = Path.cwd()
-    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{cls.__name__}"
+    return f"{_GIVEN.get(cls.__module__, file)}:{cls.__name__}"
+
+
+def file_hash(cls: type) -> str:
+    """The first 12 digits of the SHA-256 of the file that a class stands in, with all that it uses there."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if path else "unknown"
 
 
 def classes_of(names: Sequence[str]) -> list[type]:
@@ -71,12 +78,18 @@ def trusted_classes(run: Path) -> list[type]:
 
 
 def copy_code(classes: Iterable[type], run: Path) -> None:
-    """Copy the files of the user's classes to RUN/code, so that the run tells its whole story."""
-    for cls in classes:
-        path, _, _ = name_of(cls).rpartition(":")
-        if path and not (run / "code" / Path(path).name).exists():
-            (run / "code").mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, run / "code")
+    """Copy the files of the user's classes to RUN/code, so that the run tells its whole story.
+
+    Of files of one name the second becomes name_2.py, and so on.
+    """
+    paths = [Path(name_of(cls).rpartition(":")[0]).resolve() for cls in classes]
+    taken: dict[str, int] = {}
+    for path in dict.fromkeys(path for path in paths if path.is_file()):
+        taken[path.name] = number = taken.get(path.name, 0) + 1
+        copy = run / "code" / (path.name if number == 1 else f"{path.stem}_{number}{path.suffix}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if copy.resolve() != path:
+            shutil.copy(path, copy)
 
 
 def _import(path: Path) -> ModuleType:
@@ -90,6 +103,7 @@ def _import(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path}: cannot be imported.")
     imported = importlib.util.module_from_spec(spec)
+    _GIVEN[name] = str(path)
     sys.modules[name] = imported  # annotations are resolved in it while it is being imported
     try:
         spec.loader.exec_module(imported)

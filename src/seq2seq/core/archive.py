@@ -64,12 +64,20 @@ class Archive:
         """The archive of any tree of arrays, random keys among them.
 
         Raises:
-            ArchiveError: two leaves have one name, because of a "/" in the key of a dict.
+            ArchiveError: two leaves have one name, because of a "/" in the key of a dict, or one has a name of the
+                archive's own.
         """
         arrays = {name: _to_numpy(leaf) for name, leaf in named_leaves(tree).items()}
         if len(arrays) != len(jax.tree.leaves(tree)):
             raise ArchiveError('two leaves of the tree have one name; leave "/" out of the keys of dicts.')
         return cls(arrays, header or {}, texts or {})
+
+    def __post_init__(self) -> None:
+        for name in self.arrays:
+            if name in (_HEADER, _CHECKSUM, "") or name.startswith(_TEXT):
+                raise ArchiveError(
+                    f"a leaf cannot be named {name!r}: that name is the archive's own; rename the field."
+                )
 
     def into(self, like: T) -> T:
         """A tree of the structure of `like` (arrays, or shapes from `jax.eval_shape`) with these arrays as leaves.
@@ -95,7 +103,6 @@ def write(path: str | os.PathLike[str], archive: Archive) -> None:
     path = Path(path)
     members, leaves = {}, {}
     for name, array in archive.arrays.items():
-        _check_name(name)
         members[name] = _stored(name, array)
         leaves[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": _digest(members[name])}
     for name, text in archive.texts.items():
@@ -239,11 +246,6 @@ def _stored(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def _check_name(name: str) -> None:
-    if name in (_HEADER, _CHECKSUM, "") or name.startswith(_TEXT):
-        raise ArchiveError(f"a leaf cannot be named {name!r}: that name is the archive's own; rename the field.")
 
 
 def _is_key(leaf: Any) -> bool:

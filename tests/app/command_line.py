@@ -12,7 +12,7 @@ import numpy as np
 
 from seq2seq.app.cli import main
 from seq2seq.app.commands.train import options_from
-from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.prepare import prepare, run_folder
 
 TINY = ("--model.hidden", "8", "--model.embedding", "4", "--log-every", "1")
 LAST = 4
@@ -67,8 +67,8 @@ def write_pairs(path: Path, count: int = 40) -> Path:
 def job(*words: object):
     """What `train` would begin with: nothing is compiled."""
     options = options_from(["--out", "run", *TINY, *map(str, words)])
-    make_folder(options)
-    return prepare(options)
+    with run_folder(options):
+        return prepare(options)
 
 
 def report(made) -> str:

@@ -11,8 +11,9 @@ import seq2seq
 from seq2seq import Decoding, Pair, PairFiles, read_pairs
 from seq2seq.app.commands.distill import DistillOptions, taught, write
 from seq2seq.app.commands.train import options_from
-from seq2seq.app.prepare import make_folder
+from seq2seq.app.prepare import run_folder
 from seq2seq.data import inflection_source
+from seq2seq.training import FolderLock
 
 
 def distilled(home, name="distilled.jsonl"):
@@ -45,12 +46,39 @@ def test_the_student_gets_the_pairs_and_the_teachers_outputs(run, trained, twin,
 def test_without_dev_pairs_those_held_out_are_not_taught(trained, home):
     words = ["pairs.tsv", "--out", "run", "--teacher", str(trained), "--teacher-only", "--teacher-beam", "1"]
     options = options_from(words, DistillOptions, "distill")
-    student = taught(options, make_folder(options))
+    with run_folder(options) as folder:
+        student = taught(options, folder)
     assert (student.pairs, student.dev) == (("run/distilled.jsonl",), ("run/dev.jsonl",))
+    assert student.max_line > 2 * options.max_line
     held, known = ({row["source"] for row in distilled(home, name)} for name in ("dev.jsonl", "distilled.jsonl"))
     assert held and known and not held & known
     outputs = dict(zip(known, seq2seq.load(trained).generate(list(known), Decoding(beam=1)), strict=True))
     assert all(outputs[row["source"]] == row["target"] for row in distilled(home))
+
+
+def test_what_is_measured_on_is_not_taught_by_the_unlabelled(run, trained, home):
+    every = [line.partition("\t")[0] for line in (home / "pairs.tsv").read_text().splitlines()]
+    (home / "more.txt").write_text("".join(f"{source}\n" for source in every))
+    words = ["pairs.tsv", "--out", "run", "--teacher", trained, "--unlabelled", "more.txt", "--teacher-beam", 1]
+    ran = run("distill", *words, *TINY, "--updates", 1)
+    assert ran.code == 0 and "unlabelled sources are left out" in ran.err
+    held, known = ({row["source"] for row in distilled(home, name)} for name in ("dev.jsonl", "distilled.jsonl"))
+    assert held and not held & known
+
+
+def test_who_trains_here_is_asked_before_anything_is_written(fails, trained, home):
+    (home / "run").mkdir()
+    (home / "run" / "distilled.jsonl").write_text("as it was")
+    with FolderLock(home / "run"):
+        assert "is training here" in fails("distill", "pairs.tsv", "--out", "run", "--teacher", trained)
+    assert (home / "run" / "distilled.jsonl").read_text() == "as it was"
+
+
+def test_single_features(run, home):
+    (home / "forms.tsv").write_text("".join(f"{word}\tPST\t{word}te\n" for word in ("ab", "cd", "ef", "abc", "fed")))
+    assert run("train", "forms.tsv", "--format", "sigmorphon", "--out", "lines", *TINY, "--updates", 1).code == 0
+    words = ["forms.tsv", "--format", "sigmorphon", "--teacher", "lines", "--teacher-beam", 1, "--updates", 1]
+    assert run("distill", *words, "--out", "forms", *TINY).code == 0
 
 
 def test_inflections_stay_lemma_features_form(home):

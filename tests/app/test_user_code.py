@@ -209,11 +209,11 @@ def test_a_loss_that_is_no_loss(pairs, tmp_path):
 
 def job_of(name: str, *words: str):
     from seq2seq.app.commands.train import options_from
-    from seq2seq.app.prepare import make_folder, prepare
+    from seq2seq.app.prepare import prepare, run_folder
 
     options = options_from(["pairs.tsv", "--out", "run", "--model.type", name, *words])
-    make_folder(options)
-    return prepare(options)
+    with run_folder(options):
+        return prepare(options)
 
 
 @pytest.mark.parametrize(

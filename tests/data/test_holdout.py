@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.data import Corpus, Pair, PairFiles, hold_out, read_pairs
+from seq2seq.data.holdout import as_read
 from seq2seq.data.sentences import next_pairs
 from seq2seq.errors import DataError
 
@@ -94,6 +95,15 @@ def test_named_documents_and_a_line_that_occurs_in_both():
     assert "left out 1 dev pairs" in notes[1]
     with pytest.raises(DataError, match="did you mean Luke"):
         hold_out(Corpus(pairs), documents=["Lukas"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_that_are_read_alike_are_one_source(seed):
+    twins = [(f"{n} b", f"{n}  b") for n in range(20)] + [(f"\u00e9{n}", f"e\u0301{n}") for n in range(20)]
+    pairs = [Pair(text, "x") for both in twins for text in both]
+    train, dev, _ = hold_out(Corpus(pairs), seed=seed)
+    known, held = ({as_read(pair.source) for pair in part} for part in (train, dev))
+    assert len(train) + len(dev) == len(pairs) and not known & held
 
 
 def test_the_seed_decides():

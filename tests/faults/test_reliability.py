@@ -10,7 +10,7 @@ import pytest
 from app.command_line import TINY, exit_code, write_pairs
 
 from seq2seq.app.commands.train import options_from
-from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.prepare import prepare, run_folder
 from seq2seq.app.train import run_job
 from seq2seq.training import clock
 
@@ -39,10 +39,10 @@ def test_pairs_that_are_deleted_meanwhile_are_not_missed(tmp_path, capsys):
     dev.write_text("fab\tbaf\n", "utf-8")
     words = [str(pairs), "--dev", str(dev), "--out", str(tmp_path / "run"), *TINY, "--updates", "2"]
     options = options_from(words)
-    folder = make_folder(options)
-    job = prepare(options)
-    dev.unlink()
-    assert run_job(job, folder).reason == "updates"
+    with run_folder(options) as folder:
+        job = prepare(options)
+        dev.unlink()
+        assert run_job(job, folder).reason == "updates"
     assert (folder / "model.npz").exists()
     assert exit_code(["train", "--resume", "--out", folder, "--updates", 3]) == 2
     assert "dev.tsv" in capsys.readouterr().err.splitlines()[-1]

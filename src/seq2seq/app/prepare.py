@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from seq2seq.core.seams import Searchable
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
-from seq2seq.training import Fingerprint, machine
+from seq2seq.training import Fingerprint, FolderLock, machine
 from seq2seq.training.checkpoint import Checkpoints
 
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
@@ -211,22 +213,24 @@ def user_classes(options: TrainOptions[Any]) -> list[type]:
     return [cls for cls in named if isinstance(cls, type) and cls not in ours] + classes_of(options.types)
 
 
-def make_folder(options: TrainOptions[Any]) -> Path:
-    """The run's folder, made if it is not there.
+@contextmanager
+def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
+    """The run's folder, made if it is not there, and locked: nobody else writes into it within.
 
     Raises:
-        ConfigError: no folder was named, it holds a run, or it cannot be made.
+        ConfigError: no folder was named, it holds a run, it cannot be made, or somebody else trains there.
     """
     if not options.out:
         raise ConfigError("--out is missing: name the folder of the run.")
     folder = Path(options.out)
-    if not options.resume and holds_run(folder):
-        raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
-    return folder
+    with FolderLock(folder):
+        if not options.resume and holds_run(folder):
+            raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
+        yield folder
 
 
 def holds_run(folder: Path) -> bool:

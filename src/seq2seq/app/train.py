@@ -12,19 +12,23 @@ from typing import Any
 
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
-from seq2seq.app.prepare import Job, make_folder, prepare, user_classes
+from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
 from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.archive import atomic_write
-from seq2seq.training import FolderLock, JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
+from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
 
 
 def run(options: TrainOptions[Any]) -> int:
     """Train as the options say; the exit status."""
-    folder = make_folder(options)
-    with FolderLock(folder):
-        job = prepare(options)
-        say(render(job.report))
-        end = run_job(job, folder)
+    with run_folder(options) as folder:
+        return run_in(folder, options)
+
+
+def run_in(folder: Path, options: TrainOptions[Any]) -> int:
+    """The same, in a folder that is locked."""
+    job = prepare(options)
+    say(render(job.report))
+    end = run_job(job, folder)
     say(f"Wrote {folder / 'model.npz'}.")
     if end.reason == "interrupted":
         say(f"Go on:  seq2seq train --resume --out {folder}")

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from heapq import heappush, heappushpop
 from itertools import islice
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
@@ -62,8 +63,8 @@ def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) 
         how = "a block of neighbouring lines"
     else:
         held = set(survey.sources)
-        train = select(pairs, lambda _, pair: pair.source not in held)
-        dev = [pair for pair in pairs if pair.source in held]
+        train = select(pairs, lambda _, pair: as_read(pair.source) not in held)
+        dev = [pair for pair in pairs if as_read(pair.source) in held]
         how = "distinct sources"
     return _without_leaks(train, dev, corpus.next_sentence, how)
 
@@ -83,7 +84,8 @@ class _Survey:
         distinct: set[bytes] = set()
         smallest: list[tuple[int, str]] = []  # a heap, the largest hash first
         among: set[str] = set()
-        for source, _, document in pairs:
+        for written, _, document in pairs:
+            source = as_read(written)
             if document:
                 self.documents[document] += 1
             hashed = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
@@ -144,6 +146,17 @@ def shared_lines(train: Pairs, dev: Iterable[Pair], both_sides: bool) -> set[str
     return {line for line in lines_of(train, both_sides) if line in held}
 
 
+def as_read(line: str) -> str:
+    """What lines that a tokenizer may read alike have in common: one space for several, composed letters.
+
+    Example:
+        >>> as_read("a  b") == as_read("a b"), as_read("e\u0301") == as_read("\u00e9")
+        (True, True)
+    """
+    line = " ".join(line.split())
+    return line if line.isascii() else normalize("NFC", line)
+
+
 def lines_of(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:
-    """The sources of pairs, and with `both_sides` their targets."""
-    return (line for pair in pairs for line in (pair[:2] if both_sides else pair[:1]))
+    """The sources of pairs as they are read, and with `both_sides` their targets."""
+    return (as_read(line) for pair in pairs for line in (pair[:2] if both_sides else pair[:1]))

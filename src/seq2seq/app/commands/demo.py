@@ -14,10 +14,10 @@ import tyro
 from seq2seq.app.arguments import parse
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.prepare import holds_run, make_folder
+from seq2seq.app.prepare import holds_run, run_folder
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
-from seq2seq.app.train import run
+from seq2seq.app.train import run_in
 from seq2seq.data import Pair, hold_out
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.examples import KJV_HELD_OUT, cmudict, kjv_pairs
@@ -119,10 +119,10 @@ def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[
     paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}
     common: dict[str, Any] = {"out": str(folder), "minutes": options.minutes, "seed": options.seed, "patience": None}
     made = TrainOptions(**paths, **common, **chosen)
-    make_folder(made)
-    for pairs, path in files.values():
-        path.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in pairs), "utf-8")
-    return run(made) == 0
+    with run_folder(made):
+        for pairs, path in files.values():
+            path.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in pairs), "utf-8")
+        return run_in(folder, made) == 0
 
 
 def _listening(model: TextModel, dev: list[Pair]) -> dict[str, float]:

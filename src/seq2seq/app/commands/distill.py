@@ -15,13 +15,16 @@ from seq2seq.app.commands.train import options_from
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.meter import Meter
 from seq2seq.app.options import M, TrainOptions
-from seq2seq.app.prepare import make_folder
+from seq2seq.app.preflight import render
+from seq2seq.app.prepare import run_folder
+from seq2seq.app.reading import read_files
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
-from seq2seq.app.train import run
+from seq2seq.app.train import run_in, say
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
-from seq2seq.data import BadLineError, Corpus, Pair, hold_out, parse_inflection_source, read_pairs, source_of_line
+from seq2seq.data import BadLineError, Corpus, Pair, parse_inflection_source, source_of_line
+from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError
 
 _CHUNK = 2048
@@ -54,38 +57,45 @@ def main(arguments: Sequence[str]) -> int:
     if not options.teacher:
         raise ConfigError("--teacher is missing: name a model, or several to be an ensemble.")
     use_threads(options.threads)
-    folder = make_folder(options)
-    return run(taught(options, folder))
+    with run_folder(options) as folder:
+        return run_in(folder, taught(options, folder))
 
 
 def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
     """The options of the student's training, whose files are now written."""
-    corpus = read_pairs(options.files(options.pairs))
-    train, dev = corpus.pairs, None
-    if (dev_files := options.dev_files()) is not None:
-        dev = read_pairs(dev_files).pairs
-    else:
-        train, dev, _ = hold_out(corpus, seed=options.seed)
+    read = read_files(options)
+    say(render(read.report))
+    corpus = read.corpus
     teacher = _teacher(options, corpus)
-    sources = [*(pair.source for pair in train), *_unlabelled(options.unlabelled, corpus.format)]
-    own = [] if options.teacher_only else train
-    said = [
-        Pair(*pair) for pair in _outputs(teacher, list(dict.fromkeys(sources)), Decoding(beam=options.teacher_beam))
-    ]
+    measured = set(lines_of(read.dev, corpus.next_sentence))
+    unlabelled = list(_unlabelled(options.unlabelled, corpus.format))
+    kept = [source for source in unlabelled if as_read(source) not in measured]
+    if left_out := len(unlabelled) - len(kept):
+        say(f"{left_out:,} unlabelled sources are left out: what is measured on has them too.")
+    sources = dict.fromkeys([*(pair.source for pair in corpus.pairs), *kept])
+    own = [] if options.teacher_only else [Pair(*pair[:2]) for pair in corpus.pairs]
+    said = [Pair(*pair) for pair in _outputs(teacher, list(sources), Decoding(beam=options.teacher_beam))]
     suffix = "tsv" if corpus.format == "sigmorphon" else "jsonl"
     files = {name: folder / f"{name}.{suffix}" for name in ("distilled", "dev")}
     write(files["distilled"], dict.fromkeys([*own, *said]), suffix)
-    write(files["dev"], dev, suffix)
+    write(files["dev"], read.dev, suffix)
     student = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
     return replace(
         student,
         pairs=(str(files["distilled"]),),
         dev=(str(files["dev"]),),
         **dict.fromkeys(("source", "target", "dev_source", "dev_target")),
-        format="auto",
+        format="sigmorphon" if suffix == "tsv" else "jsonl",
+        metric=_metric(options, corpus),
+        max_line=12 * options.max_line + 100,  # JSON of both sides, every character of which may have to be escaped
         next_sentence=False,
         split="line",
     )
+
+
+def _metric(options: DistillOptions[Any], corpus: Corpus) -> str:
+    """The dev score: of next sentences as `train` would choose it, since the student's pairs do not tell."""
+    return "loss_nats_per_token" if options.metric == "auto" and corpus.next_sentence else options.metric
 
 
 def _teacher(options: DistillOptions[Any], corpus: Corpus) -> TextModel:
@@ -113,7 +123,7 @@ def _outputs(teacher: TextModel, sources: Sequence[str], decoding: Decoding) -> 
         for start in range(0, len(sources), _CHUNK):
             chunk = sources[start : start + _CHUNK]
             outputs = teacher.generate(chunk, decoding)
-            yield from ((source, output) for source, output in zip(chunk, outputs, strict=True) if output)
+            yield from ((source, output) for source, output in zip(chunk, outputs, strict=True) if output.strip())
             meter.advance(len(chunk), start + len(chunk))
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.replies --jobs 2 --out .bench/replies
 
-trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, about five minutes each on one
+trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, about three minutes each on one
 core, and verses made to listen, about an hour. Each is one `seq2seq train` command, which is printed; then
 `seq2seq evaluate --listening` on pairs of whole books that no training pair comes from, with plain beam search; the
 models of verses with --mmi and as an ensemble too. What ends a run is its number of updates, not the
@@ -74,7 +74,7 @@ class Size(NamedTuple):
     items: int
 
 
-GRID, VERSES = Size(2000, 1000, 200), Size(12000, 1000, 400)
+GRID, VERSES = Size(1000, 1000, 200), Size(12000, 1000, 400)
 
 
 class Cell(NamedTuple):

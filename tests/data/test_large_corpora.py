@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +95,55 @@ def test_workers_change_nothing(tmp_path, monkeypatch, workers):
     data = Dataset.build(PAIRS, LETTERS, LETTERS, **limits, folder=tmp_path, workers=workers)
     plain = Dataset.build(PAIRS, LETTERS, LETTERS, **limits)
     assert data.fingerprint == plain.fingerprint and data.dropped == plain.dropped > 0
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path):
+    script = """
+import sys, time
+from seq2seq.data import Dataset, Tokenizer
+letters = Tokenizer.train("character", ["ab"])
+def pairs():
+    for n in range(10**9):
+        if n == 40_000:
+            print("begun", flush=True)
+        yield ("ab", "b")
+if __name__ == "__main__":
+    Dataset.build(pairs(), letters, letters, folder=sys.argv[1], workers=2)
+"""
+    (tmp_path / "build.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "build.py"), str(tmp_path / "data")]
+    path = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as build:
+        assert build.stdout and build.stdout.readline() == "begun\n"
+        workers = [
+            int(child)
+            for task in Path(f"/proc/{build.pid}/task").glob("*/children")
+            for child in task.read_text("ascii").split()
+        ]
+        build.kill()
+    assert len(workers) >= 2
+    for _ in range(300):
+        if not any(_lives(worker) for worker in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail("workers outlive the command")
+
+
+def _lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_disk_that_is_full_is_said_with_the_file(tmp_path):
+    with pytest.raises(DataError, match=r"full: cannot be written \(No space left on device\)"):
+        Spooled.write([Pair("a" * 9000, "b")] * 9, _full(tmp_path / "full"))
+
+
+def _full(path: Path) -> Path:
+    path.symlink_to("/dev/full")
+    return path
 
 
 def counting(chunks):

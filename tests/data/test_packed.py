@@ -66,6 +66,12 @@ def test_what_is_wrong_in_parquet_is_said(tmp_path):
         read_pairs(PairFiles((str(path),)))
     found = read_pairs(PairFiles((str(path),), skip_bad=True))
     assert found.pairs == [Pair("a", "x"), Pair("c", "z")] and found.skipped == {"missing or not text": 1}
+    texts = pyarrow.array([b"a", b"\xff", b"c"]).view(pyarrow.string())
+    parquet.write_table(
+        pyarrow.table({"source": texts, "target": ["x", "y", "z"], "document": ["d", "d", "e\0f"]}), path
+    )
+    found = read_pairs(PairFiles((str(path),), skip_bad=True))
+    assert found.pairs == [Pair("a", "x", "d")] and found.skipped == {"not UTF-8": 1, "NUL character": 1}
     parquet.write_table(table(source=["a"], targt=["x"]), path)
     with pytest.raises(DataError, match="has no column target; did you mean targt"):
         read_pairs(PairFiles((str(path),)))

@@ -168,6 +168,8 @@ def test_a_bad_line_is_told_or_counted(tmp_path, line, reason, cure):
         ('{"source": "a\\u0000", "target": "b"}', "NUL character"),
         ('{"source": "\\ud800", "target": "b"}', "not UTF-8"),
         ('{"source": "", "target": "b"}', "empty side"),
+        ('{"source": "a", "target": "b", "document": "d\\u0000x"}', "NUL character"),
+        ('{"source": "a", "target": "b", "document": "\\ud800"}', "not UTF-8"),
     ],
 )
 def test_a_bad_json_line(tmp_path, line, reason):

@@ -105,6 +105,14 @@ def test_any_ids_decode(kind, ids):
     assert isinstance(TOKENIZERS[kind].decode([index % TOKENIZERS[kind].size for index in ids]), str)
 
 
+@pytest.mark.parametrize("kind", ["word", "symbols"])
+@given(st.text("ab \xa0\u3000\u2028!", max_size=12))
+@settings(max_examples=30)
+def test_what_is_said_is_what_is_decoded(kind, text):
+    tokenizer = Tokenizer.train(kind, [text or "a"])
+    assert tokenizer.said(text) == tokenizer.decode(tokenizer.encode(text))
+
+
 def test_unknown_pieces():
     tokenizer = Tokenizer.train("symbols", ["a b b", "c"], vocabulary=6)
     assert tokenizer.size == 6

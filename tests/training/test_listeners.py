@@ -146,6 +146,20 @@ def test_tensorboard_is_written_where_it_is_installed(tmp_path, events):
         assert name in content
 
 
+def test_a_tensorboard_that_cannot_write_is_given_up(tmp_path, events, capsys):
+    pytest.importorskip("tensorboardX")
+    listener: Any = tensorboard(tmp_path)
+    listener(events[0])
+    thread = listener._writer.file_writer.event_writer._worker
+    thread.stop()  # as a full disk ends it
+    for _ in range(300):
+        for event in events:
+            if isinstance(event, Updated):
+                listener(event)
+    listener.close()
+    assert capsys.readouterr().err.count("TensorBoard's curves end here") == 1
+
+
 def test_samples_are_shown_in_tensorboard_as_text_and_not_in_the_log(tmp_path, events):
     pytest.importorskip("tensorboardX")
     text = (Sample("<b>a|b</b>", "target", "output"),)

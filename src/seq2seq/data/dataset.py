@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load
 from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
-from seq2seq.data.spool import Pairs, select
+from seq2seq.data.spool import Pairs, select, writing
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CorruptArchiveError, DataError
 
@@ -80,7 +80,7 @@ class Dataset:
             workers: processes that tokenise.
 
         Raises:
-            DataError: no pair is left.
+            DataError: no pair is left, or the folder cannot be written.
 
         Example:
             >>> letters = Tokenizer.train("character", ["ab"])
@@ -91,17 +91,18 @@ class Dataset:
         encoder = Encoder(source_tokenizer, target_tokenizer, max_length, max_ratio)
         key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
         folder = None if folder is None else Path(folder)
-        columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
-        try:
-            if not columns.progress.complete:
-                for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
-                    columns.append(chunk)
-            read, dropped, *_ = columns.progress
-            if read == dropped:
-                raise DataError(_no_pair(dropped, max_length, max_ratio))
-            arrays = columns.finish()
-        finally:
-            columns.close()
+        with writing(folder or Path()):
+            columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
+            try:
+                if not columns.progress.complete:
+                    for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
+                        columns.append(chunk)
+                read, dropped, *_ = columns.progress
+                if read == dropped:
+                    raise DataError(_no_pair(dropped, max_length, max_ratio))
+                arrays = columns.finish()
+            finally:
+                columns.close()
         return cls(*arrays, dropped, folder)
 
     def save(self, folder: str | Path) -> None:
@@ -144,23 +145,24 @@ class Dataset:
         Of a data set in files it is another file, memory-mapped too.
         """
         if self._folder is None:
-            return self._lengths(np.empty((len(self), 2), np.int32))
-        path = self._folder / "lengths.npy"
+            return np.concatenate(list(self._lengths()))
+        path, part = self._folder / "lengths.npy", self._folder / "lengths.part.npy"
         try:
-            found = np.lib.format.open_memmap(self._folder / "lengths.part.npy", "w+", np.int32, (len(self), 2))
-            self._lengths(found)
-            found.flush()
-            os.replace(self._folder / "lengths.part.npy", path)
+            with part.open("wb") as file:  # not through a mapping, whose pages a full disk would end the process over
+                head = {"descr": "<i4", "fortran_order": False, "shape": (len(self), 2)}
+                np.lib.format.write_array_header_1_0(file, head)
+                file.writelines(piece.tobytes() for piece in self._lengths())
+            os.replace(part, path)
             return np.load(path, mmap_mode="r")
         except OSError:  # the folder cannot be written
-            return self._lengths(np.empty((len(self), 2), np.int32))
+            part.unlink(missing_ok=True)
+            return np.concatenate(list(self._lengths()))
 
-    def _lengths(self, found: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The same, written into `found` piece by piece."""
+    def _lengths(self) -> Iterator[NDArray[np.int32]]:
+        """The same, piece by piece."""
         for start in range(0, len(self), _ROWS):
-            for side, offsets in enumerate((self.source_offsets, self.target_offsets)):
-                found[start : start + _ROWS, side] = np.diff(offsets[start : start + _ROWS + 1]) + 1
-        return found
+            several = (offsets[start : start + _ROWS + 1] for offsets in (self.source_offsets, self.target_offsets))
+            yield np.stack([np.diff(offsets) + 1 for offsets in several], axis=1).astype(np.int32)
 
     def histogram(self, side: int) -> NDArray[np.int64]:
         """How many sources (0) or targets (1) have 0, 1, 2, ... time steps, the end counted."""

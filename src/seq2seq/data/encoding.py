@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -113,9 +114,17 @@ _of_this_process: list[Encoder] = []
 
 def _begin(source: str, target: str, max_length: int | None, max_ratio: float | None) -> None:
     """Make a worker ready."""
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the command, which ends its workers
     os.environ["RAYON_NUM_THREADS"] = "1"
     _of_this_process[:] = [Encoder(Tokenizer.from_json(source), Tokenizer.from_json(target), max_length, max_ratio)]
+
+
+def _end_with_the_command() -> None:
+    """A command that was killed cannot end its workers, which would wait for work for ever."""
+    if command := multiprocessing.parent_process():
+        command.join()
+        os._exit(1)
 
 
 def _encode(sources: list[str], targets: list[str]) -> Encoded:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from seq2seq.data.inflection import inflection_source
-from seq2seq.data.lines import BadLineError
+from seq2seq.data.lines import BadLineError, check_text
 
 LineFormat: TypeAlias = Literal["tsv", "sigmorphon", "jsonl", "scan", "parquet"]
 _PACKED = (".gz", ".zst")
@@ -60,6 +60,7 @@ def parse_jsonl(line: str) -> Pair:
     for name, value in zip(Pair._fields, values, strict=True):
         if not isinstance(value, str):
             raise BadLineError("missing or not text", f'"{name}" must be a string in {{"source": ..., "target": ...}}')
+    check_text(values[2], len(values[2]))
     return Pair(*values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from seq2seq.data.lines import AnyPath, BadLineError, check_file
+from seq2seq.data.lines import AnyPath, BadLineError, check_file, check_text
 from seq2seq.errors import ConfigError, DataError, did_you_mean
 
 _ROWS = 8192
@@ -32,11 +32,23 @@ def parquet_rows(path: AnyPath) -> Iterator[tuple[int, tuple[str, str, str] | Ba
             columns = [name for name in ("source", "target", "document") if name in names]
             number = 0
             for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
-                for row in batch.to_pylist():
+                for row in _rows(batch):
                     number += 1
-                    yield number, _row(row)
+                    yield number, row if isinstance(row, BadLineError) else _row(row)
     except (ArrowException, OSError) as error:
         raise DataError(f"cannot be read as Parquet: {str(error).splitlines()[0]}.", path) from None
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any] | BadLineError]:
+    """The rows of a batch; if one is not UTF-8, each by itself, so that the others are kept."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for place in range(len(batch)):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield BadLineError("not UTF-8", "write it as UTF-8")
 
 
 def _row(row: dict[str, Any]) -> tuple[str, str, str] | BadLineError:
@@ -44,4 +56,8 @@ def _row(row: dict[str, Any]) -> tuple[str, str, str] | BadLineError:
     for name, value in zip(("source", "target", "document"), values, strict=True):
         if not isinstance(value, str):
             return BadLineError("missing or not text", f"{name} is {value!r}; it must be a text")
+    try:
+        check_text(values[2], len(values[2]))
+    except BadLineError as error:
+        return error
     return values

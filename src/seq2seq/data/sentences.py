@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal, TypeAlias
 
 from seq2seq.data.formats import Pair
@@ -44,8 +44,18 @@ def next_pairs(units: Iterable[str], document: str = "") -> Iterator[Pair]:
 
 def next_sentence_pairs(path: AnyPath, unit: Unit, max_line: int, ledger: Ledger) -> Iterator[Pair]:
     """The pairs of a text file; blank lines part its documents, and no pair reaches over one, or over a bad line."""
-    for document, first, lines in _blocks(path, max_line, ledger):
-        units = lines if unit == "line" else split_text(" ".join(lines), unit)
+    lines = _lines(path, max_line, ledger)
+    if unit == "line":
+        for (document, _, source), (_, _, target) in pairwise(lines):
+            if source and target:
+                yield Pair(source, target, document)
+        return
+    for whole, several in groupby(lines, key=lambda line: line[2] != ""):
+        if not whole:
+            continue
+        block = list(several)
+        document, first, _ = block[0]
+        units = split_text(" ".join(text for _, _, text in block), unit)
         try:
             for text in units:
                 check_text(text, max_line)
@@ -55,26 +65,16 @@ def next_sentence_pairs(path: AnyPath, unit: Unit, max_line: int, ledger: Ledger
         yield from next_pairs(units, document)
 
 
-def _blocks(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[str, int, list[str]]]:
-    """(document, number of the first line, lines) of every run of good lines."""
-    document, first = "", 0
-    lines: list[str] = []
+def _lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[str, int, str]]:
+    """(document, number, text) of every line; the text is "" where lines are parted: it is blank, or bad."""
+    document = ""
     for number, text in read_lines(path, max_line, ledger):
         if isinstance(text, BadLineError):
             ledger.bad(text, path, number)
-            text, follows = "", document
-        else:
-            follows = ""
-        stripped = text.strip()
-        if stripped:
-            if stripped != text:
-                ledger.note("outer spaces left out", path, number)
-            first = first if lines else number
-            document = document or f"{path}:{number}"
-            lines.append(stripped)
+            yield document, number, ""
             continue
-        if lines:
-            yield document, first, lines
-        lines, document = [], follows
-    if lines:
-        yield document, first, lines
+        stripped = text.strip()
+        if stripped and stripped != text:
+            ledger.note("outer spaces left out", path, number)
+        document = (document or f"{path}:{number}") if stripped else ""
+        yield document, number, stripped

@@ -5,16 +5,31 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
 from seq2seq.data.formats import Pair
+from seq2seq.errors import DataError
 
 MOST_CHARACTERS = 16 << 20
 """Of pairs that a list holds; more are spooled."""
 _BLOCK = 1 << 20  # bytes read at a time
 _ROWS = 4096  # pairs written at a time
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong with the file or the folder is said with its name.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot be written ({error.strerror or error}).", path) from None
 
 
 class Pairs(Protocol):
@@ -37,7 +52,16 @@ class Spooled:
 
     @classmethod
     def write(cls, pairs: Iterable[Pair], path: Path) -> Spooled:
-        """Write all of them; what was there is overwritten."""
+        """Write all of them; what was there is overwritten.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        with writing(path):
+            return cls._write(pairs, path)
+
+    @classmethod
+    def _write(cls, pairs: Iterable[Pair], path: Path) -> Spooled:
         path.parent.mkdir(parents=True, exist_ok=True)
         digest, count = hashlib.sha256(), 0
         rest = iter(pairs)

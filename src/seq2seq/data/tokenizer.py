@@ -116,7 +116,7 @@ class Tokenizer:
             'b a'
         """
         text = self._composed(normalised(text, self.form))
-        return " ".join(text.split()) if self.kind in ("word", "symbols") else text
+        return " ".join(_cut_at_spaces(text)) if self.kind in ("word", "symbols") else text
 
     def _composed(self, text: str) -> str:
         return unicodedata.normalize("NFC", text) if self.form in ("nfd", "nfkd") else text

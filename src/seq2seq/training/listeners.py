@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -15,6 +16,8 @@ from seq2seq.core.archive import atomic_write
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
 
+_QUEUED = 1000
+"""Things that may wait for TensorBoard's thread: more than come between two looks at whether it lives."""
 _LONGEST = 400
 """Characters of a sample."""
 _MARKUP = frozenset("\\`*_{}[]()<>#+-.!|&~$:")
@@ -35,14 +38,13 @@ def follow(events: Generator[Event, None, None], listeners: Sequence[Listener]) 
         1
     """
     last = None
-    try:
-        with closing(events):
-            for last in events:
-                for tell in listeners:
-                    tell(last)
-    finally:
+    with ExitStack() as stack:
         for listener in listeners:
-            getattr(listener, "close", lambda: None)()
+            stack.callback(getattr(listener, "close", lambda: None))
+        stack.callback(events.close)
+        for last in events:
+            for tell in listeners:
+                tell(last)
     if not isinstance(last, Stopped):
         raise TrainingError("the run ended without saying why; its last event was not Stopped.")
     return last
@@ -145,7 +147,8 @@ class JsonLog:
     def close(self) -> None:
         """Close the file."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # each line is flushed, so what cannot be written was said already
+                self._file.close()
             self._file = None
 
     def _open(self, event: Started) -> None:
@@ -172,7 +175,10 @@ class _TensorBoard:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             purge = event.update + 1 if event.resumed else None  # hides what is about to be written again
-            self._writer = self._make(str(self._folder), purge_step=purge)
+            self._writer = self._make(str(self._folder), purge_step=purge, max_queue=_QUEUED)
+        if self._writer and not _writes(self._writer):
+            print(f"warning: {self._folder} cannot be written; TensorBoard's curves end here.", file=sys.stderr)
+            self._writer = None
         if self._writer:
             for name, value in _scalars(event):
                 self._writer.add_scalar(name, value, event.update)
@@ -181,9 +187,16 @@ class _TensorBoard:
                 self._writer.add_text(f"{kind}/samples", _table(event.samples), event.update)
 
     def close(self) -> None:
-        if self._writer:
+        if self._writer and _writes(self._writer):
             self._writer.close()
-            self._writer = None
+        self._writer = None
+
+
+def _writes(writer: Any) -> bool:
+    """Whether the writer's thread lives. A full disk ends it without a word, and then its queue fills up: whoever puts
+    one more thing into it waits for ever."""
+    thread = getattr(getattr(getattr(writer, "file_writer", None), "event_writer", None), "_worker", None)
+    return thread is None or thread.is_alive()
 
 
 def _scalars(event: Event) -> Iterable[tuple[str, float]]:

@@ -15,7 +15,8 @@ from command_line import LAST, TINY, assert_same_weights, job, report, write_pai
 import seq2seq
 from seq2seq.app import options as options_module
 from seq2seq.app.commands.train import options_from
-from seq2seq.app.prepare import make_folder, prepare
+from seq2seq.app.prepare import prepare, run_folder
+from seq2seq.errors import ConfigError
 from seq2seq.training import FolderLock, Updated
 
 # The run's folder.
@@ -36,8 +37,8 @@ def test_its_configuration_gives_the_same_run_again(trained):
     again = options_from(["--config", str(trained / "config.toml")])
     assert again.toml() == (trained / "config.toml").read_text()
     again_here = options_from(["--config", str(trained / "config.toml"), "--out", "again"])
-    make_folder(again_here)
-    made = prepare(again_here)
+    with run_folder(again_here):
+        made = prepare(again_here)
     assert made.options.toml() == again.toml().replace(f'"{trained}"', '"again"')
 
 
@@ -304,6 +305,42 @@ def test_new_limits_take_the_place_of_the_old(trained):
     options = options_from(["--resume", "--out", "run", "--minutes", "5"])
     assert (options.updates, options.epochs, options.minutes) == (None, None, 5.0)
     assert options_from(["--resume", "--out", "run"]).updates == LAST
+
+
+def test_a_resume_may_have_a_configuration_over_that_of_the_run(trained):
+    shutil.copytree(trained, "run")
+    Path("more.toml").write_text('\ufefflog-every = 7\nmodel-type = "encoder-decoder"\n', "utf-8")
+    options = options_from(["--resume", "--out", "run", "--config", "more.toml"])
+    assert options.log_every == 7 and options.model.hidden == options_from(["--resume", "--out", "run"]).model.hidden
+
+
+def test_pairs_of_a_batch_go_before_the_tokens_of_a_file(trained):
+    options = options_from(["--config", str(trained / "config.toml"), "--batch-pairs", "4"])
+    assert (options.batch_pairs, options.batch_tokens) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--resume", "--out", "run", "--vocabulary", "5"], "--vocabulary was None when this run began"),
+        (["--from", "run", "--source-tokens", "bpe"], "--source-tokens does not go with --from"),
+        (["--from", "run", "--preset", "small"], "--preset does not go with --from"),
+        (["--config", "preset.toml"], "preset.toml: preset is for the command line"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(trained, words, said):
+    shutil.copytree(trained, "run")
+    Path("preset.toml").write_text('preset = "small"\n')
+    with pytest.raises(ConfigError, match=said):
+        options_from(words)
+
+
+def test_a_cosine_keeps_its_end(trained):
+    shutil.copytree(trained, "run")
+    config = Path("run/config.toml")
+    config.write_text(config.read_text().replace('schedule = "constant"', 'schedule = "cosine"'))
+    options = options_from(["--resume", "--out", "run", "--minutes", "5"])
+    assert (options.updates, options.minutes) == (LAST, 5.0)
 
 
 def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):

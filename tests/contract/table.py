@@ -41,7 +41,7 @@ class Counting:
 
 def preset(name: str) -> dict:
     """What a preset says of the model, but small, and no deeper than it takes to see that layers follow each other."""
-    options = from_files(TrainOptions(), None, name).model
+    options = from_files(TrainOptions(), (), name).model
     wide = options.annotation // options.hidden * HIDDEN
     layers = min(options.layers, 2)
     return vars(replace(options, hidden=HIDDEN, encoder_hidden=wide, embedding=EMBEDDING, layers=layers))

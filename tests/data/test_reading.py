@@ -259,6 +259,7 @@ def test_files_that_cannot_be_read(tmp_path):
         PairFiles(("a",), source="b", target="c"),
         PairFiles(("a",), format="tsv", next_sentence=True),
         PairFiles(("a",), split="clause"),
+        PairFiles(source="a", target="b", format="jsonl"),
         PairFiles(("a",), max_line=0),
     ],
 )

@@ -86,13 +86,13 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_preset_has_the_parameters_of_its_paper(name):
-    config = from_files(TrainOptions(), None, name).model
+    config = from_files(TrainOptions(), (), name).model
     made = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), SOURCE, TARGET, config))
     assert count(made) == COUNTS[name]
 
 
 def test_presets_train_as_their_papers_did():
-    cho, sutskever, bahdanau, luong = (from_files(TrainOptions(), None, name) for name in COUNTS)
+    cho, sutskever, bahdanau, luong = (from_files(TrainOptions(), (), name) for name in COUNTS)
     assert (cho.optimizer.name, cho.optimizer.clip, cho.batch_pairs) == ("adadelta", 0.0, 64)
     assert (bahdanau.optimizer.name, bahdanau.optimizer.clip, bahdanau.batch_pairs) == ("adadelta", 1.0, 80)
     assert (sutskever.optimizer.name, sutskever.optimizer.clip, sutskever.batch_pairs) == ("sgd", 5.0, 128)

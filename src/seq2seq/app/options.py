@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
@@ -190,14 +191,17 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         return {name: value for name, value in to_plain(self).items() if name not in left_out}
 
 
-def from_files(defaults: TrainOptions[Any], config: str | None, preset: str | None) -> TrainOptions[Any]:
-    """`defaults`, overridden by the preset and then by the TOML file.
+def from_files(defaults: TrainOptions[Any], configs: Sequence[str], preset: str | None) -> TrainOptions[Any]:
+    """`defaults`, overridden by the preset and then by the TOML files in turn.
 
     Raises:
         ConfigError: there is no such preset or file, or a line of it cannot be used.
     """
-    for path in ([preset_file(preset)] if preset else []) + ([Path(config)] if config else []):
+    for path in [*([preset_file(preset)] if preset else []), *map(Path, configs)]:
         values = read_toml(path)
+        for name in ("resume", "config", "preset"):
+            if name in values:
+                raise ConfigError(f"{path}: {name} is for the command line, as --{name}; leave it out here.")
         defaults = of_plain(type(defaults), values, str(path), defaults)
     return defaults
 

@@ -86,7 +86,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ConfigError: there is no such file, or it is not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

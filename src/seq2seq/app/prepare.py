@@ -223,14 +223,19 @@ def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
     if not options.out:
         raise ConfigError("--out is missing: name the folder of the run.")
     folder = Path(options.out)
+    _check_free(options, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     with FolderLock(folder):
-        if not options.resume and holds_run(folder):
-            raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
+        _check_free(options, folder)  # again: it may have come to hold one
         yield folder
+
+
+def _check_free(options: TrainOptions[Any], folder: Path) -> None:
+    if not options.resume and holds_run(folder):
+        raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
 
 
 def holds_run(folder: Path) -> bool:

@@ -158,6 +158,8 @@ def corpus_format(files: PairFiles) -> str:
         raise ConfigError(
             "--next-sentence reads plain text: give it files of text, and no --format, --source or --target."
         )
+    if parallel and files.format != "auto":
+        raise ConfigError(f"--format {files.format} is of PAIRS; --source and --target are plain lines: leave it out.")
     if files.split != "line" and not files.next_sentence:
         raise ConfigError(f"--split {files.split} cuts plain text: add --next-sentence.")
     if files.max_line < 1:

@@ -81,6 +81,7 @@ class _Session:
     def __init__(self, model: Any, batches: BatchSource, run: Run):
         if batches.count < 1:
             raise ConfigError("there is no batch to train on: the training data is empty.")
+        run = replace(run, optimizer=run.optimizer.in_updates(batches.count))
         self.run, self.config, self.batches = run, run.training, batches
         self.last_update = self.config.last_update(batches.count)
         self.every = self.config.cadence(batches.count)
@@ -190,7 +191,7 @@ class _Session:
             gradient_norm=norm,
             weight_norm=float(report.weight_norm),
             skipped=p.skipped,
-            rate=float(self.rate(place.update)) * p.rate_scale,
+            rate=float(self.rate(place.update - p.skipped)) * p.rate_scale,  # a skipped one does not count for it
         )
 
     def _skipped(self, place: _Place, found: str) -> Warned:

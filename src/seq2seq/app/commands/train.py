@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,29 +26,58 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: str = "train") -> Any:
-    """The options, of `kind`: the command line over the TOML file over the preset over the defaults.
+    """The options, of `kind`: the command line over the TOML files over the preset over the defaults.
+
+    The TOML files are that of the run that goes on, if one does, and that of --config over it.
 
     Raises:
-        ConfigError: the TOML file cannot be used, or the run to resume is not there.
+        ConfigError: a TOML file cannot be used, the run to resume is not there, or an option has no effect.
     """
-    config = _peek(arguments, "--config")
-    if "--resume" in arguments:
-        config = config or str(Path(_peek(arguments, "--out") or ".") / "config.toml")
-        if not Path(config).is_file():
-            raise ConfigError(f"--resume: there is no {config}; --out must name the folder of a run.")
-    written = read_toml(config).get("model_type") if config else None
-    model_type = _peek(arguments, "--model.type") or written or "encoder-decoder"
+    configs = [given] if (given := _peek(arguments, "--config")) else []
+    if resume := "--resume" in arguments:
+        began_with = Path(_peek(arguments, "--out") or ".") / "config.toml"
+        if not began_with.is_file():
+            raise ConfigError(f"--resume: there is no {began_with}; --out must name the folder of a run.")
+        configs.insert(0, str(began_with))
+    written = [found for config in configs for found in [_model_type(read_toml(config))] if found]
+    model_type = _peek(arguments, "--model.type") or (written[-1] if written else "encoder-decoder")
     made = options_of(model_class(model_type))
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
-    defaults = from_files(defaults, config, _peek(arguments, "--preset"))
-    if "--resume" in arguments and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
-        defaults = replace(defaults, updates=None, epochs=None, minutes=None)  # new limits take the place of the old
+    defaults = from_files(defaults, configs, _peek(arguments, "--preset"))
+    if resume and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
+        # New limits take the place of the old; but a cosine is drawn to the last update.
+        updates = defaults.updates if defaults.optimizer.schedule == "cosine" else None
+        defaults = replace(defaults, updates=updates, epochs=None, minutes=None)
+    if _peek(arguments, "--batch-pairs") and not _peek(arguments, "--batch-tokens"):
+        defaults = replace(defaults, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
     options = parse(kind[made], command, arguments, defaults)
-    if options.from_model is not None and any(word.startswith("--model.") for word in arguments):
-        raise ConfigError("--model options do not go with --from: that model is what it is.")
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
+    _refuse_without_effect(arguments, options, defaults)
     return options
+
+
+def _model_type(values: Mapping[str, Any]) -> str | None:
+    return values.get("model_type", values.get("model-type"))
+
+
+_OF_TOKENIZERS = ("source_tokens", "target_tokens", "source_form", "target_form", "vocabulary", "minimum_count")
+
+
+def _refuse_without_effect(arguments: Sequence[str], options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
+    """Refuse options that decide what a model or a tokenizer is, where these are there already."""
+    words = [word.partition("=")[0] for word in arguments]
+    if options.from_model is not None and any(word.startswith("--model.") for word in words):
+        raise ConfigError("--model options do not go with --from: that model is what it is.")
+    for name in _OF_TOKENIZERS:
+        option = f"--{name.replace('_', '-')}"
+        if options.resume and getattr(options, name) != getattr(before, name):
+            was = getattr(before, name)
+            raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
+        if options.from_model is not None and not options.resume and option in words:
+            raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")
+    if options.from_model is not None and not options.resume and options.preset is not None:
+        raise ConfigError("--preset does not go with --from: that model is what it is.")
 
 
 def _peek(arguments: Sequence[str], option: str) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 
 import seq2seq
 from seq2seq import UTILITIES, Decoding, mbr
+from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen
 
 INPUT = b"abc\n\nfed\nbad\n"
 TEXTS = ["abc", "", "fed", "bad"]
@@ -68,6 +69,16 @@ def test_evaluate_chooses_too(run, trained):
     outputs = seq2seq.load(trained).generate(["aaa", "fab", "cad"], Decoding(mbr="edit"))
     right = sum(one in wanted for one, wanted in zip(outputs, (["aaa"], ["baf", "bbf"], ["dac"]), strict=True))
     assert ran.code == 0 and json.loads(ran.out)["exact_match_percent"] == pytest.approx(100 * right / 3)
+
+
+def test_samples_that_came_to_nothing_are_not_chosen():
+    def made(text: str, log_probability: float) -> Hypothesis:
+        return EMPTY._replace(text=text, log_probability=log_probability)
+
+    decoding = Decoding(sample=True, mbr="exact", candidates=4)
+    found = [made("", -math.inf), made("a", -1.0), made("b", -2.0), made("b", -2.0)]
+    assert [one.text for one in chosen(found, decoding)] == ["b"]
+    assert [one.text for one in chosen(found[:1] * 3, decoding)] == [""]
 
 
 @pytest.mark.parametrize(

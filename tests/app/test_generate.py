@@ -134,7 +134,7 @@ def test_limits_grow_with_the_source():
     ("options", "message"),
     [
         (["--nbest", 6], "--nbest 6 needs --beam 6 or more; it is 5."),
-        (["--beam", 0], "it is 0"),
+        (["--beam", 0], "--beam is 0; wanted at least 1."),
         (["--batch", 0], "--batch is 0; wanted at least 1."),
         (["--sample", "--temperature", 0], "temperature is 0.0, wanted above 0"),
         (["--sample", "--top-p", 0], "top_p is 0.0"),
@@ -142,13 +142,35 @@ def test_limits_grow_with_the_source():
         (["--sample", "--seed", 2**70], "--seed is"),
         (["--temperature", 0.5], "add --sample"),
         (["--shortlist", 4], "--shortlist is 4; wanted at least 5"),
+        (["--mbr", "chrf", "--nbest", -2], "--nbest is -2; wanted at least 1."),
+        (["--mbr", "chrf", "--beam", 0], "--beam is 0; wanted at least 1."),
+        (["--mmi", 0.5, "--nbest", 0], "--nbest is 0; wanted at least 1."),
+        (["--mmi", "nan"], "--mmi is nan; wanted a number."),
+        (["--sample", "--temperature", "inf"], "temperature is inf, wanted 1e-06 to"),
+        (["--sample", "--temperature", "1e-39"], "temperature is 1e-39, wanted 1e-06 to"),
+        (["--sample", "--length-penalty", "nan"], "--length-penalty is nan; wanted 0 to 10."),
+        (["--max-length", 3_000_000_000], "--max-length is 3000000000; wanted at most 1,000,000."),
     ],
 )
 def test_what_cannot_be_searched(fails, options, message):
     assert message in fails("generate", "no model is read", *options)
 
 
+def test_several_phrases(run, trained):
+    words = ("generate", trained, "--beam", 4, "--min-length", 6)
+    ran = run(*words, "--require", "ab", "--require", "cd", "--ban", "ff", "--ban", "ee", stdin=b"abc\nfed\n")
+    outputs = ran.out.splitlines()
+    assert ran.code == 0 and len(outputs) == 2
+    assert all("ab" in text and "cd" in text and "ff" not in text and "ee" not in text for text in outputs)
+
+
+def test_attention_that_memory_cannot_hold(fails, trained):
+    line = b"abcdef" * 3000 + b"\n"
+    assert "line 2: its attention could be" in fails("generate", trained, "--json", stdin=b"abc\n" + line)
+
+
 def test_bad_input_says_where(fails, trained, tmp_path):
+    assert "cannot both be standard input" in fails("generate", trained, "--prefix", "-", stdin=b"abc\n")
     message = fails("generate", trained, stdin=b"abc\n\xff\n")
     assert message.startswith("standard input:2: not UTF-8") and "--skip-bad" not in message
     assert fails("generate", trained, stdin=b"abc\0\n").startswith("standard input:1: NUL")

@@ -158,6 +158,28 @@ def test_killed_and_resumed_is_the_same_bytes(run, trained, out):
     assert sorted(path.name for path in Path().iterdir()) == sorted([out, f"whole-{out}", "table.gz"])
 
 
+def test_a_byte_order_mark_is_no_part_of_a_phrase(run, trained):
+    for name, mark in (("plain", b""), ("marked", b"\xef\xbb\xbf")):
+        Path(name).write_bytes(mark + b"abc ||| cba ||| 0.5\n")
+    plain, marked = (run("score", trained, "--phrase-table", name) for name in ("plain", "marked"))
+    assert plain.code == marked.code == 0 and plain.out == marked.out
+    Path("folder").mkdir()
+    assert "is a folder" in run("score", trained, "--phrase-table", "plain", "--out", "folder").err
+
+
+def test_a_short_rest_is_prepared_for_as_a_whole_window_is(run, trained, monkeypatch):
+    table(Path("table"), 400)
+    asked = []
+    prepared = text_model.TextModel.searchable
+    monkeypatch.setattr(
+        text_model.TextModel,
+        "searchable",
+        lambda self, *how, reads=0, **more: asked.append(reads) or prepared(self, *how, reads=reads, **more),
+    )
+    assert run("score", trained, "--phrase-table", "table", "--window", 300, "--out", "out").code == 0
+    assert asked[0] == 300 and len(asked) == 3
+
+
 def stopped(path: Path, content: dict[str, str], lines: bytes, output: bytes) -> None:
     """What a command leaves that was killed after one window."""
     import hashlib

@@ -104,6 +104,12 @@ def test_evaluate_measures_what_was_chosen(run, trained, backwards, tmp_path):
     assert found["exact_match_percent"] == 100 * sum(map(bool, chosen)) / 2
 
 
+def test_what_no_line_could_hold_is_scored_without_it(trained, backwards):
+    ranker = Reranker(weight=0.0, reverse_model=seq2seq.load(backwards))
+    [(plain, _), (strange, _)] = ranker._back([("cba", "abc"), ("c\0b\ra", "abc")], Decoding())
+    assert plain == pytest.approx(strange)
+
+
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),

@@ -116,9 +116,21 @@ def test_gaps_where_they_are_allowed(run, trained):
     assert parsed(ran.out)[0][2] == pytest.approx(seq2seq.load(trained).score([("def", "cba")])[0], abs=1e-4)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_source(run, trained):
+    Path("nbest").write_text("0 ||| cba ||| LM= 1 ||| 1\n")
+    for name, mark in (("plain", b""), ("marked", b"\xef\xbb\xbf")):
+        Path(name).write_bytes(mark + b"abc\n")
+    plain, marked = (run("rescore", trained, "nbest", "--source", name) for name in ("plain", "marked"))
+    assert plain.code == marked.code == 0 and plain.out == marked.out
+
+
 def test_what_cannot_be_rescored(fails, trained):
     assert "--source FILE" in fails("rescore", trained, "nbest")
     assert "--feature is 'a b'" in fails("rescore", trained, "nbest", "--source", "source", "--feature", "a b")
     assert "no such file" in fails("rescore", trained, "nbest", "--source", "sources")
+    assert "--weight is nan" in fails("rescore", trained, "nbest", "--source", "source", "--weight", "nan")
+    assert "wanted 0 to 10" in fails("rescore", trained, "nbest", "--source", "source", "--length-penalty", 2000)
+    Path("folder").mkdir()
+    assert "is a folder" in fails("rescore", trained, "nbest", "--source", "source", "--out", "folder")
     Path("source").write_bytes(b"abc\nd\0f\nfed\n")
     assert fails("rescore", trained, "nbest", "--source", "source").startswith("source:2: NUL")

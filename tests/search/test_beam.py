@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +49,43 @@ def test_beam_wider_than_the_space_is_brute_force(penalty):
             for tokens, score in zip(strings(found, row), found.scores[row], strict=False):
                 assert abs(known[tokens] - score) < 1e-5
             assert not np.isfinite(found.scores[row, len(expected) :]).any()
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["table"], meta_fields=[])
+@dataclass(frozen=True)
+class Narrow:
+    """Most tokens are impossible in most states, so that whole groups come to where nothing follows."""
+
+    table: jax.Array
+
+    def start(self, source, lengths):
+        return source[0], jnp.zeros_like(lengths)
+
+    def step(self, memory, state, token):
+        state = (state * 3 + token) % self.table.shape[1]
+        return state, Prediction(self.table[memory, state])
+
+
+@pytest.mark.parametrize(("size", "groups", "nbest"), [(4, 1, 3), (4, 2, 4), (6, 3, 5)])
+def test_what_is_found_is_whole_where_groups_come_to_nothing(size, groups, nbest):
+    """Each hypothesis ends, or is as long as it may be, and has the probability of its own tokens."""
+    draw, rows = np.random.default_rng(size), 256
+    options = BeamOptions(size=size, groups=groups, diversity=0.7 * (groups > 1), nbest=nbest, max_length=8)
+    for _ in range(8):
+        table = np.where(draw.random((rows, 64, 6)) < 0.6, -np.inf, draw.normal(size=(rows, 64, 6)) * 2)
+        table[..., END] = np.where(draw.random((rows, 64)) < 0.5, -np.inf, table[..., END])
+        table[..., 4] = np.where(np.isinf(table).all(axis=-1), 0, table[..., 4])
+        limits = draw.integers(3, 9, rows)
+        model = Narrow(jnp.asarray(table, jnp.float32))
+        found = beam(model, np.arange(rows)[None], np.ones(rows, np.int32), limits, options)
+        real = np.isfinite(found.log_probabilities)
+        sums = np.where(real, found.token_log_probabilities.sum(axis=-1), 0)
+        np.testing.assert_allclose(sums, np.where(real, found.log_probabilities, 0), atol=1e-3)
+        np.testing.assert_array_equal(np.asarray(found.lengths)[~real], 0)
+        for row, place in np.argwhere(real):
+            ids = found.tokens[row, place, : found.lengths[row, place]].tolist()
+            assert END not in ids[:-1] and 0 not in ids
+            assert ids[-1] == END or len(ids) == limits[row]
 
 
 def numpy_beam(model: TableModel, source: list[int], limit: int, options: BeamOptions) -> list[tuple[float, tuple]]:

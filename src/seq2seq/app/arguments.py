@@ -143,7 +143,7 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
     """The lines of a file, or of standard input, numbered from 1.
 
     Raises:
-        DataError: a line is not UTF-8, holds a NUL, or is longer than a million characters.
+        DataError: a line is not UTF-8, holds a NUL, or is longer than 20,000 characters.
     """
     ledger = Ledger()
     name = "standard input" if path in (None, "-") else str(path)

@@ -29,7 +29,8 @@ from seq2seq.search import (
 )
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
-_Phrases = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHRASE...")]
+_Phrases = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PHRASE")]
+_MOST_PENALTY, _MOST_LENGTH = 10, 1_000_000
 QUEUE = 8
 """Batches whose sources are read together, so that a line that is done gives its place to the next."""
 
@@ -55,9 +56,9 @@ class Decoding(Choosing, Arithmetic):
     no_repeat_ngram: int | None = None
     """No so many pieces in a row come twice in an output."""
     ban: _Phrases = ()
-    """Texts that no output holds, as the model's pieces for each."""
+    """A text that no output holds, as the model's pieces; as often as you like."""
     require: _Phrases = ()
-    """Texts that every output holds, as the model's pieces for each."""
+    """A text that every output holds, as the model's pieces; as often as you like."""
     groups: int = 1
     """Parts of the beam that keep away from each other's pieces; for different outputs with --nbest."""
     diversity: float = 0.0
@@ -91,8 +92,7 @@ class Decoding(Choosing, Arithmetic):
             Traceback (most recent call last):
             seq2seq.errors.SearchError: --nbest 3 needs --beam 3 or more; it is 2.
         """
-        if self.batch < 1:
-            raise SearchError(f"--batch is {self.batch}; wanted at least 1.")
+        self.check_numbers()
         if not 0 <= self.seed < 2**32:
             raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         if self.shortlist is not None and self.shortlist <= END + 1:
@@ -110,6 +110,21 @@ class Decoding(Choosing, Arithmetic):
         if self.mbr == "none" and self.nbest > self.beam:
             raise SearchError(f"--nbest {self.nbest} needs --beam {self.nbest} or more; it is {self.beam}.")
         self.searching(1, False)
+
+    def check_numbers(self) -> None:
+        """Refuse numbers that mean nothing, whatever the search.
+
+        Raises:
+            SearchError: one of them.
+        """
+        for name in ("batch", "beam", "nbest"):
+            if getattr(self, name) < 1:
+                raise SearchError(f"--{name} is {getattr(self, name)}; wanted at least 1.")
+        if not 0 <= self.length_penalty <= _MOST_PENALTY:
+            raise SearchError(f"--length-penalty is {self.length_penalty}; wanted 0 to {_MOST_PENALTY}.")
+        for name, value in (("min-length", self.min_length), ("max-length", self.max_length or 0)):
+            if value > _MOST_LENGTH:
+                raise SearchError(f"--{name} is {value}; wanted at most {_MOST_LENGTH:,}.")
 
     @property
     def found(self) -> int:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.decoding import Decoding
+from seq2seq.app.decoding import QUEUE, Decoding
 from seq2seq.core.seams import UNKNOWN
 from seq2seq.data import Tokenizer
 from seq2seq.errors import SearchError
 from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
 from seq2seq.search.feasible import Demands, refuse
 
+_MOST_WEIGHTS = 1 << 27  # of attention in one search: 512 MiB
 _MORE = 10
 """Tokens that an output may have beyond the fewest that do what is asked, if those are more than the limit."""
 
@@ -71,6 +72,27 @@ def limits(
             found[row] = asked.least + _MORE
         refuse(f"line {line + 1}", asked, int(found[row]), tokenizer.decode)
     return found
+
+
+def rows_with_attention(weights: Sequence[int], lines: Sequence[int], batch: int) -> int:
+    """How many rows may be searched at once, at most `batch`, where the attention of each may be so many weights.
+
+    Raises:
+        SearchError: that of one row is more than memory should hold.
+
+    Example:
+        >>> rows_with_attention([100_000, 2_000_000], [0, 1], 64)
+        8
+    """
+    most = max(weights, default=1)
+    if most > _MOST_WEIGHTS:
+        line = lines[max(range(len(weights)), key=weights.__getitem__)] + 1
+        raise SearchError(
+            f"line {line}: its attention could be {most:,} weights, which is more than {_MOST_WEIGHTS:,}; leave out "
+            "what needs attention (--json, --replace-unknown), or give a smaller --beam or --max-length."
+        )
+    rows = max(1, _MOST_WEIGHTS // (QUEUE * max(1, most)))
+    return min(batch, 1 << (rows.bit_length() - 1))
 
 
 def rules_of(demands: Sequence[Demands], rows: int, prefixes: bool) -> tuple[Rule, ...]:

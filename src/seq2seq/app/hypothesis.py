@@ -143,8 +143,11 @@ def copied(
 
 def chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
     """The best as `decoding` says: those found, or those of the highest expected utility, which becomes their score."""
-    logs: NDArray[np.float64] = np.array([one.log_probability for one in found])
-    if decoding.mbr == "none" or not np.isfinite(logs).all():  # of a model to which nothing is possible
+    if decoding.mbr == "none":
         return found
-    ranked = decoding.ranked([one.text for one in found], logs, decoding.sample)
-    return [found[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]
+    alive = [one for one in found if math.isfinite(one.log_probability)]  # a sample may come to where nothing follows
+    if not alive:
+        return found[: decoding.nbest]
+    logs: NDArray[np.float64] = np.array([one.log_probability for one in alive])
+    ranked = decoding.ranked([one.text for one in alive], logs, decoding.sample)
+    return [alive[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]

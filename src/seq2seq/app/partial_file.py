@@ -61,6 +61,8 @@ class PartialFile:
     """
 
     def __init__(self, path: Path, fingerprint: Fingerprint, resume: bool):
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder; name a file to write.")
         self.path = path
         self.partial = path.with_name(f"{path.name}.partial")
         self.progress = path.with_name(f"{path.name}.progress")

@@ -6,6 +6,7 @@ p(target | source), of which Moses takes the logarithm itself when it loads the 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 import sys
@@ -147,6 +148,8 @@ def score_table(
             digest = skip(iterator, sink.written, lines.name)
             with Meter("phrases", lines.size) as meter:
                 left = iter(()) if sink.written.complete else iterator
+                # Prepared as for a whole window, so that a short rest rounds as all in one go does.
+                model.searchable(arithmetic, reads=options.window)
                 for window in windows(left, options.window, _MOST * options.window):
                     content, counts = _scored(window, sink.written, (model, arithmetic), options, (ledger, lines.name))
                     for line in window:
@@ -194,6 +197,9 @@ def _scored(
 def _parsed(window: Sequence[bytes], before: int, ledger: Ledger, name: str) -> Iterator[Phrase | bytes]:
     """Each line read, or as it is where it is bad and may be."""
     for number, raw in enumerate(window, before + 1):
+        if number == 1 and raw.startswith(codecs.BOM_UTF8):
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+            ledger.note("byte-order mark left out", name, number)
         try:
             yield Phrase.parse(raw)
         except BadLineError as error:

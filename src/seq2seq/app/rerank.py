@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -12,8 +13,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import SAMPLES
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis
-from seq2seq.app.text_model import TextModel
-from seq2seq.app.user_code import classes_of
+from seq2seq.app.text_model import MAX_TEXT, TextModel
 from seq2seq.errors import SearchError
 
 
@@ -32,8 +32,8 @@ class RerankOptions:
     mu: float = 0.5
     """The weight of --reverse-model."""
 
-    def reranker(self, decoding: Decoding, types: Sequence[str] = ()) -> Reranker | None:
-        """What to choose with, its models read; None if the search's own order stands.
+    def reranker(self, decoding: Decoding, load: Callable[[str], TextModel] = TextModel.load) -> Reranker | None:
+        """What to choose with, its models read by `load`; None if the search's own order stands.
 
         Raises:
             SearchError: options that do not go together.
@@ -45,16 +45,17 @@ class RerankOptions:
             raise SearchError("--mu is the weight of a reverse model: add --reverse-model MODEL.")
         if self.mmi is None and self.reverse_model is None:
             return None
+        decoding.check_numbers()
+        for name, value in (("mmi", self.mmi or 0.0), ("mu", self.mu)):
+            if not math.isfinite(value):
+                raise SearchError(f"--{name} is {value}; wanted a number.")
         if decoding.mbr != "none":
             raise SearchError("--mbr and --mmi are two ways to choose among candidates; leave one out.")
         usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
         count = usual if decoding.candidates is None else decoding.candidates
         made = Reranker(weight=self.mmi or 0.0, mu=self.mu, candidates=count)
         made.widened(decoding).check()
-        language, reverse = (
-            None if path is None else TextModel.load(path, classes_of(types))
-            for path in (self.language_model, self.reverse_model)
-        )
+        language, reverse = (None if path is None else load(path) for path in (self.language_model, self.reverse_model))
         return replace(made, language_model=language, reverse_model=reverse)
 
 
@@ -151,7 +152,15 @@ class Reranker:
         """log p(x | y) of each (y, x), and what it adds to the score."""
         if self.reverse_model is None:
             return [(None, 0.0)] * len(pairs)
-        scores = self.reverse_model.score(pairs, decoding)
+        scores = self.reverse_model.score([(_readable(y), x) for y, x in pairs], decoding)
         read = self.reverse_model.target_tokenizer.encode_batch(x for _, x in pairs)
         lengths = [len(ids) + 1 for ids in read]  # and the end
         return [(s, self.mu * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
+
+
+def _readable(output: str) -> str:
+    """An output as a source: a model of bytes may write what no line of input could hold."""
+    return output.translate(_NO_TEXT)[:MAX_TEXT]
+
+
+_NO_TEXT = dict.fromkeys(map(ord, "\0\r"))

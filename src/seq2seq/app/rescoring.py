@@ -7,6 +7,8 @@ With weight 1 and no length penalty the order is that of the even average of bot
 
 from __future__ import annotations
 
+import codecs
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from seq2seq.errors import ConfigError, DataError
 
 _MOST = 20_000
 _WINDOW = 16_384
+_MOST_PENALTY = 10
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,10 @@ class Ranking:
             raise ConfigError(
                 f"--feature is {self.feature!r}; wanted a name without spaces, = and |, such as Seq2Seq0."
             )
-        if self.length_penalty < 0:
-            raise ConfigError(f"--length-penalty is {self.length_penalty}; wanted 0 or more.")
+        if not 0 <= self.length_penalty <= _MOST_PENALTY:
+            raise ConfigError(f"--length-penalty is {self.length_penalty}; wanted 0 to {_MOST_PENALTY}.")
+        if not math.isfinite(self.weight):
+            raise ConfigError(f"--weight is {self.weight}; wanted a number.")
 
     def ranked(self, lines: Sequence[NBestLine], scores: Sequence[float], lengths: Sequence[int]) -> list[bytes]:
         """One list with its new feature, the best first; equal ones stay in their order.
@@ -129,7 +134,7 @@ class _Sources:
                     where,
                 ) from None
         try:
-            return clean_line(self._raw, _MOST)[0].strip()
+            return clean_line(_unmarked(self._raw, number + 1), _MOST)[0].strip()
         except BadLineError as error:
             raise DataError(f"{error}.", self._lines.name, number + 1) from None
 
@@ -144,6 +149,7 @@ class _Sources:
 
 
 def _parsed(raw: bytes, name: str, number: int, ranking: Ranking) -> NBestLine:
+    raw = _unmarked(raw, number)
     try:
         line = NBestLine.parse(raw if raw.endswith(b"\n") else raw + b"\n")  # the last may not stay the last
     except BadLineError as error:
@@ -153,6 +159,11 @@ def _parsed(raw: bytes, name: str, number: int, ranking: Ranking) -> NBestLine:
             f"there is a feature {ranking.feature} already; give ours another name by --feature.", name, number
         )
     return line
+
+
+def _unmarked(raw: bytes, number: int) -> bytes:
+    """Line `number` without the byte-order mark that a file may begin with."""
+    return raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
 
 
 def _lists(lines: Sequence[NBestLine]) -> Iterable[tuple[int, int]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seq2seq.app.agreement import joined
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
-from seq2seq.app.demands import demands_of_lines, limits, rules_of
+from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rules_of
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
 from seq2seq.app.meter import told
 from seq2seq.app.unknown import check_replaceable
@@ -34,7 +34,7 @@ from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
 """Time steps of source and target in a batch that is scored."""
-_MAX_TEXT = 20_000
+MAX_TEXT = 20_000
 """The longest text taken, in characters."""
 
 
@@ -121,13 +121,14 @@ class TextModel:
             check_replaceable(self.source_tokenizer, self.target_tokenizer)
         look = attention or decoding.replace_unknown
         room = self.settings.limit(np.array([len(tokens) + 1 for tokens in ids], np.int32))
-        room = limits(
-            room, [asked[line] for line in kept], decoding, [line + first_line for line in kept], self.target_tokenizer
-        )
+        lines = [line + first_line for line in kept]
+        room = limits(room, [asked[line] for line in kept], decoding, lines, self.target_tokenizer)
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
+        weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
+        batch = rows_with_attention(weights, lines, decoding.batch) if look else decoding.batch
         model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         by = draws or [(decoding.seed, line + first_line) for line in range(len(texts))]
-        batches = inference_batches(ids, batch=decoding.batch, queue=QUEUE)
+        batches = inference_batches(ids, batch=batch, queue=QUEUE)
         for batch in told("lines", batches, lambda batch: len(batch.indices)):
             drawn = np.zeros((len(batch.lengths), 2), np.uint32)
             drawn[: len(batch.indices)] = [by[kept[index]] for index in batch.indices]
@@ -330,7 +331,7 @@ class TextModel:
         sources = []
         for line, text in enumerate(texts, first_line + 1):
             try:
-                text = check_text(text, _MAX_TEXT).strip()
+                text = check_text(text, MAX_TEXT).strip()
                 sources.append(source_of_line(text, self.settings.format) if text else "")
             except BadLineError as error:
                 raise DataError(str(error), "input", line) from None

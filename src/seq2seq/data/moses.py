@@ -13,6 +13,7 @@ from seq2seq.data.lines import BadLineError, clean_line
 
 BAR = b"|||"
 _MOST = 20_000
+_DIGITS = 18  # of a line number
 _SPACES = b" \t\r\n"
 
 
@@ -100,7 +101,7 @@ class NBestLine(NamedTuple):
             found = f"{len(columns)} column{'s' * (len(columns) > 1)} parted by |||"
             raise BadLineError("no hypothesis", f"{found}, wanted id ||| hypothesis ||| features ||| total")
         number, text, features, total = (column.strip(_SPACES) for column in columns[:4])
-        if not number.isdigit():
+        if not number.isdigit() or len(number) > _DIGITS:
             raise BadLineError("no id", f"the first column is {number.decode()!r}, wanted the number of a source line")
         _check_numbers([total], "total", "the fourth column is the decoder's score")
         names = tuple(word[:-1].decode() for word in features.split() if word.endswith(b"="))

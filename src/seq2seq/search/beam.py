@@ -189,7 +189,10 @@ def _extend(
     ended = take_in(now.ended, chosen, ends & open_rows, (time[:, None] + 1, coverage, fixed.on), options)
     going = jnp.where(ends, -jnp.inf, chosen.log_probabilities)
     going = jnp.where(open_rows, going, now.log_probabilities)
-    done = now.done | (time + 1 >= fixed.limit) | settled(going, ended, fixed.limit, options)
+    at_limit, certain = time + 1 >= fixed.limit, settled(going, ended, fixed.limit, options)
+    # What still goes on in a row that stops early has no whole length: it is nobody's cut-off hypothesis.
+    going = jnp.where((open_rows[:, 0] & certain & ~at_limit)[:, None], -jnp.inf, going)
+    done = now.done | at_limit | certain
     state, states = jax.tree.map(lambda leaf: pick(leaf, chosen.parents), (state, now.rules))
     states = after(rules, fixed.rules, states, chosen.tokens)
     beams = Beams(state, chosen.tokens, going, ended, done, states, coverage)

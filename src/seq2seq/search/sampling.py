@@ -20,6 +20,8 @@ from seq2seq.search.rollout import Shape, roll_out
 from seq2seq.search.rules import Rule
 from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room, top_k
 
+_COLDEST = 1e-6  # logits over less are no numbers any more
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
@@ -62,6 +64,10 @@ class SampleOptions:
         if not self.temperature > 0:
             wanted = "wanted above 0; use greedy for the limit at 0"
             raise SearchError(f"SampleOptions: temperature is {self.temperature}, {wanted}.")
+        if not _COLDEST <= self.temperature <= 1 / _COLDEST:
+            raise SearchError(
+                f"SampleOptions: temperature is {self.temperature}, wanted {_COLDEST:g} to {1 / _COLDEST:g}."
+            )
         if self.top_k is not None and self.top_k < 1:
             raise SearchError(f"SampleOptions: top_k is {self.top_k}, wanted at least 1, or None for all.")
         if not 0 < self.top_p <= 1:

@@ -39,7 +39,7 @@ class ChatOptions(RerankOptions, Decoding, EnsembleOptions):
 def main(arguments: Sequence[str]) -> int:
     """Talk."""
     options = parse(ChatOptions, "chat", arguments)
-    reranker = options.reranker(options, options.types)
+    reranker = options.reranker(options, options.load_one)
     if reranker is None:
         options.check()
     model, rest = options.load_leading(options.models)

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, "evaluate", arguments)
     decoding = replace(options, nbest=1)
-    reranker = options.reranker(decoding, options.types)
+    reranker = options.reranker(decoding, options.load_one)
     if reranker is None:
         decoding.check()
     options.check_listening()

@@ -41,13 +41,15 @@ class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
 def main(arguments: Sequence[str]) -> int:
     """Generate."""
     options = parse(GenerateOptions, "generate", arguments)
-    reranker = options.reranker(options, options.types)
+    reranker = options.reranker(options, options.load_one)
     if reranker is None:
         options.check()
     model, rest = options.load_leading(options.input)
     if len(rest) > 1:
         raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
     path = rest[0] if rest else None
+    if options.prefix == "-" and path in (None, "-"):
+        raise ConfigError("--prefix - and the inputs cannot both be standard input; give one of them as a file.")
     shown = not sys.stdout.isatty() and not _is_typed(path)  # else the outputs themselves tell how far it is
     with watched("lines", count_lines([path]) if shown else None, shown=shown):
         _generate_all(model, reranker, path, options)

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     options.check()
     if options.source in (None, "-"):
         raise ConfigError("give what was translated by --source FILE: list n is of its line n, counted from 0.")
+    if options.out is not None and Path(options.out).is_dir():
+        raise ConfigError(f"--out {options.out} is a folder; name a file to write.")
     model = options.load()
     stdin = sys.stdin.buffer
     with RawLines(options.nbest, stdin) as nbest, RawLines(options.source, stdin) as sources:

@@ -362,3 +362,45 @@ def test_repeated_and_unlike_pairs_are_left_out_where_asked():
         "16 pairs that were there before",
         "1 pairs with a side of more than 1000 tokens, or so long for the other (--max-ratio 2)",
     ]
+
+
+def test_a_long_pair_to_measure_on_is_left_out(run):
+    write_pairs(Path("pairs.tsv"))
+    Path("dev.tsv").write_text("abc\tcba\n" + "a" * 300 + "\tb\n")
+    made = job("pairs.tsv", "--dev", "dev.tsv", "--max-length", 100)
+    assert made.evaluation.pairs == [("abc", "cba")] and "1 pairs to measure on with a side of more" in report(made)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minutes", "nan"], "--minutes is nan"),
+        (["--save-minutes", "nan"], "--save-minutes 0 or more"),
+        (["--optimizer.scale", "encoder=nan"], "scale encoder is nan"),
+        (["--optimizer.learning-rate", "inf"], "learning_rate is inf"),
+    ],
+)
+def test_numbers_that_are_none(run, words, said):
+    ran = run("train", write_pairs(Path("pairs.tsv")), "--out", "run", *words)
+    assert ran.code == 2 and said in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_a_name_that_no_configuration_could_hold(run):
+    ran = run("train", "caf\udce9.tsv", "--out", "run")
+    assert ran.code == 2 and "this name is not UTF-8" in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_a_damaged_tokenizer_is_named(run, fails, trained):
+    shutil.copytree(trained, "run")
+    Path("run/.model.npz.123.tmp").write_bytes(b"half")
+    assert run("train", "--resume", "--out", "run", "--updates", LAST + 1).code == 0
+    assert not Path("run/.model.npz.123.tmp").exists()
+    Path("run/source_tokenizer.json").write_bytes(b"\xff")
+    assert fails("train", "--resume", "--out", "run", "--updates", 9).startswith("run/source_tokenizer.json: ")
+
+
+def test_dev_pairs_of_another_format_are_refused(fails):
+    write_pairs(Path("pairs.tsv"))
+    Path("forms.tsv").write_text("ab\tpos=N\tabs\ncd\tpos=N\tcds\n")
+    message = fails("train", "pairs.tsv", "--dev", "forms.tsv", "--format", "auto", "--out", "run")
+    assert "the pairs to measure on are read as sigmorphon" in message

@@ -153,6 +153,11 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in (*self.pairs, *self.dev, self.source, self.target, self.dev_source, self.dev_target, self.out):
+            if name is not None and not _is_utf8(name):
+                raise ConfigError(
+                    f"{name!a}: this name is not UTF-8, as config.toml must be; rename it, or link to it."
+                )
         for name in ("vocabulary", "minimum_count", "max_length", "batch_tokens", "batch_pairs"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -189,6 +194,14 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         if self.from_model is not None:
             left_out += ["model_type", "model"]  # that model has its own
         return {name: value for name, value in to_plain(self).items() if name not in left_out}
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_files(defaults: TrainOptions[Any], configs: Sequence[str], preset: str | None) -> TrainOptions[Any]:

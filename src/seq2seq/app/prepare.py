@@ -17,7 +17,7 @@ from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
-from seq2seq.app.reading import read_files, tokenised
+from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory, thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
@@ -73,6 +73,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         began_with.check_format(corpus.format)
     source, target = tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
     data = tokenised(read, options, source.tokenizer, target.tokenizer)
+    dev = short_enough(read, options, source.tokenizer, target.tokenizer)
     report += [
         text_line("source", source.tokenizer, source.why, data.histogram(0)),
         text_line("target", target.tokenizer, target.why, data.histogram(1)),
@@ -99,7 +100,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         config=options.public_toml(began_with.config if began_with else ""),
     )
     text_model.archive()  # what no file can hold is refused now, not when the first model is to be kept
-    evaluation = Evaluation(text_model, [pair[:2] for pair in read.dev], replace(GREEDY, precision=options.precision))
+    evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     give_back_memory()  # of what was read, and looked at, once
     return Job(
@@ -230,6 +231,8 @@ def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     with FolderLock(folder):
         _check_free(options, folder)  # again: it may have come to hold one
+        for litter in folder.glob(".*.tmp"):
+            litter.unlink(missing_ok=True)  # of a run that was killed while it wrote
         yield folder
 
 

@@ -14,7 +14,7 @@ from seq2seq.app.runtime import thread_count
 from seq2seq.data import Corpus, Dataset, Pair, Tokenizer, distinct, hold_out, read_pairs
 from seq2seq.data.holdout import lines_of, shared_lines
 from seq2seq.data.spool import Spooled
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, DataError
 
 _MANY = 1_000_000  # pairs, from which on processes that begin with importing all anew are worth it
 _TOLD = 4096  # pairs that a bar hears of together
@@ -86,6 +86,22 @@ def tokenised(read: Read, options: TrainOptions[Any], source: Tokenizer, target:
         too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"
         read.report.append(("left out", too_long))
     return data
+
+
+def short_enough(read: Read, options: TrainOptions[Any], source: Tokenizer, target: Tokenizer) -> list[Pair]:
+    """The pairs to measure on that are no longer than those to train on may be; a line of the report on the others.
+
+    Raises:
+        DataError: none is left.
+    """
+    sides = [tokenizer.encode_batch(pair[side] for pair in read.dev) for side, tokenizer in enumerate((source, target))]
+    most = options.max_length
+    kept = [pair for pair, *ids in zip(read.dev, *sides, strict=True) if max(map(len, ids)) <= most]
+    if not kept:
+        raise DataError(f"all pairs to measure on have a side of more than {most} tokens; raise --max-length.")
+    if left_out := len(read.dev) - len(kept):
+        read.report.append(("left out", f"{left_out:,} pairs to measure on with a side of more than {most} tokens"))
+    return kept
 
 
 def _watched(meter: Meter, pairs: Iterable[Pair]) -> Iterator[Pair]:

@@ -10,7 +10,7 @@ from seq2seq.app.text_model import TextModel
 from seq2seq.core.archive import atomic_write
 from seq2seq.data import Choice, Tokenizer, choose_form, choose_kind
 from seq2seq.data.spool import Pairs, Texts
-from seq2seq.errors import ArchiveError
+from seq2seq.errors import ArchiveError, Seq2SeqError
 
 
 class Side(NamedTuple):
@@ -29,7 +29,7 @@ def tokenizers(
         return Side(began_with.source_tokenizer, why), Side(began_with.target_tokenizer, why)
     files = [Path(options.out) / f"{side}_tokenizer.json" for side in ("source", "target")]
     if options.resume:
-        source, target = (Side(Tokenizer.from_json(_read(file)), "as this run began") for file in files)
+        source, target = (Side(_read(file), "as this run began") for file in files)
         return source, target
     if shared:
         source = target = _train(options, "source", Texts(pairs, 0, 1))
@@ -51,8 +51,10 @@ def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts:
     return Side(tokenizer, why)
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> Tokenizer:
     try:
-        return file.read_text("utf-8")
+        return Tokenizer.from_json(file.read_text("utf-8"))
+    except (Seq2SeqError, UnicodeDecodeError) as error:
+        raise ArchiveError(f"{file}: {error}") from None
     except OSError as error:
         raise ArchiveError(f"{file}: {error.strerror}; there is no run here to --resume.") from None

@@ -29,7 +29,8 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
     job = prepare(options)
     say(render(job.report))
     end = run_job(job, folder)
-    say(f"Wrote {folder / 'model.npz'}.")
+    if (folder / "model.npz").exists():  # who resumes a run and has moved it gets one when a better one is found
+        say(f"Wrote {folder / 'model.npz'}.")
     if end.reason == "interrupted":
         say(f"Go on:  seq2seq train --resume --out {folder}")
         return 130

@@ -62,7 +62,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, least in (("updates", 1), ("epochs", 1), ("minutes", 0), ("evaluate_every", 1), ("patience", 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} is {value}; wanted {least} or more.")
         if self.average < 0 or self.average == 1:
@@ -71,7 +71,7 @@ class TrainingConfig:
             raise ConfigError(f"--most-skipped is {self.most_skipped}; wanted 1 (stop at the first) or more.")
         if not 0 <= self.moving_average < 1:
             raise ConfigError(f"--moving-average is {self.moving_average}; wanted 0 (off), or a decay below 1.")
-        if self.log_every < 1 or self.save_minutes < 0:
+        if self.log_every < 1 or not self.save_minutes >= 0:
             raise ConfigError("--log-every must be 1 or more and --save-minutes 0 or more.")
 
     @property

@@ -6,6 +6,7 @@ Here a module is named by its field: `freeze=("encoder",)`, `scale={"decoder.cel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -77,7 +78,7 @@ class OptimizerConfig:
     """Fields of the model whose learning rate is multiplied: encoder=0.1. The longest name that fits a field counts."""
 
     def __post_init__(self) -> None:
-        _check("learning_rate", self.rate, self.rate > 0, "more than 0")
+        _check("learning_rate", self.rate, 0 < self.rate < math.inf, "more than 0")
         _check("warmup_updates", self.warmup, self.warmup >= 0, "0 or more")
         _check("halve_after", self.halve_after, self.halve_after >= 0, "0 or more")
         _check("halve_every", self.halve_every, self.halve_every >= 1, "1 or more")
@@ -87,6 +88,8 @@ class OptimizerConfig:
         _check("plateau_factor", self.plateau_factor, 0 < self.plateau_factor < 1, "a number between 0 and 1")
         _check("plateau_patience", self.plateau_patience, self.plateau_patience >= 1, "1 or more")
         _check("minimum_rate", self.minimum_rate, 0 <= self.minimum_rate <= self.rate, f"0 to {self.rate}")
+        for name, factor in self.scale.items():
+            _check(f"scale {name}", factor, math.isfinite(factor), "a number")
         _check("clip", self.clip, self.clip >= 0, "0 (off) or more")
         _check("weight_decay", self.decay, self.decay >= 0, "0 or more")
 

@@ -48,7 +48,7 @@ COMMON = [
 ]
 """Of every cell."""
 SEARCH = ["--no-repeat-ngram", "3", "--max-length", "50"]
-MMI = ["--mmi", "0.5", "--candidates", "20", "--groups", "10", "--diversity", "1"]
+MMI = ["--mmi", "1", "--candidates", "20", "--groups", "10", "--diversity", "1"]
 _READING = {
     "forward": ["--model.no-bidirectional"],
     "reversed": ["--model.no-bidirectional", "--model.reverse-source"],

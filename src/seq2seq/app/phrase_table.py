@@ -6,7 +6,6 @@ p(target | source), of which Moses takes the logarithm itself when it loads the 
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import math
 import sys
@@ -23,6 +22,7 @@ from seq2seq.app.partial_file import PartialFile, Written, skip
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import resolve
 from seq2seq.data import BadLineError, Ledger
+from seq2seq.data.lines import without_byte_order_mark
 from seq2seq.data.moses import Phrase
 from seq2seq.data.raw_lines import RawLines, windows
 from seq2seq.errors import ConfigError, DataError
@@ -197,9 +197,8 @@ def _scored(
 def _parsed(window: Sequence[bytes], before: int, ledger: Ledger, name: str) -> Iterator[Phrase | bytes]:
     """Each line read, or as it is where it is bad and may be."""
     for number, raw in enumerate(window, before + 1):
-        if number == 1 and raw.startswith(codecs.BOM_UTF8):
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-            ledger.note("byte-order mark left out", name, number)
+        if number == 1:
+            raw = without_byte_order_mark(raw, name, ledger)
         try:
             yield Phrase.parse(raw)
         except BadLineError as error:

@@ -7,7 +7,6 @@ With weight 1 and no length penalty the order is that of the even average of bot
 
 from __future__ import annotations
 
-import codecs
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.text_model import TextModel
 from seq2seq.data import BadLineError
-from seq2seq.data.lines import clean_line
+from seq2seq.data.lines import Ledger, clean_line, without_byte_order_mark
 from seq2seq.data.moses import NBestLine
 from seq2seq.data.raw_lines import RawLines, windows
 from seq2seq.errors import ConfigError, DataError
@@ -134,7 +133,8 @@ class _Sources:
                     where,
                 ) from None
         try:
-            return clean_line(_unmarked(self._raw, number + 1), _MOST)[0].strip()
+            raw = self._raw if number else without_byte_order_mark(self._raw, self._lines.name, Ledger())
+            return clean_line(raw, _MOST)[0].strip()
         except BadLineError as error:
             raise DataError(f"{error}.", self._lines.name, number + 1) from None
 
@@ -149,7 +149,8 @@ class _Sources:
 
 
 def _parsed(raw: bytes, name: str, number: int, ranking: Ranking) -> NBestLine:
-    raw = _unmarked(raw, number)
+    if number == 1:
+        raw = without_byte_order_mark(raw, name, Ledger())
     try:
         line = NBestLine.parse(raw if raw.endswith(b"\n") else raw + b"\n")  # the last may not stay the last
     except BadLineError as error:
@@ -159,11 +160,6 @@ def _parsed(raw: bytes, name: str, number: int, ranking: Ranking) -> NBestLine:
             f"there is a feature {ranking.feature} already; give ours another name by --feature.", name, number
         )
     return line
-
-
-def _unmarked(raw: bytes, number: int) -> bytes:
-    """Line `number` without the byte-order mark that a file may begin with."""
-    return raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
 
 
 def _lists(lines: Sequence[NBestLine]) -> Iterable[tuple[int, int]]:

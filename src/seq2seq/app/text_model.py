@@ -124,8 +124,10 @@ class TextModel:
         lines = [line + first_line for line in kept]
         room = limits(room, [asked[line] for line in kept], decoding, lines, self.target_tokenizer)
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
-        weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
-        batch = rows_with_attention(weights, lines, decoding.batch) if look else decoding.batch
+        batch = decoding.batch
+        if look:
+            weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
+            batch = rows_with_attention(weights, lines, batch)
         model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         by = draws or [(decoding.seed, line + first_line) for line in range(len(texts))]
         batches = inference_batches(ids, batch=batch, queue=QUEUE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data.encoding import Encoded
+from seq2seq.data.spool import writing
 from seq2seq.errors import CorruptArchiveError
 
 Integers: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
@@ -86,12 +88,16 @@ class OnDisk:
     """
 
     def __init__(self, folder: Path, key: str):
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._key, self._noted = folder, key, 0
-        self.progress = _noted_progress(folder, key) or Progress()
         self._files: list[BinaryIO] = []
-        if self.progress.complete:
-            return
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.progress = _noted_progress(folder, key) or Progress()
+            if not self.progress.complete:
+                self._open(folder)
+
+    def _open(self, folder: Path) -> None:
+        """The files, as far as they are noted."""
         if not self.progress.read:
             _progress_file(folder).unlink(missing_ok=True)  # it tells of files that are now overwritten
         for name, kind, length in zip(NAMES, _TYPES, self.progress.lengths, strict=True):
@@ -107,27 +113,30 @@ class OnDisk:
 
     def append(self, chunk: Encoded) -> None:
         """Take the pairs of a chunk."""
-        for part, file in zip(_parts(chunk, self.progress), self._files, strict=True):
-            file.write(part.tobytes())
-        self.progress = _after(self.progress, chunk)
-        self._noted += 1
-        if self._key and self._noted % _NOTED == 0:
-            self._note()
+        with writing(self._folder):
+            for part, file in zip(_parts(chunk, self.progress), self._files, strict=True):
+                file.write(part.tobytes())
+            self.progress = _after(self.progress, chunk)
+            self._noted += 1
+            if self._key and self._noted % _NOTED == 0:
+                self._note()
 
     def finish(self) -> Arrays:
         """The four arrays, memory-mapped."""
         if not self.progress.complete:
-            for file, kind, length in zip(self._files, _TYPES, self.progress.lengths, strict=True):
-                _write_header(file, kind, length)
-            self.progress = self.progress._replace(complete=True)
-            self._note()
-            self.close()
+            with writing(self._folder):
+                for file, kind, length in zip(self._files, _TYPES, self.progress.lengths, strict=True):
+                    _write_header(file, kind, length)
+                self.progress = self.progress._replace(complete=True)
+                self._note()
+                self.close()
         return load(self._folder)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
-            file.close()
+            with suppress(OSError):  # of a full disk, which was said already
+                file.close()
         self._files = []
 
     def _note(self) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load
 from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
-from seq2seq.data.spool import Pairs, select, writing
+from seq2seq.data.spool import Pairs, select
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CorruptArchiveError, DataError
 
@@ -91,18 +91,17 @@ class Dataset:
         encoder = Encoder(source_tokenizer, target_tokenizer, max_length, max_ratio)
         key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
         folder = None if folder is None else Path(folder)
-        with writing(folder or Path()):
-            columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
-            try:
-                if not columns.progress.complete:
-                    for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
-                        columns.append(chunk)
-                read, dropped, *_ = columns.progress
-                if read == dropped:
-                    raise DataError(_no_pair(dropped, max_length, max_ratio))
-                arrays = columns.finish()
-            finally:
-                columns.close()
+        columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
+        try:
+            if not columns.progress.complete:
+                for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):
+                    columns.append(chunk)
+            read, dropped, *_ = columns.progress
+            if read == dropped:
+                raise DataError(_no_pair(dropped, max_length, max_ratio))
+            arrays = columns.finish()
+        finally:
+            columns.close()
         return cls(*arrays, dropped, folder)
 
     def save(self, folder: str | Path) -> None:

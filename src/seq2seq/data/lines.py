@@ -164,7 +164,7 @@ def stream_lines(
     """As `read_lines`, of an open stream such as `sys.stdin.buffer`; `path` is what messages call it."""
     for number, raw in enumerate(_raw_lines(stream, max_line), 1):
         if number == 1:
-            raw = _without_byte_order_mark(raw, path, ledger)
+            raw = without_byte_order_mark(raw, path, ledger)
         try:
             text, mended = clean_line(raw, max_line)
         except BadLineError as error:
@@ -175,7 +175,12 @@ def stream_lines(
         yield number, text
 
 
-def _without_byte_order_mark(raw: bytes, path: AnyPath, ledger: Ledger) -> bytes:
+def without_byte_order_mark(raw: bytes, path: AnyPath, ledger: Ledger) -> bytes:
+    """The first line of a file without the mark that it may begin with.
+
+    Raises:
+        DataError: it is UTF-16.
+    """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError("this file is UTF-16; convert it with iconv -f UTF-16 -t UTF-8.", path, 1)
     if raw.startswith(codecs.BOM_UTF8):

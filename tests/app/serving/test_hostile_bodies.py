@@ -88,6 +88,8 @@ LONG = "abcdef" * 300
     ("path", "body", "said"),
     [
         ("/generate", {"inputs": ["abc"] * 99, "options": {"beam": 64, "max_length": 1000}}, "6,336,000 target tokens"),
+        ("/generate", {"inputs": ["abc"] * 99, "options": {"beam": 64, "min_length": 1000}}, "6,399,360 target tokens"),
+        ("/generate", {"inputs": ["abc"] * 9, "options": {"beam": 64}, "prefixes": [LONG] * 9}, "target tokens"),
         ("/generate", {"inputs": [LONG], "options": {"max_length": 500}, "attention": True}, "weights of attention"),
         ("/alignments", {"pairs": [[LONG, LONG]] * 2}, "weights of attention"),
         ("/listening", {"pairs": [[f"{n}", LONG] for n in range(20)]}, "target tokens"),

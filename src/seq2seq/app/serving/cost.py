@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.demands import demands_of_lines, limits
 from seq2seq.app.listening import Listening
 from seq2seq.app.serving import requests
 from seq2seq.app.serving.refusals import RefusedError
@@ -17,7 +18,7 @@ from seq2seq.errors import SearchError
 LISTENING_ITEMS = 50
 """Items of a listening report whose candidates are scored."""
 MOST_WEIGHTS = 1 << 22
-"""Of attention in one answer: about 30 MB of JSON; 64 such requests in one call hold 1 GiB."""
+"""Of attention in one answer: some seven bytes of JSON each."""
 
 
 class Cost(NamedTuple):
@@ -62,14 +63,17 @@ class Cost(NamedTuple):
 
 def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
     """That of a search."""
-    options = asked.options
+    options, tokenizer = asked.options, text.target_tokenizer
     lengths = _lengths(text, asked.inputs)
-    room = text.settings.limit(lengths) if options.max_length is None else np.full(len(lengths), options.max_length)
+    demands = demands_of_lines(options, tokenizer, len(lengths), asked.prefixes)
+    lines = np.flatnonzero(lengths).tolist()
+    lengths = lengths[lines]
+    room = limits(text.settings.limit(lengths), [demands[line] for line in lines], options, lines, tokenizer)
     try:
         width = max(options.found, 1 if options.sample else options.beam)
     except SearchError as error:
         raise RefusedError(422, str(error), "/options") from None
-    tokens = width * int(room.sum())
+    tokens = width * int(room.sum(dtype=np.int64))
     look = asked.attention or options.replace_unknown
     at = "/attention" if asked.attention else "/options/replace_unknown"
     return Cost(tokens, width * int((room * lengths).sum()) if look else 0, at)

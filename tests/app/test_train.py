@@ -16,7 +16,6 @@ import seq2seq
 from seq2seq.app import options as options_module
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.prepare import prepare, run_folder
-from seq2seq.errors import ConfigError
 from seq2seq.training import FolderLock, Updated
 
 # The run's folder.
@@ -300,49 +299,6 @@ def test_two_spaces_between_symbols_are_one():
     assert {evaluation.text_model.target_tokenizer.said(target) for _, target in evaluation.pairs} == {"a b"}
 
 
-def test_new_limits_take_the_place_of_the_old(trained):
-    shutil.copytree(trained, "run")
-    options = options_from(["--resume", "--out", "run", "--minutes", "5"])
-    assert (options.updates, options.epochs, options.minutes) == (None, None, 5.0)
-    assert options_from(["--resume", "--out", "run"]).updates == LAST
-
-
-def test_a_resume_may_have_a_configuration_over_that_of_the_run(trained):
-    shutil.copytree(trained, "run")
-    Path("more.toml").write_text('\ufefflog-every = 7\nmodel-type = "encoder-decoder"\n', "utf-8")
-    options = options_from(["--resume", "--out", "run", "--config", "more.toml"])
-    assert options.log_every == 7 and options.model.hidden == options_from(["--resume", "--out", "run"]).model.hidden
-
-
-def test_pairs_of_a_batch_go_before_the_tokens_of_a_file(trained):
-    options = options_from(["--config", str(trained / "config.toml"), "--batch-pairs", "4"])
-    assert (options.batch_pairs, options.batch_tokens) == (4, None)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--resume", "--out", "run", "--vocabulary", "5"], "--vocabulary was None when this run began"),
-        (["--from", "run", "--source-tokens", "bpe"], "--source-tokens does not go with --from"),
-        (["--from", "run", "--preset", "small"], "--preset does not go with --from"),
-        (["--config", "preset.toml"], "preset.toml: preset is for the command line"),
-    ],
-)
-def test_what_would_have_no_effect_is_refused(trained, words, said):
-    shutil.copytree(trained, "run")
-    Path("preset.toml").write_text('preset = "small"\n')
-    with pytest.raises(ConfigError, match=said):
-        options_from(words)
-
-
-def test_a_cosine_keeps_its_end(trained):
-    shutil.copytree(trained, "run")
-    config = Path("run/config.toml")
-    config.write_text(config.read_text().replace('schedule = "constant"', 'schedule = "cosine"'))
-    options = options_from(["--resume", "--out", "run", "--minutes", "5"])
-    assert (options.updates, options.minutes) == (LAST, 5.0)
-
-
 def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):
     with FolderLock(tmp_path / "busy"):
         said = fails("train", trained.parent / "pairs.tsv", "--out", tmp_path / "busy", *TINY, "--updates", 1)
@@ -369,25 +325,6 @@ def test_a_long_pair_to_measure_on_is_left_out(run):
     Path("dev.tsv").write_text("abc\tcba\n" + "a" * 300 + "\tb\n")
     made = job("pairs.tsv", "--dev", "dev.tsv", "--max-length", 100)
     assert made.evaluation.pairs == [("abc", "cba")] and "1 pairs to measure on with a side of more" in report(made)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--minutes", "nan"], "--minutes is nan"),
-        (["--save-minutes", "nan"], "--save-minutes 0 or more"),
-        (["--optimizer.scale", "encoder=nan"], "scale encoder is nan"),
-        (["--optimizer.learning-rate", "inf"], "learning_rate is inf"),
-    ],
-)
-def test_numbers_that_are_none(run, words, said):
-    ran = run("train", write_pairs(Path("pairs.tsv")), "--out", "run", *words)
-    assert ran.code == 2 and said in " ".join(ran.err.replace("│", " ").split())
-
-
-def test_a_name_that_no_configuration_could_hold(run):
-    ran = run("train", "caf\udce9.tsv", "--out", "run")
-    assert ran.code == 2 and "this name is not UTF-8" in " ".join(ran.err.replace("│", " ").split())
 
 
 def test_what_a_killed_run_left_half_written_is_removed_and_a_damaged_tokenizer_is_named(run, fails, trained):

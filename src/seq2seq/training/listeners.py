@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
@@ -69,10 +69,12 @@ class ProgressBar:
             case Started():
                 self._start(event)
             case Updated():
-                self._show(event, speed=f"{event.tokens_per_second:,.0f} tokens/s", loss=f"loss {event.loss:.3f}")
+                self._show(
+                    event, {"speed": f"{event.tokens_per_second:,.0f} tokens/s", "loss": f"loss {event.loss:.3f}"}
+                )
             case Evaluated():
                 self._say(_evaluation_line(event, self._notes["loss"]))
-                self._show(event, dev=f"dev {event.metric} {event.scores[event.metric]:.4g}")
+                self._show(event, {"dev": f"dev {event.metric} {event.scores[event.metric]:.4g}"})
             case Warned():
                 self._say(f"warning: {event.message}")
             case Stopped():
@@ -100,7 +102,7 @@ class ProgressBar:
         self._bar.update(self._task, completed=done)
         self._bar.start()
 
-    def _show(self, event: Updated | Evaluated, **notes: str) -> None:
+    def _show(self, event: Updated | Evaluated, notes: Mapping[str, str]) -> None:
         self._notes |= notes
         if self._bar:
             name = f"update {event.update:,}, epoch {event.epoch}"

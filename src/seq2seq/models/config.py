@@ -55,7 +55,8 @@ class EncoderDecoderConfig:
     input_feeding: bool = True
     """Tell the cell what attention found: the context (additive) or the last readout vector (concat, dot, general)."""
     copy: bool = False
-    """Let the decoder copy tokens of the source, a pointer-generator (Gu et al. 2016; See et al. 2017)."""
+    """Let the decoder copy tokens of the source, a pointer-generator (Gu et al. 2016; See et al. 2017). Whole words
+    that are unknown are one token, and copied as one; pieces (bpe, unigram) tell them apart."""
     summary: Literal["start", "everywhere"] = "start"
     """Without attention: the summary is the initial state only, or enters every step and the readout (Cho 2014)."""
     bridge: Literal["summary", "backward", "states"] = "summary"

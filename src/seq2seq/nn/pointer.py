@@ -28,7 +28,8 @@ class Pointer:
 
     What the weights put on tokens that the target does not have stays with the readout, so that p sums to 1, and a
     source of length 0 changes nothing. (In the papers the source brings in words that the vocabulary lacks; here those
-    share the id of the unknown word, and --replace-unknown puts them in.)
+    share the id of the unknown word, and --replace-unknown puts them in. Scores take one unknown word for any other, so
+    what is to be ranked by its names had better be read in pieces.)
 
     Attributes:
         gate: from the readout's vector to one number.

@@ -258,7 +258,7 @@ def interrupt_at(update: int, **config: Any):
     return pressed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
     before = signal.getsignal(number)
     end = stopped(interrupt_at(6, updates=20)(tmp_path, number))

@@ -68,6 +68,17 @@ def as_json(hypothesis: Hypothesis) -> dict[str, object]:
     return values
 
 
+def as_nbest(hypothesis: Hypothesis, number: int) -> str:
+    r"""Its line of a Moses n-best list, of the input of this number; bars in the text would be columns.
+
+    Example:
+        >>> print(as_nbest(EMPTY._replace(text="a ||| b", log_probability=-1.5, score=-0.5), 7))
+        7 ||| a \u007c\u007c\u007c b ||| -1.5 ||| -0.5
+    """
+    text = escaped(hypothesis.text).replace("|||", r"\u007c" * 3)
+    return f"{number} ||| {text} ||| {hypothesis.log_probability:.9g} ||| {hypothesis.score:.9g}"
+
+
 def rounded(attention: NDArray[np.float32]) -> list[list[float]]:
     """Weights as JSON has them.
 

@@ -134,7 +134,7 @@ class Stopped:
 
     Attributes:
         update: the last.
-        reason: the limit that was reached, or `interrupted` (Ctrl-C, SIGTERM).
+        reason: the limit that was reached, or `interrupted` (Ctrl-C, SIGTERM, SIGHUP).
         progress: where the run stands.
         path: the checkpoint from which `resume` goes on.
         model: the model after the last update (not the best one, which `save_best` got).

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM as a wish to stop: the first is heard between two updates, the second ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal as a wish to stop: the first is heard between two updates, the second ends at
+once."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM only sets `asked`; a second one raises KeyboardInterrupt.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP only sets `asked`; a second one raises KeyboardInterrupt.
 
     Outside the main thread, where Python lets nobody hear signals, it does nothing.
 

@@ -36,7 +36,7 @@ from seq2seq.training.state import Report, begin, fresh, make_update, mean
 def train(model: Any, batches: BatchSource, run: Run) -> Generator[Event, None, None]:
     """Train `model`, which is left as it is, and tell what happens.
 
-    Ctrl-C or SIGTERM once: the update is finished (an evaluation is given up, and made again after a resume), a
+    Ctrl-C, SIGTERM or SIGHUP once: the update is finished (an evaluation is given up, and made again after a resume), a
     checkpoint written, and the last event says how to go on. Twice: KeyboardInterrupt at once.
 
     Raises:

@@ -14,7 +14,7 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis, as_json, escaped
+from seq2seq.app.hypothesis import Hypothesis, as_json, as_nbest, escaped
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
@@ -27,7 +27,8 @@ _LINES_AT_ONCE = 1024
 class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
     """Generate an output for each line of input: one line in, one line out; an empty line stays empty.
 
-    With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score.
+    With --nbest N, lines are those of a Moses n-best list: line number ||| output ||| log p ||| score; a ||| within an
+    output is written as \\u007c\\u007c\\u007c.
     """
 
     input: Inputs = ()
@@ -120,4 +121,4 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
         print(escaped(hypotheses[0].text))
     else:
         for h in hypotheses:
-            print(f"{number} ||| {escaped(h.text)} ||| {h.log_probability:.9g} ||| {h.score:.9g}")
+            print(as_nbest(h, number))

@@ -62,6 +62,12 @@ def test_the_items_of_a_block_can_be_told_apart():
     assert blocks(texts, of, [str(n) for n in range(440)], 440, seed=5) == []
 
 
+def test_many_equal_texts_take_no_room_from_others():
+    texts = ["same"] * 8000 + [f"{n}" for n in range(99)]
+    found = blocks(texts, [f"x{n}" for n in range(len(texts))], [""] * len(texts), 1000, seed=0)
+    assert [len({texts[n] for n in block}) for block in found] == [100]  # each of them alone would open a block
+
+
 def test_what_counts_is_on_the_diagonal():
     table = np.random.default_rng(0).normal(size=(100, 100)) + 2 * np.eye(100)
     of_10 = [max(row[(n + k) % 100] for k in range(10)) == row[n] for n, row in enumerate(table)]

@@ -35,6 +35,7 @@ Block: TypeAlias = NDArray[np.int64]
 """The numbers of items that are candidates for each other: 10 or 100."""
 COUNTS = (10, 100)
 _OTHERS = 20
+_OPEN = 256  # blocks that are filled at a time: where nearly all texts are equal, the others would find no company
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def blocks(texts: Sequence[str], of: Sequence[str], documents: Sequence[str], it
     not so many, or where fewer than 100 items are asked for.
 
     The items of a document, in an order that the seed gives, each go to the first block that has room, where no text
-    is equal to theirs and no text of `texts` to one of `of`. What fills no block is left out; hundreds go first.
+    is equal to theirs and no text of `texts` to one of `of`. What fills no block is left out, and so is what 256 open
+    blocks have no room for; hundreds go first.
 
     Example:
         >>> found = blocks([f"y{n}" for n in range(330)], [f"x{n}" for n in range(330)], [""] * 330, 300, seed=0)
@@ -198,6 +200,8 @@ def _filled(order: Sequence[int], texts: Sequence[str], of: Sequence[str], size:
         text, source = texts[n], of[n]
         fits = (each for each in open_ if not (text in each[1] or text in each[2] or source in each[1]))
         found = next(fits, None)
+        if found is None and len(open_) == _OPEN:
+            continue
         if found is None:
             open_.append(found := ([], set(), set()))
         block, ours, theirs = found

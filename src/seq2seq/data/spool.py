@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -71,6 +72,8 @@ class Spooled:
                 file.write(content)
                 digest.update(content)
                 count += len(rows)
+            file.flush()
+            os.fsync(file.fileno())  # its note, which a resume believes, must not outlive it
         return cls(path, count, digest.hexdigest())
 
     def __len__(self) -> int:

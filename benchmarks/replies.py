@@ -82,7 +82,7 @@ class Size(NamedTuple):
     items: int
 
 
-GRID, VERSES = Size(1000, 1000, 200), Size(8000, 1000, 1000)
+GRID, VERSES = Size(1000, 1000, 200), Size(16000, 1000, 1000)
 
 
 class Cell(NamedTuple):

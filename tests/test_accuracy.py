@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from benchmarks import series
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
+from benchmarks.commands import CommandError
 from benchmarks.series import Series
 from benchmarks.table import Table
 from seq2seq.app.commands.train import options_from
@@ -60,3 +63,29 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
     assert accuracy.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
     total = accuracy.macro([row, {**row, "dev": 20.0}])
     assert (total["dev"], total["dev tasks"], total["test"]) == (16.0, 2, None)
+
+
+def test_runs_go_side_by_side_and_one_that_fails_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def fake(*words: Any) -> str:
+        if words[0] == "train":
+            both.wait()  # nobody trains alone
+        if "b.tsv" in words and words[0] == "evaluate":
+            raise CommandError("no memory")
+        return json.dumps({"wer_percent": 10.0})
+
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    monkeypatch.setenv("NPROC", "2")
+    tasks = [Task(name, (f"{name}.tsv",), {"dev": (f"{name}.tsv",)}, 1.0) for name in "ab"]
+    table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter(tasks), mean=True, ensemble=True)
+    monkeypatch.setitem(TABLES, "t", table)
+    words = ["accuracy", "t", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1,2", "--jobs", "2", "--threads", "1"])
+    accuracy.main()
+    rows = {row.get("what"): row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["a"]["dev"] == rows["mean"]["dev"] == rows["a"]["dev ensemble"] == 10.0
+    assert (rows["a"]["threads"], rows["mean"]["dev tasks"], "b" in rows) == (1, 1, False)

@@ -3,27 +3,32 @@
     python -m benchmarks.accuracy cmudict --data ../shared/data --seeds 1,2,3 --out .bench/accuracy
 
 Every command is printed. What is finished stands in OUT/results.jsonl and is not run again, so that a series of hours
-can be stopped and gone on with. --minutes takes the place of a task's own minutes of training.
+can be stopped and gone on with. --minutes takes the place of a task's own minutes of training. Small models keep one
+core busy and no more: --jobs 2 runs two of them side by side, each on its share of the cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
-from benchmarks.commands import CommandError, seq2seq
+from benchmarks.commands import seq2seq
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
+from seq2seq.app.runtime import thread_count
 
 
 def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
     """The row of one run."""
-    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options)}
+    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": thread_count()}
     run = series.folder(task.name, minutes, seed, *options)
 
     def found() -> dict[str, Any]:
@@ -52,7 +57,7 @@ def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[floa
 
 def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[str, Any] | None) -> dict[str, Value]:
     """Means over the seeds with their standard deviation, and the ensemble."""
-    found: dict[str, Value] = {"seeds": len(rows), "minutes": rows[0]["minutes"]}
+    found: dict[str, Value] = {"seeds": len(rows), "minutes": rows[0]["minutes"], "threads": rows[0]["threads"]}
     for split in ("dev", "test"):
         scores = values(rows, table.metric, split)
         found[split] = mean(scores) if scores else None
@@ -63,7 +68,7 @@ def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[s
 
 def macro(found: Sequence[dict[str, Value]]) -> dict[str, Value]:
     """The mean over the tasks that have a number."""
-    total: dict[str, Value] = {"seeds": found[0]["seeds"], "minutes": found[0]["minutes"]}
+    total = {name: found[0][name] for name in ("seeds", "minutes", "threads")}
     for name in ("dev", "test", "dev ensemble", "test ensemble"):
         scores = [float(row[name]) for row in found if row[name] is not None]  # pyright: ignore[reportArgumentType]
         total[name] = mean(scores) if scores else None
@@ -76,23 +81,32 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
-    found = []
-    for task in table.tasks(options.data, series.out):
-        if options.tasks and task.name not in options.tasks.split(","):
-            continue
-        minutes = options.minutes or task.minutes
-        seeds = [int(seed) for seed in options.seeds.split(",")]
-        rows = [row for seed in seeds if (row := measure(series, task, seed, minutes, more))]
-        if rows:
-            try:
-                several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
-            except CommandError as error:
-                printed.note(name, f"{task.name}: no ensemble: {error}")
-                several = None
-            found.append(row_of(table, rows, several))
-            printed.row(f"{name}, {table.metric}", task.name, found[-1])
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    tasks = [
+        task
+        for task in table.tasks(options.data, series.out)
+        if not options.tasks or task.name in options.tasks.split(",")
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        every = product(tasks, seeds)
+        measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
+        found = [
+            row for task in tasks if (row := _told(series, table, task, [next(measured) for _ in seeds])) is not None
+        ]
     if table.mean and found:
         printed.row(f"{name}, {table.metric}, macro", "mean", macro(found))
+
+
+def _told(
+    series: Series, table: AccuracyTable, task: Task, found: Sequence[dict[str, Any] | None]
+) -> dict[str, Value] | None:
+    """Print the row of a task, from those of its seeds that did not fail."""
+    rows = [row for row in found if row is not None]
+    if not rows:
+        return None
+    several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
+    series.table.row(f"{series.name}, {table.metric}", task.name, row := row_of(table, rows, several))
+    return row
 
 
 def main() -> None:
@@ -106,10 +120,12 @@ def main() -> None:
     parser.add_argument("--seeds", default="1", help="with commas between (default 1)")
     parser.add_argument("--minutes", type=float, help="of training for each run, instead of the table's own")
     parser.add_argument("--tasks", help="some of the table's tasks, with commas between")
+    parser.add_argument("--jobs", type=int, default=1, help="so many runs side by side, which share the cores")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options, more = parser.parse_known_args()
     if not options.data.is_dir():
         parser.error(f"--data {options.data}: there is no such folder")
+    os.environ["NPROC"] = str(max(1, thread_count() // options.jobs))  # of each command
     for name in options.tables:
         run(name, options, more)
 

@@ -3,7 +3,7 @@
     python -m benchmarks.replies --jobs 2 --out .bench/replies
 
 trains every cell of {clause, sentence} x {forward, reversed} x {attention, none}, about three minutes each on one
-core, and verses made to listen, about an hour. Each is one `seq2seq train` command, which is printed; then
+core, and verses made to listen, about half an hour. Each is one `seq2seq train` command, which is printed; then
 `seq2seq evaluate --listening` on pairs of whole books that no training pair comes from, with plain beam search; the
 models of verses with --mmi and as an ensemble too. What ends a run is its number of updates, not the
 clock, so that what else the machine does changes nothing. A cell that is finished stands in OUT/results.jsonl and is

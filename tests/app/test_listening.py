@@ -181,6 +181,6 @@ def test_the_command_tells_it(run, fails, trained, tmp_path):
 
 def test_scores_are_computed_as_the_arithmetic_says(model):
     pairs = [(source, target) for source in SOURCES[:3] for target in SOURCES[:20]]
-    plain, rough = model.pair_scores(pairs), model.pair_scores(pairs, Arithmetic(precision="bfloat16"))
+    plain, rough = (model.pair_scores(pairs, Arithmetic(precision=name)) for name in ("float32", "bfloat16"))
     assert not np.array_equal(plain, rough)
     np.testing.assert_allclose(plain, rough, rtol=0.02)

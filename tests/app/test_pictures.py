@@ -21,7 +21,7 @@ from seq2seq.app.pictures.curves import Line, Panel, curves_of
 from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.pictures.projection import plane
 from seq2seq.app.pictures.terminal import Screen
-from seq2seq.app.text_model import TextModel
+from seq2seq.app.text_model import Decoding, TextModel
 from seq2seq.core.seams import END, Prediction
 from seq2seq.data import Tokenizer
 from seq2seq.errors import ModuleError
@@ -113,7 +113,7 @@ def test_the_attention_drawn_is_that_of_the_model(run, trained):
 
 def test_attention_to_a_given_target_is_that_of_the_search(trained):
     model = seq2seq.load(trained)
-    best = model.hypotheses(["abc"], attention=True)[0][0]
+    best = model.hypotheses(["abc"], Decoding(precision="float32"), attention=True)[0][0]
     assert best.attention is not None
     given = look(model, "abc", target=best.text)
     length = len(best.tokens) if best.finished else len(best.tokens) - 1  # what stands where it was cut off is no end

@@ -52,7 +52,8 @@ def test_a_run_tells_what_happens_in_order(tmp_path):
 
 def test_the_losses_told_are_means_per_token(tmp_path):
     standing = OptimizerConfig(name="sgd", learning_rate=1e-12)
-    told = of(Updated, events_of(run_of(tmp_path, updates=10, log_every=5, optimizer=standing, evaluate=None)))
+    run = run_of(tmp_path, updates=10, log_every=5, optimizer=standing, evaluate=None, precision="float32")
+    told = of(Updated, events_of(run))
     key, tokens = jax.random.key(1), 0
     for window, event in enumerate(told):  # one window is one epoch
         batches = enumerate(Batches().epoch(window), start=5 * window)
@@ -176,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path, updates_before
 
 def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path):
     momentum = OptimizerConfig(name="momentum")
-    run = run_of(tmp_path, updates=10, log_every=1, evaluate=None, optimizer=momentum)
+    run = run_of(tmp_path, updates=10, log_every=1, evaluate=None, optimizer=momentum, precision="float32")
     events = events_of(run, Batches(poison=(1, 2)))
     (warned,) = of(Warned, events)
     assert warned.update == 8 and "batch 3 of epoch 2, is skipped" in warned.message and "(1 so far)" in warned.message

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from seq2seq.app.runtime import thread_count
+
 
 class CommandError(Exception):
     """A command failed: the last that it said."""
@@ -24,6 +26,17 @@ def seq2seq(*words: str | Path | float) -> str:
         told = [line.strip("│ ") for line in done.stderr.splitlines() if any(map(str.isalnum, line))]  # in a box or not
         raise CommandError(" ".join(told[-4:]) or "killed")
     return done.stdout
+
+
+def share_cores(jobs: int) -> None:
+    """From now on each command computes with its share of the cores: so many run side by side.
+
+    Raises:
+        SystemExit: jobs is less than 1.
+    """
+    if jobs < 1:
+        raise SystemExit(f"--jobs is {jobs}; wanted 1 or more.")
+    os.environ["NPROC"] = str(max(1, thread_count() // jobs))
 
 
 def environment() -> dict[str, str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +25,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from benchmarks.commands import seq2seq
+from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
 from benchmarks.settings import Settings
 from benchmarks.table import Table, Value
 from seq2seq.app.listening import blocks, first
-from seq2seq.app.runtime import thread_count
 from seq2seq.data import Corpus, Pair, hold_out
 from seq2seq.data.examples import KJV_HELD_OUT, kjv
 from seq2seq.data.sentences import next_pairs, split_text
@@ -262,7 +260,7 @@ def main() -> None:
     if unknown := [unit for unit in units if unit not in get_args(Unit)]:
         parser.error(f"--units {unknown[0]}: wanted some of {', '.join(get_args(Unit))}")
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    os.environ["NPROC"] = str(max(1, thread_count() // options.jobs))  # of each command
+    share_cores(options.jobs)
     study(Study(options.out, seeds, units, jobs=options.jobs), Table(options.json))
 
 

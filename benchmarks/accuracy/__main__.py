@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -20,7 +19,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
-from benchmarks.commands import seq2seq
+from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
 from seq2seq.app.runtime import thread_count
@@ -28,8 +27,9 @@ from seq2seq.app.runtime import thread_count
 
 def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
     """The row of one run."""
-    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": thread_count()}
-    run = series.folder(task.name, minutes, seed, *options)
+    threads = thread_count()
+    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": threads}
+    run = series.folder(task.name, minutes, f"{threads} threads", seed, *options)
 
     def found() -> dict[str, Any]:
         limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
@@ -125,7 +125,7 @@ def main() -> None:
     options, more = parser.parse_known_args()
     if not options.data.is_dir():
         parser.error(f"--data {options.data}: there is no such folder")
-    os.environ["NPROC"] = str(max(1, thread_count() // options.jobs))  # of each command
+    share_cores(options.jobs)
     for name in options.tables:
         run(name, options, more)
 

@@ -35,7 +35,7 @@ Block: TypeAlias = NDArray[np.int64]
 """The numbers of items that are candidates for each other: 10 or 100."""
 COUNTS = (10, 100)
 _OTHERS = 20
-_OPEN = 256  # blocks that are filled at a time: where nearly all texts are equal, the others would find no company
+_OPEN = 256  # blocks that are filled at a time: of equal texts each opens one, and is compared with all that are open
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,16 @@ def test_json_has_what_python_has(run, trained):
     assert empty["outputs"][0]["text"] == ""
 
 
+@pytest.mark.parametrize("how", [{}, {"length_penalty": 0.5}, {"length_norm": "gnmt"}, {"coverage_penalty": 0.3}])
+def test_a_beam_of_one_is_scored_as_wider_ones_are(trained, how):
+    model = seq2seq.load(trained)
+    ((one,),) = model.hypotheses(["abc"], Decoding(beam=1, **how))
+    # Required to say what it says anyway, it is searched for by a beam.
+    ((again,),) = model.hypotheses(["abc"], Decoding(beam=1, require=(one.text,), **how))
+    assert one.text and again.text == one.text
+    assert math.isclose(one.score, again.score, rel_tol=1e-4), (one, again)
+
+
 def test_a_shortlist_of_everything_changes_nothing_and_a_shorter_one_is_kept_to(trained):
     model, texts = seq2seq.load(trained), ["abc", "fed", "bad", "", "ace"]
     size = model.target_tokenizer.size

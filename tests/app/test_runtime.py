@@ -41,3 +41,31 @@ def test_more_threads_than_cores_are_as_many_as_cores(monkeypatch):
     assert thread_count() == cores
     with pytest.raises(ConfigError, match="--threads is 0"):
         use_threads(0)
+
+
+CACHES = """
+import sys
+from seq2seq.app import runtime
+runtime._MOST_COMPILED = int(sys.argv[1])
+runtime.use_threads()
+import jax
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+@pytest.mark.parametrize(("most", "left"), [(10, ["a", "b", "c"]), (8, ["b", "c"]), (4, ["c"]), (2, [])])
+def test_compiled_programs_used_longest_ago_are_dropped_when_they_are_too_many(tmp_path, most, left):
+    other = tmp_path / "seq2seq" / "compiled-for-another-processor"
+    other.mkdir(parents=True)
+    for age, (name, size) in enumerate([("c", 3), ("b", 4), ("a", 3)]):
+        (other / name).write_bytes(b"x" * size)
+        os.utime(other / name, (1000 - age, 1000 - age))
+    (tmp_path / "seq2seq" / "note").write_text("not ours to delete")
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, "-c", CACHES, str(most)]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment | {"XDG_CACHE_HOME": str(tmp_path)}
+    )
+    assert ran.stdout.startswith(str(tmp_path / "seq2seq" / "compiled-"))
+    assert sorted(path.name for path in other.iterdir()) == left
+    assert (tmp_path / "seq2seq" / "note").exists()

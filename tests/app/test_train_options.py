@@ -9,6 +9,9 @@ import pytest
 from command_line import LAST, write_pairs
 
 from seq2seq.app.commands.train import options_from
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.tokens import tokenizers
+from seq2seq.data import Pair
 from seq2seq.errors import ConfigError
 
 
@@ -24,6 +27,14 @@ def test_a_resume_may_have_a_configuration_over_that_of_the_run(trained):
     Path("more.toml").write_text('\ufefflog-every = 7\nmodel-type = "encoder-decoder"\n', "utf-8")
     options = options_from(["--resume", "--out", "run", "--config", "more.toml"])
     assert options.log_every == 7 and options.model.hidden == options_from(["--resume", "--out", "run"]).model.hidden
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_as_many_pieces_as_suit_the_corpus(kind):
+    texts = [f"{n} thousand and {n * n} and {n**3}" for n in range(300)]  # 1,800 words want 600 pieces
+    options = TrainOptions(out=str(Path.cwd()), source_tokens=kind, target_tokens="word")
+    source, target = tokenizers(options, [Pair(text, text) for text in texts], None, shared=False)
+    assert 400 < source.tokenizer.size <= 600 < target.tokenizer.size
 
 
 def test_pairs_of_a_batch_go_before_the_tokens_of_a_file(trained):

@@ -131,6 +131,11 @@ class Decoding(Choosing, Arithmetic):
         """Outputs that the search finds for each input: what is put out, or what --mbr chooses among."""
         return self.width(self.nbest, None if self.sample else self.beam)
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether greedy search gives all that is asked for."""
+        return self.beam == self.found == 1 and not (self.require or self.coverage_penalty)
+
     def _check_rules(self) -> None:
         if self.min_length < 0:
             raise SearchError(f"--min-length is {self.min_length}; wanted at least 0.")
@@ -211,9 +216,11 @@ def decode(
     longest = _rounded(int(limit.max()))
     if decoding.sample:
         found = sample(*rows, line_keys(draws[:, 0], draws[:, 1]), decoding.sampling(longest, attention), rules)
-    elif decoding.beam == 1 and decoding.found == 1 and not decoding.require:
+    elif decoding.is_greedy:
         how: dict[str, Any] = {"banned": decoding.banned, "attention": attention, "slots": decoding.batch}
         found = greedy(*rows, longest, rules=rules, **how)
+        divisors = decoding.searching(longest, attention).divisors()
+        found = found._replace(scores=found.log_probabilities / divisors[found.lengths])  # as a wider beam says it
     else:
         found = beam(*rows, decoding.searching(longest, attention), rules)
     return jax.tree.map(np.asarray, found)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import jax
 from seq2seq.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+_MOST_COMPILED = 2**29  # bytes of compiled programs that are kept
 _LONG = 0.05  # s: a program that takes less to compile, or to read, leaves little
 
 
@@ -102,9 +104,26 @@ def _keep_compiled_programs() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return
+    _drop_oldest(folder.parent, _MOST_COMPILED)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _drop_oldest(folder: Path, most: int) -> None:
+    """Of what has been compiled, for whatever processor, delete what was used longest ago while it is more bytes."""
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.glob("compiled-*/*"):
+        with suppress(OSError):  # another process deletes it too
+            told = path.stat()
+            found.append((max(told.st_atime, told.st_mtime), told.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most:
+            return
+        with suppress(OSError):
+            path.unlink()
+        total -= size
 
 
 def _processor() -> str:

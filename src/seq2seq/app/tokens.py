@@ -45,7 +45,7 @@ def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts:
     auto: Choice = choose_kind(texts)
     asked = options.kind(side)
     kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
-    size = options.vocabulary or (auto.vocabulary if kind == auto.kind else 8000)
+    size = options.vocabulary or (auto.pieces if kind in ("bpe", "unigram") else 8000)
     form = options.form(side) or choose_form(texts, kind)
     tokenizer = Tokenizer.train(kind, texts, vocabulary=size, minimum_count=options.minimum_count, form=form)
     return Side(tokenizer, why)

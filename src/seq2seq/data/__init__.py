@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seq2seq.data.batches import Batch, Batches, SourceBatch, collate, inference_batches
 from seq2seq.data.buckets import Shape
-from seq2seq.data.choice import Choice, bpe_vocabulary, choose_form, choose_kind
+from seq2seq.data.choice import Choice, choose_form, choose_kind
 from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
 from seq2seq.data.dataset import Dataset, distinct
 from seq2seq.data.dropping import Dropping
@@ -37,7 +37,6 @@ __all__ = [
     "Shape",
     "SourceBatch",
     "Tokenizer",
-    "bpe_vocabulary",
     "choose_form",
     "choose_kind",
     "collate",

@@ -28,10 +28,11 @@ class Lines(Protocol):
 
 
 class Choice(NamedTuple):
-    """A kind of tokens, a vocabulary size that goes with it, and why: one clause of plain English."""
+    """A kind of tokens, how many pieces bpe or unigram should cut this much text into, and why this kind: one clause of
+    plain English."""
 
     kind: Kind
-    vocabulary: int
+    pieces: int
     why: str
 
 
@@ -60,16 +61,16 @@ def choose_kind(texts: Lines) -> Choice:
     if not len(texts):
         raise DataError("there is no text to choose tokens for.")
     look = _look(_some(texts))
+    pieces = piece_vocabulary(look.words * len(texts))
     closed = look.types <= _CLOSED_SET and look.new <= 0.005
     tiny_but_short = look.word_length <= 2.0 and look.types <= _CLOSED_SET and look.new <= 0.1
     if look.words >= 1.5 and (closed or tiny_but_short):
-        return Choice("symbols", 8000, f"spaces part {look.types} kinds of symbols, a closed set")
+        return Choice("symbols", pieces, f"spaces part {look.types} kinds of symbols, a closed set")
     if look.words < _PHRASE_WORDS:
         what = "single words" if look.words < 1.05 else f"words or short phrases, {look.words:.1f} words each"
-        return Choice("character", 8000, f"the lines are {what}, so they are spelt")
-    size = bpe_vocabulary(look.words * len(texts))
+        return Choice("character", pieces, f"the lines are {what}, so they are spelt")
     return Choice(
-        "bpe", size, f"the lines are running text, {look.words:.0f} words each with {look.types:,} different ones"
+        "bpe", pieces, f"the lines are running text, {look.words:.0f} words each with {look.types:,} different ones"
     )
 
 
@@ -107,13 +108,13 @@ def _look(texts: Sequence[str]) -> _Look:
     return _Look(len(cut), total / len(cut), letters / max(1, total), len(types), new)
 
 
-def bpe_vocabulary(words: float) -> int:
-    """A vocabulary size for BPE on a corpus of so many words: 13.5 sqrt(words), from 400 up to 8,000, in hundreds.
+def piece_vocabulary(words: float) -> int:
+    """A vocabulary size for bpe or unigram on so many words: 13.5 sqrt(words), from 400 up to 8,000, in hundreds.
 
     Each piece should be seen often enough to be learnt; 350,000 words (29,000 captions) give 8,000.
 
     Example:
-        >>> bpe_vocabulary(350_000), bpe_vocabulary(10_000)
+        >>> piece_vocabulary(350_000), piece_vocabulary(10_000)
         (8000, 1400)
     """
     return int(min(8000, max(400, round(13.5 * words**0.5, -2))))

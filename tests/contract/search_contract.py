@@ -11,7 +11,7 @@ from contract.toy_models import rules_of
 from jax import Array
 
 from seq2seq.core.seams import BEGIN, END, PAD, Searchable
-from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, beam, greedy, line_keys, sample, score
+from seq2seq.search import BeamOptions, Hypotheses, SampleOptions, SearchOptions, beam, greedy, line_keys, sample, score
 from seq2seq.search.feasible import Demands
 
 LENGTH = 7
@@ -26,7 +26,7 @@ def searches(model: Searchable) -> dict[str, Search]:
     drawn = SampleOptions(samples=3, temperature=0.9, top_k=5, top_p=0.95, max_length=LENGTH, attention=True)
 
     def search_greedily(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
-        return greedy(model, s, n, limit, LENGTH, attention=True, slots=slots)
+        return greedy(model, s, n, limit, SearchOptions(max_length=LENGTH, attention=True, slots=slots))
 
     def search_beam(s: Array, n: Array, limit: Array, lines: Array, slots: int | None = None) -> Hypotheses:
         return beam(model, s, n, limit, replace(wide, slots=slots))
@@ -145,7 +145,7 @@ def check_beams_agree(model: Searchable, source: Array, lengths: Array, limit: A
     """A beam of one is greedy search, and n-best (here `many`, of all places) changes nothing of the best."""
     options = BeamOptions(size=1, length_penalty=0.0, max_length=LENGTH, attention=True)
     narrow = beam(model, source, lengths, limit, options)
-    one = greedy(model, source, lengths, limit, LENGTH, attention=True)
+    one = greedy(model, source, lengths, limit, SearchOptions(max_length=LENGTH, attention=True))
     best = beam(model, source, lengths, limit, BeamOptions(size=many.tokens.shape[1], max_length=LENGTH))
     for row in range(len(lengths)):
         same_row(narrow, row, one, row)

@@ -22,7 +22,7 @@ from seq2seq.models.encoder import Encoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
 from seq2seq.nn.recurrent import unroll
-from seq2seq.search import greedy
+from seq2seq.search import SearchOptions, greedy
 
 SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
 
@@ -199,11 +199,13 @@ def test_a_pointer_beside_restricted_logits_has_the_share_that_is_among_these():
 def test_restricted_search_is_a_search_with_the_others_banned(name):
     model, some = model_of(name), model_of(name).restricted(5)
     limit, special = [7] * len(LENGTHS), (0, 1, 2)
-    others = greedy(model, SOURCE, LENGTHS, limit, 7, banned=(*special, *range(5, VOCABULARY)))
-    found = greedy(some, SOURCE, LENGTHS, limit, 7, banned=special)
+    others = greedy(
+        model, SOURCE, LENGTHS, limit, SearchOptions(max_length=7, banned=(*special, *range(5, VOCABULARY)))
+    )
+    found = greedy(some, SOURCE, LENGTHS, limit, SearchOptions(max_length=7, banned=special))
     np.testing.assert_array_equal(found.tokens, others.tokens)
     assert (found.log_probabilities >= others.log_probabilities).all()  # of what is left, and so of more each
-    free = greedy(model, SOURCE, LENGTHS, limit, 7, banned=special)
+    free = greedy(model, SOURCE, LENGTHS, limit, SearchOptions(max_length=7, banned=special))
     assert (free.tokens != found.tokens).any()
 
 

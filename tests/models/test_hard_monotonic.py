@@ -16,7 +16,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
 from seq2seq.models.model import Model
 from seq2seq.nn.cells import GRU
-from seq2seq.search import BeamOptions, beam, greedy, score
+from seq2seq.search import BeamOptions, SearchOptions, beam, greedy, score
 
 CONFIG = HardMonotonicConfig(cell=GRU, hidden=6, embedding=4, layers=2)
 ROWS = range(BATCH.size)
@@ -86,7 +86,7 @@ def test_search_takes_it(model):
     limit = jnp.full(lengths.shape, 6)
     found = beam(model, source, lengths, limit, BeamOptions(size=4, max_length=6))
     one = beam(model, source, lengths, limit, BeamOptions(size=1, max_length=6))
-    alone = greedy(model, source, lengths, limit, 6)
+    alone = greedy(model, source, lengths, limit, SearchOptions(max_length=6))
     np.testing.assert_array_equal(one.tokens, alone.tokens)
     row = int(np.argmax(BATCH.source_lengths))
     tokens = np.asarray(found.tokens)[row, 0]

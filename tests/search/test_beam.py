@@ -18,7 +18,7 @@ from contract.toy_models import (
 
 from seq2seq.core.seams import END, Prediction
 from seq2seq.errors import SearchError, Seq2SeqError, ShapeError
-from seq2seq.search import BeamOptions, beam, greedy
+from seq2seq.search import BeamOptions, SearchOptions, beam, greedy
 from seq2seq.search.beam import explore
 
 ROWS = [[4], [5, 4, 4], [6, 7], [8, 8, 5]]
@@ -161,7 +161,7 @@ def test_impossible_tokens_never_appear_and_make_no_nan():
     model = TableModel(model.table.at[:, :, 4:].set(-jnp.inf).at[6].set(-jnp.inf), model.transition, model.focus)
     found = beam(model, SOURCE, LENGTHS, [4] * 4, BeamOptions(size=4, nbest=4, max_length=4))
     single = beam(model, SOURCE, LENGTHS, [4] * 4, BeamOptions(size=1, max_length=4, length_penalty=0.0))
-    one = greedy(model, SOURCE, LENGTHS, [4] * 4, 4)
+    one = greedy(model, SOURCE, LENGTHS, [4] * 4, SearchOptions(max_length=4))
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves((found, one)))
     for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -184,7 +184,8 @@ class Flat:
 
 def test_ties_go_to_the_smallest_id_in_beam_and_greedy_alike():
     one = beam(Flat(), [[4]], [1], [3], BeamOptions(size=1, max_length=3))
-    assert one.tokens.tolist() == greedy(Flat(), [[4]], [1], [3], 3).tokens.tolist() == [[[1, 1, 1]]]
+    same = greedy(Flat(), [[4]], [1], [3], SearchOptions(max_length=3))
+    assert one.tokens.tolist() == same.tokens.tolist() == [[[1, 1, 1]]]
     assert not one.finished.any()
 
 
@@ -231,10 +232,10 @@ def test_a_step_that_changes_its_state_is_named():
         (lambda: BeamOptions(length_penalty=float("nan")), SearchError),
         (lambda: BeamOptions(max_length=0), SearchError),
         (lambda: BeamOptions(banned=(0, END)), SearchError),
-        (lambda: greedy(Flat(), [[4]], [1], [3], 0), SearchError),
-        (lambda: greedy(Flat(), [4], [1], [3], 3), ShapeError),
-        (lambda: greedy(Flat(), [[4.0]], [1], [3], 3), ShapeError),
-        (lambda: greedy(Flat(), [[4]], [1, 1], [3], 3), ShapeError),
+        (lambda: SearchOptions(max_length=0), SearchError),
+        (lambda: greedy(Flat(), [4], [1], [3]), ShapeError),
+        (lambda: greedy(Flat(), [[4.0]], [1], [3]), ShapeError),
+        (lambda: greedy(Flat(), [[4]], [1, 1], [3]), ShapeError),
         (lambda: beam(Flat(), [[4]], [1], [[3]]), ShapeError),
     ],
 )

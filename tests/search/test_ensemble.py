@@ -20,7 +20,7 @@ from seq2seq.core.seams import BEGIN, END, Prediction, Restrictable, Searchable
 from seq2seq.errors import ModuleError, SearchError, ShapeError
 from seq2seq.models.model import Model
 from seq2seq.nn.cells import GRU
-from seq2seq.search import BeamOptions, beam, greedy, score
+from seq2seq.search import BeamOptions, SearchOptions, beam, greedy, score
 from seq2seq.search.ensemble import Mean
 
 LENGTHS = np.array([5, 2, 3, 1])
@@ -87,8 +87,8 @@ def test_a_wide_beam_is_brute_force_over_the_averaged_distributions(mean):
 def test_attention_is_that_of_the_members_which_give_one():
     mute = replace(TableModel.random(1), gives_attention=False)
     speaks = TableModel.random(2)
-    rows = (SOURCE, LENGTHS, np.full(4, LENGTH), LENGTH)
-    assert greedy(toys(mute, mute), *rows, attention=True).attention is None
+    rows = (SOURCE, LENGTHS, np.full(4, LENGTH), SearchOptions(max_length=LENGTH, attention=True))
+    assert greedy(toys(mute, mute), *rows).attention is None
     with_one = toys(mute, speaks)
     memory, state = with_one.start(jnp.asarray(SOURCE), jnp.asarray(LENGTHS))
     token = jnp.full(4, BEGIN)
@@ -175,7 +175,7 @@ def test_what_is_no_ensemble():
         Ensemble(models=(GRU.init(jax.random.key(0), 2, 3),))  # pyright: ignore[reportArgumentType]
     unlike = Ensemble(models=(one, Always(logits=jnp.zeros(4))))
     with pytest.raises(ShapeError, match=r"\[3, 4\] logits"):
-        greedy(unlike, np.array([[4]]), np.array([1]), np.array([3]), 3)
+        greedy(unlike, np.array([[4]]), np.array([1]), np.array([3]))
 
 
 def test_weights_of_any_sum_are_shares():

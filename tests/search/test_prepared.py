@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from jax import Array, lax
 from jax.extend.core import jaxprs_in_params
 
-from seq2seq import BeamOptions, EncoderDecoder, EncoderDecoderConfig, Prediction, PreparedModel, beam, greedy, module
+from seq2seq import (
+    BeamOptions,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    Prediction,
+    PreparedModel,
+    SearchOptions,
+    beam,
+    greedy,
+    module,
+)
 from seq2seq.core._dots import Side, quantised
 from seq2seq.core.seams import Searchable
 
@@ -159,7 +169,7 @@ def test_it_is_searched_as_any_model_and_nearly_agrees(how):
     plain = encoder_decoder()
     model = PreparedModel.of(plain, **how)
     for search in (
-        lambda m: greedy(m, SOURCE, LENGTHS, LIMIT, 6),
+        lambda m: greedy(m, SOURCE, LENGTHS, LIMIT, SearchOptions(max_length=6)),
         lambda m: beam(m, SOURCE, LENGTHS, LIMIT, BeamOptions(size=3, max_length=6)),
     ):
         found, wanted = search(model), search(plain)

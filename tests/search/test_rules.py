@@ -23,6 +23,7 @@ from seq2seq.search import (
     Prefix,
     RequiredPhrases,
     SampleOptions,
+    SearchOptions,
     beam,
     greedy,
     line_keys,
@@ -154,7 +155,7 @@ def test_beam_1_is_greedy_and_sampling_one_token_is_too_under_rules():
         model, demands = TableModel.random(seed), possible_demands(seed, 2, False)
         rules = rules_of(demands, 2, False)
         one = beam(model, SOURCE, LENGTHS, LIMITS, BeamOptions(size=1, length_penalty=0.0, max_length=4), rules)
-        same = greedy(model, SOURCE, LENGTHS, LIMITS, 4, rules=rules)
+        same = greedy(model, SOURCE, LENGTHS, LIMITS, SearchOptions(max_length=4), rules)
         keen = SampleOptions(top_k=1, max_length=4)
         drawn = sample(model, SOURCE, LENGTHS, LIMITS, line_keys(0, np.arange(4)), keen, rules)
         for row, asked in enumerate(demands):
@@ -214,7 +215,7 @@ def test_where_no_token_is_left_nothing_is_finished_whatever_the_search():
     keys = line_keys(0, np.arange(4))
     for found in (
         beam(model, SOURCE, LENGTHS, limits, BeamOptions(size=1, max_length=9), rules),
-        greedy(model, SOURCE, LENGTHS, limits, 9, rules=rules),
+        greedy(model, SOURCE, LENGTHS, limits, SearchOptions(max_length=9), rules),
         sample(model, SOURCE, LENGTHS, limits, keys, SampleOptions(samples=2, max_length=9), rules),
         sample(model, SOURCE, LENGTHS, limits, keys, SampleOptions(top_p=0.5, max_length=9), rules),
     ):
@@ -254,7 +255,7 @@ def asked(*rules, limit: int = 3, options: BeamOptions | None = None):
         (lambda: asked(MinimumLength(4), limit=9, options=BeamOptions(max_length=3)), "but the limit is 3"),
         (lambda: asked(RequiredPhrases.of([(4,)]), RequiredPhrases.of([(5,)])), "put all phrases into one"),
         (lambda: asked(options=BeamOptions(coverage_penalty=0.1)), "Blind.step gives no attention"),
-        (lambda: greedy(Blind(), [[4]], [1], [3], 3, rules=[RequiredPhrases.of([(4,)])]), "need a beam"),
+        (lambda: greedy(Blind(), [[4]], [1], [3], rules=[RequiredPhrases.of([(4,)])]), "need a beam"),
         (lambda: NoRepeat(0), "size is 0"),
         (lambda: BannedPhrases.of([()]), "a phrase is []"),
         (lambda: BeamOptions(coverage_penalty=-1.0), "coverage_penalty is -1.0"),

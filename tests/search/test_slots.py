@@ -10,7 +10,7 @@ from contract.search_contract import LENGTH, nothing_said, same_row, searches
 from contract.toy_models import TableModel
 
 from seq2seq.errors import SearchError
-from seq2seq.search import BeamOptions, SampleOptions, greedy
+from seq2seq.search import BeamOptions, SampleOptions, SearchOptions
 from seq2seq.search.hypotheses import Trail
 from seq2seq.search.slots import Outcome, run
 from seq2seq.search.stepping import begin
@@ -109,7 +109,7 @@ def test_sources_are_read_in_parts_and_only_where_there_are_any():
     [
         lambda: BeamOptions(slots=0),
         lambda: SampleOptions(slots=0),
-        lambda: greedy(TableModel.random(0), [[4]], [1], [3], 3, slots=-1),
+        lambda: SearchOptions(slots=-1),
     ],
 )
 def test_no_slot_at_all_is_refused(wrong):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from contract.toy_models import TableModel
 
-from seq2seq.core.seams import BEGIN, PAD
+from seq2seq.core.seams import PAD
 from seq2seq.errors import SearchError
 from seq2seq.search import (
     MinimumLength,
@@ -15,6 +15,7 @@ from seq2seq.search import (
     Prefix,
     RequiredPhrases,
     SampleOptions,
+    SearchOptions,
     greedy,
     line_keys,
     sample,
@@ -40,8 +41,8 @@ def test_stepwise_is_the_search(drawn, ruled, seed):
         found = sample(model, SOURCE, LENGTHS, LIMIT, keys, options, rules)
         steps = list(stepwise(model, SOURCE, LENGTHS, LIMIT, Draw(options), keys, rules))
     else:
-        found = greedy(model, SOURCE, LENGTHS, LIMIT, 9, rules=rules)
-        steps = list(stepwise(model, SOURCE, LENGTHS, LIMIT, Likeliest((PAD, BEGIN)), rules=rules))
+        found = greedy(model, SOURCE, LENGTHS, LIMIT, SearchOptions(max_length=9), rules)
+        steps = list(stepwise(model, SOURCE, LENGTHS, LIMIT, Likeliest(SearchOptions()), rules=rules))
     tokens, gains = (np.stack([step[part] for step in steps], axis=1) for part in (0, 1))
     assert len(steps) == found.lengths.max()
     np.testing.assert_array_equal(tokens, found.tokens[:, 0, : len(steps)])
@@ -51,18 +52,18 @@ def test_stepwise_is_the_search(drawn, ruled, seed):
 
 def test_a_dead_end_is_the_end():
     rules = (NoRepeat(1), MinimumLength(np.int32(9)))
-    steps = list(stepwise(TableModel.random(1), [[4]], [1], [9], Likeliest((PAD, BEGIN)), rules=rules))
+    steps = list(stepwise(TableModel.random(1), [[4]], [1], [9], Likeliest(SearchOptions()), rules=rules))
     assert len(steps) < 9 and steps[-1].tokens == [PAD] and np.isneginf(steps[-1].log_probabilities).all()
     assert all(step.tokens != [PAD] and np.isfinite(step.log_probabilities) for step in steps[:-1])
     assert [bool(step.going[0]) for step in steps] == [True] * (len(steps) - 1) + [False]
 
 
 def test_nothing_to_do_is_no_step():
-    assert list(stepwise(TableModel.random(1), [[0]], [0], [5], Likeliest((PAD, BEGIN)))) == []
-    assert list(stepwise(TableModel.random(1), [[4]], [1], [0], Likeliest((PAD, BEGIN)))) == []
+    assert list(stepwise(TableModel.random(1), [[0]], [0], [5], Likeliest(SearchOptions()))) == []
+    assert list(stepwise(TableModel.random(1), [[4]], [1], [0], Likeliest(SearchOptions()))) == []
 
 
 def test_required_phrases_need_a_beam():
     required = [RequiredPhrases.of(((4,),))]
     with pytest.raises(SearchError, match="stepwise"):
-        next(stepwise(TableModel.random(1), [[4]], [1], [5], Likeliest((PAD, BEGIN)), rules=required))
+        next(stepwise(TableModel.random(1), [[4]], [1], [5], Likeliest(SearchOptions()), rules=required))

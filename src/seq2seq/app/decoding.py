@@ -22,6 +22,7 @@ from seq2seq.search import (
     LengthNorm,
     Rule,
     SampleOptions,
+    SearchOptions,
     beam,
     greedy,
     line_keys,
@@ -162,6 +163,10 @@ class Decoding(Choosing, Arithmetic):
         """The ids that are never generated."""
         return (PAD, BEGIN) if self.replace_unknown else _BANNED
 
+    def greedily(self, max_length: int, attention: bool) -> SearchOptions:
+        """The options of `seq2seq.greedy`."""
+        return SearchOptions(max_length=max_length, banned=self.banned, attention=attention, slots=self.batch)
+
     def sampling(self, max_length: int, attention: bool) -> SampleOptions:
         """The options of `seq2seq.sample`."""
         return SampleOptions(
@@ -217,8 +222,7 @@ def decode(
     if decoding.sample:
         found = sample(*rows, line_keys(draws[:, 0], draws[:, 1]), decoding.sampling(longest, attention), rules)
     elif decoding.is_greedy:
-        how: dict[str, Any] = {"banned": decoding.banned, "attention": attention, "slots": decoding.batch}
-        found = greedy(*rows, longest, rules=rules, **how)
+        found = greedy(*rows, decoding.greedily(longest, attention), rules)
         divisors = decoding.searching(longest, attention).divisors()
         found = found._replace(scores=found.log_probabilities / divisors[found.lengths])  # as a wider beam says it
     else:

@@ -84,7 +84,7 @@ def _steps(
 ) -> Iterator[Step]:
     rows = (model, batch.source, batch.lengths, room)
     if not decoding.sample:
-        return stepwise(*rows, Likeliest(decoding.banned), rules=rules)
+        return stepwise(*rows, Likeliest(decoding.greedily(1, False)), rules=rules)
     keys = line_keys(decoding.seed, np.array([line], np.uint32))
     return stepwise(*rows, Draw(decoding.sampling(1, attention=False)), keys, rules)
 

@@ -8,7 +8,7 @@ from seq2seq.search.ensemble import Ensemble
 from seq2seq.search.greedy import greedy
 from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.mbr import Ranked, mbr
-from seq2seq.search.options import BeamOptions, LengthNorm
+from seq2seq.search.options import BeamOptions, LengthNorm, SearchOptions
 from seq2seq.search.phrases import BannedPhrases, RequiredPhrases
 from seq2seq.search.prepared import PreparedModel
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
@@ -34,6 +34,7 @@ __all__ = [
     "RequiredPhrases",
     "Rule",
     "SampleOptions",
+    "SearchOptions",
     "Started",
     "Step",
     "Utility",

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
+from seq2seq.core.seams import Key, Searchable
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.options import SearchOptions
+from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import check_lengths, check_rows, check_slots, room
+from seq2seq.search.stepping import check_rows, room
 
 
 def greedy(
@@ -24,11 +25,7 @@ def greedy(
     source: ArrayLike,
     lengths: ArrayLike,
     limit: ArrayLike,
-    max_length: int,
-    *,
-    banned: tuple[int, ...] = (PAD, BEGIN),
-    attention: bool = False,
-    slots: int | None = None,
+    options: SearchOptions | None = None,
     rules: Sequence[Rule] = (),
 ) -> Hypotheses:
     """The likeliest token at each step, until END or the row's limit.
@@ -40,16 +37,13 @@ def greedy(
         model: anything with `start` and `step`.
         source: (source, batch) ids, 0 on padding.
         lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
-        limit: (batch,) the most target tokens of each row, END counted; at most `max_length`.
-        max_length: the target axis of the result; compiled once for each value.
-        banned: ids that are never generated; their probability is not given to the others.
-        attention: whether to keep the model's attention.
-        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
+        limit: (batch,) the most target tokens of each row, END counted; at most `options.max_length`.
+        options: what every search is told; compiled once for each value.
         rules: what may be generated, all but required phrases; compiled once for each shape.
 
     Raises:
         ShapeError: arrays that do not fit each other.
-        SearchError: a `max_length` or `slots` below 1, END banned, rules that nothing can keep, required phrases.
+        SearchError: rules that nothing can keep, or required phrases.
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
@@ -59,35 +53,38 @@ def greedy(
         ...         return (), jnp.zeros_like(lengths)
         ...     def step(self, memory, state, token):
         ...         return state + 1, Prediction(9.0 * jax.nn.one_hot(jnp.array([4, 5, END])[state], 6))
-        >>> greedy(Spell(), [[7]], [1], [10], max_length=5).tokens.tolist()
+        >>> greedy(Spell(), [[7]], [1], [10], SearchOptions(max_length=5)).tokens.tolist()
         [[[4, 5, 3, 0, 0]]]
     """
-    check_lengths("greedy", max_length, banned)
-    check_slots("greedy", slots)
     rows = check_rows("greedy", source, lengths=lengths, limit=limit)
+    options = options or SearchOptions()
     refuse_required("greedy", rules)
-    check_rules("greedy", rules, rows[1], rows[2], max_length, banned)
-    return _greedy(model, *rows, banned, Shape(max_length, 1, attention, slots), tuple(rules))
+    check_rules("greedy", rules, rows[1], rows[2], options.max_length, options.banned)
+    return _greedy(model, *rows, options, tuple(rules))
 
 
-@partial(jax.jit, static_argnames=("banned", "shape"))
+@partial(jax.jit, static_argnames="options")
 def _greedy(
     model: Searchable,
     source: Array,
     lengths: Array,
     limit: Array,
-    banned: tuple[int, ...],
-    shape: Shape,
+    options: SearchOptions,
     rules: tuple[Rule, ...],
 ) -> Hypotheses:
-    rows = (source, lengths, room(lengths, limit, shape.max_length))
-    return roll_out(model, rows, Likeliest(banned), shape, rules)
+    rows = (source, lengths, room(lengths, limit, options.max_length))
+    return roll_out(model, rows, Likeliest(options), rules)
 
 
 class Likeliest(NamedTuple):
     """Chooses the largest logit, the smallest id among equals."""
 
-    banned: tuple[int, ...]
+    options: SearchOptions
+
+    @property
+    def width(self) -> int:
+        """One hypothesis of each row."""
+        return 1
 
     def __call__(self, logits: Array, time: Array, keys: Key | None) -> Array:
         """The ids, (batch, width)."""

@@ -1,4 +1,4 @@
-"""How a beam searches and what it ranks by."""
+"""What searches are told: each of them, and how a beam searches and what it ranks by."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, PAD
+from seq2seq.core.seams import BEGIN, END, PAD
 from seq2seq.errors import SearchError
-from seq2seq.search.stepping import check_lengths, check_slots
 
 UNSEEN = 1e-30
 """The least attention that coverage counts for a source token: what was never looked at has no logarithm."""
@@ -46,8 +45,42 @@ class LengthNorm(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeamOptions:
-    """How to search.
+class SearchOptions:
+    """What every search is told; greedy search is told nothing else.
+
+    Attributes:
+        max_length: the target axis of the result.
+        banned: ids that are never generated; their probability is not given to the others.
+        attention: whether to keep the model's attention.
+        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
+
+    Raises:
+        SearchError: a value that finds nothing.
+
+    Example:
+        >>> SearchOptions(banned=(0, 2, 3))
+        Traceback (most recent call last):
+        seq2seq.errors.SearchError: SearchOptions: END (3) is banned, so that nothing could ever end; take it out.
+    """
+
+    max_length: int = 100
+    banned: tuple[int, ...] = (PAD, BEGIN)
+    attention: bool = False
+    slots: int | None = None
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.max_length < 1:
+            raise SearchError(f"{name}: max_length is {self.max_length}, wanted at least 1 (END counts).")
+        if END in self.banned:
+            raise SearchError(f"{name}: END ({END}) is banned, so that nothing could ever end; take it out.")
+        if self.slots is not None and self.slots < 1:
+            raise SearchError(f"{name}: slots is {self.slots}, wanted at least 1, or None for all rows at once.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamOptions(SearchOptions):
+    """How a beam searches, beside what every search is told.
 
     Attributes:
         size: places in the beam of each row.
@@ -58,10 +91,6 @@ class BeamOptions:
         groups: parts of the beam, searched one after the other at each step, that keep away from each other
             (Vijayakumar et al. 2018); each finds about nbest / groups hypotheses, which may coincide.
         diversity: what a token loses for each choice of it by a group before, in nats (Hamming diversity).
-        max_length: the target axis of the result.
-        banned: ids that are never generated; their probability is not given to the others.
-        attention: whether to keep the model's attention.
-        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
 
     Raises:
         SearchError: a value that finds nothing.
@@ -79,14 +108,9 @@ class BeamOptions:
     coverage_penalty: float = 0.0
     groups: int = 1
     diversity: float = 0.0
-    max_length: int = 100
-    banned: tuple[int, ...] = (PAD, BEGIN)
-    attention: bool = False
-    slots: int | None = None
 
     def __post_init__(self) -> None:
-        check_lengths("BeamOptions", self.max_length, self.banned)
-        check_slots("BeamOptions", self.slots)
+        super().__post_init__()
         if self.size < 1:
             raise SearchError(f"BeamOptions: size is {self.size}, wanted at least 1.")
         if not 1 <= self.nbest <= self.size:

@@ -10,6 +10,7 @@ from jax import Array
 
 from seq2seq.core.seams import END, PAD, Key, Memory, Searchable, State
 from seq2seq.search.hypotheses import Hypotheses, Trail
+from seq2seq.search.options import SearchOptions
 from seq2seq.search.rules import Rule, Work, after, begin_rules, masked
 from seq2seq.search.slots import run
 from seq2seq.search.stepping import advance, ban, begin, normaliser, used
@@ -19,23 +20,19 @@ class Choose(Protocol):
     """What the next token is chosen by."""
 
     @property
-    def banned(self) -> tuple[int, ...]:
-        """Ids that are never chosen."""
+    def options(self) -> SearchOptions:
+        """What is banned, how long an output may be, whether attention is kept, and how many rows are in work."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Hypotheses of each row."""
         ...
 
     def __call__(self, logits: Array, time: Array, keys: Any, /) -> Array:
         """(batch, width, vocabulary), those of banned ids -inf, (batch,), the rows' keys (batch,) or None -> the ids,
         (batch, width); where all logits are -inf, any."""
         ...
-
-
-class Shape(NamedTuple):
-    """What is compiled for: the target axis, hypotheses of each row, whether attention is kept, rows at once."""
-
-    max_length: int
-    width: int
-    attention: bool
-    slots: int | None
 
 
 class Fixed(NamedTuple):
@@ -65,22 +62,22 @@ def roll_out(
     model: Searchable,
     rows: tuple[Array, Array, Array],
     choose: Choose,
-    shape: Shape,
     rules: tuple[Rule, ...],
     keys: Key | None = None,
 ) -> Hypotheses:
     """Let `choose` write hypotheses for each row; `rows` is (source, lengths, limit as `room` gives it)."""
     source, lengths, limit = rows
-    slots = shape.slots or len(lengths)
-    memory, state, token, positions = begin(model, source, lengths, shape.width, slots)
-    trail = Trail.empty(shape.max_length, token.shape, positions if shape.attention else None)
-    given, states = begin_rules(rules, len(lengths), shape.width, shape.max_length)
+    options, width = choose.options, choose.width
+    slots = options.slots or len(lengths)
+    memory, state, token, positions = begin(model, source, lengths, width, slots)
+    trail = Trail.empty(options.max_length, token.shape, positions if options.attention else None)
+    given, states = begin_rules(rules, len(lengths), width, options.max_length)
     first = Rollout(state, states, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool))
 
     def done(fixed: Fixed, now: Rollout) -> Array:
         return ~now.going(fixed.limit).any(axis=1)
 
-    write = partial(written, model, choose, shape.attention, rules)
+    write = partial(written, model, choose, rules)
     last = run(write, done, (Fixed(memory, given, limit, keys), first), trail, used(lengths), slots)
     return _result(last.now, last.trail)
 
@@ -88,7 +85,6 @@ def roll_out(
 def written(
     model: Searchable,
     choose: Choose,
-    attention: bool,
     rules: tuple[Rule, ...],
     fixed: Fixed,
     now: Rollout,
@@ -100,7 +96,7 @@ def written(
     """
     going = now.going(fixed.limit)
     state, prediction = advance(model, fixed.memory, now.state, now.token)
-    possible = ban(masked(rules, fixed.rules, now.rules, prediction.logits), choose.banned)
+    possible = ban(masked(rules, fixed.rules, now.rules, prediction.logits), choose.options.banned)
     chosen = choose(possible, time, fixed.keys)
     logit = jnp.take_along_axis(possible, chosen[..., None], axis=-1)[..., 0]
     dead = jnp.isneginf(logit)
@@ -109,7 +105,7 @@ def written(
     ended = now.finished | (going & ((token == END) | dead))
     states = after(rules, fixed.rules, now.rules, token)
     return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
-        token, gains, token, prediction.attention if attention else None
+        token, gains, token, prediction.attention if choose.options.attention else None
     )
 
 

@@ -12,20 +12,23 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, PAD, Key, Searchable
+from seq2seq.core.seams import Key, Searchable
 from seq2seq.errors import SearchError
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.rollout import Shape, roll_out
+from seq2seq.search.options import SearchOptions
+from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import ban, check_lengths, check_rows, check_slots, room, top_k
+from seq2seq.search.stepping import ban, check_rows, room, top_k
 
 _COLDEST = 1e-6  # logits over less are no numbers any more
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """How to draw. At each step, in this order: ban, divide by temperature, keep top-k, keep top-p, renormalise.
+class SampleOptions(SearchOptions):
+    """How to draw, beside what every search is told.
+
+    At each step, in this order: ban, divide by temperature, keep top-k, keep top-p, renormalise.
 
     Attributes:
         samples: hypotheses drawn for each row, independently; the first is the same however many are drawn.
@@ -33,10 +36,6 @@ class SampleOptions:
         top_k: draw among the `top_k` likeliest tokens only; None for all.
         top_p: draw among the fewest likeliest tokens whose probabilities reach `top_p`, and others exactly as likely as
             the last of them, only (nucleus sampling, Holtzman et al. 2020); 1 for all.
-        max_length: the target axis of the result.
-        banned: ids that are never generated.
-        attention: whether to keep the model's attention.
-        slots: rows in work at once, each giving its slot to the next row when it is done; None for all rows.
 
     Raises:
         SearchError: a value that draws nothing.
@@ -51,14 +50,9 @@ class SampleOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
-    max_length: int = 100
-    banned: tuple[int, ...] = (PAD, BEGIN)
-    attention: bool = False
-    slots: int | None = None
 
     def __post_init__(self) -> None:
-        check_lengths("SampleOptions", self.max_length, self.banned)
-        check_slots("SampleOptions", self.slots)
+        super().__post_init__()
         if self.samples < 1:
             raise SearchError(f"SampleOptions: samples is {self.samples}, wanted at least 1.")
         if not self.temperature > 0:
@@ -147,9 +141,8 @@ def _sample(
     options: SampleOptions,
     rules: tuple[Rule, ...],
 ) -> Hypotheses:
-    shape = Shape(options.max_length, options.samples, options.attention, options.slots)
     rows = (source, lengths, room(lengths, limit, options.max_length))
-    return roll_out(model, rows, Draw(options), shape, rules, keys)
+    return roll_out(model, rows, Draw(options), rules, keys)
 
 
 class Draw(NamedTuple):
@@ -158,9 +151,9 @@ class Draw(NamedTuple):
     options: SampleOptions
 
     @property
-    def banned(self) -> tuple[int, ...]:
-        """Ids that are never drawn."""
-        return self.options.banned
+    def width(self) -> int:
+        """The samples of each row."""
+        return self.options.samples
 
     def __call__(self, logits: Array, time: Array, keys: Key) -> Array:
         """The ids, (batch, width)."""

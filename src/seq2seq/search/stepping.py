@@ -8,8 +8,8 @@ from jax import Array, lax
 from jax.tree_util import keystr, tree_flatten_with_path
 from jax.typing import ArrayLike
 
-from seq2seq.core.seams import BEGIN, END, Memory, Prediction, Searchable, State
-from seq2seq.errors import SearchError, ShapeError
+from seq2seq.core.seams import BEGIN, Memory, Prediction, Searchable, State
+from seq2seq.errors import ShapeError
 
 BLOCK = 32
 """Logits that share one maximum in `top_k`."""
@@ -33,28 +33,6 @@ def check_rows(name: str, source: ArrayLike, **rows: ArrayLike) -> tuple[Array, 
         a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a.astype(jnp.int32) for a in (ids, *found.values())
     )
     return tuple(as_ids)
-
-
-def check_lengths(name: str, max_length: int, banned: tuple[int, ...]) -> None:
-    """Refuse an output of no length and a search that may never end.
-
-    Raises:
-        SearchError: `max_length` is below 1, or END is banned.
-    """
-    if max_length < 1:
-        raise SearchError(f"{name}: max_length is {max_length}, wanted at least 1 (END counts).")
-    if END in banned:
-        raise SearchError(f"{name}: END ({END}) is banned, so that nothing could ever end; take it out of banned.")
-
-
-def check_slots(name: str, slots: int | None) -> None:
-    """Refuse a search in no slot at all.
-
-    Raises:
-        SearchError: `slots` is below 1.
-    """
-    if slots is not None and slots < 1:
-        raise SearchError(f"{name}: slots is {slots}, wanted at least 1, or None for all rows at once.")
 
 
 def room(lengths: Array, limit: Array, max_length: int) -> Array:

@@ -62,19 +62,20 @@ def stepwise(
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
+        >>> from seq2seq.search.options import SearchOptions
         >>> @jax.tree_util.register_static
         ... class Spell:  # 4, then 5, then END, whatever the source
         ...     def start(self, source, lengths):
         ...         return (), jnp.zeros_like(lengths)
         ...     def step(self, memory, state, token):
         ...         return state + 1, Prediction(9.0 * jax.nn.one_hot(jnp.array([4, 5, END])[state], 6))
-        >>> [step.tokens.tolist() for step in stepwise(Spell(), [[7]], [1], [10], Likeliest((0, 2)))]
+        >>> [step.tokens.tolist() for step in stepwise(Spell(), [[7]], [1], [10], Likeliest(SearchOptions()))]
         [[4], [5], [3]]
     """
     ids, lengths, limit = check_rows("stepwise", source, lengths=lengths, limit=limit)
     refuse_required("stepwise", rules)
     longest = int(limit.max(initial=0))
-    check_rules("stepwise", rules, lengths, limit, longest, choose.banned)
+    check_rules("stepwise", rules, lengths, limit, longest, choose.options.banned)
     fixed, now = _opened(model, ids, lengths, limit, keys, tuple(rules), round_up(longest))
     going = np.asarray(now.going(fixed.limit))[:, 0]
     for time in range(longest):
@@ -105,5 +106,5 @@ def _opened(
 def _stepped(
     model: Searchable, choose: Likeliest | Draw, rules: tuple[Rule, ...], fixed: Fixed, now: Rollout, time: Array
 ) -> tuple[Rollout, Array, Array, Array]:
-    now, step = written(model, choose, False, rules, fixed, now, jnp.broadcast_to(time, fixed.limit.shape))
+    now, step = written(model, choose, rules, fixed, now, jnp.broadcast_to(time, fixed.limit.shape))
     return now, step.tokens[:, 0], step.token_log_probabilities[:, 0], now.going(fixed.limit)[:, 0]

@@ -55,13 +55,13 @@ _ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
 _PLAIN = [
     *("--source-tokens", "word", "--target-tokens", "word", "--vocabulary", "4000", "--max-length", "80"),
     *("--model.tied", "--model.embedding", "256"),
-    *("--optimizer.schedule", "cosine", "--optimizer.learning-rate", "0.002"),
+    *("--optimizer.schedule", "cosine", "--optimizer.learning-rate", "0.002", "--moving-average", "0"),
 ]
 # Pieces, not words: all unknown words are one token to a decoder that copies, so that one is taken for any other.
 _LISTENING = [
     *("--source-tokens", "bpe", "--target-tokens", "bpe", "--vocabulary", "8000", "--max-length", "120"),
     *("--model.embedding", "128", "--model.copy", "--target-dropout", "0.3"),
-    *("--optimizer.schedule", "constant", "--optimizer.learning-rate", "0.001", "--moving-average", "0.999"),
+    *("--optimizer.schedule", "constant", "--optimizer.learning-rate", "0.001"),
 ]
 _TOKEN = re.compile(r"[\w'-]+|[^\w\s]")
 

@@ -177,7 +177,8 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path, updates_before
 
 def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path):
     momentum = OptimizerConfig(name="momentum")
-    run = run_of(tmp_path, updates=10, log_every=1, evaluate=None, optimizer=momentum, precision="float32")
+    last = {"moving_average": 0.0, "precision": "float32"}
+    run = run_of(tmp_path, updates=10, log_every=1, evaluate=None, optimizer=momentum, **last)
     events = events_of(run, Batches(poison=(1, 2)))
     (warned,) = of(Warned, events)
     assert warned.update == 8 and "batch 3 of epoch 2, is skipped" in warned.message and "(1 so far)" in warned.message

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from seq2seq.core.cost import product_flops, residual_bytes, tree_bytes
 from seq2seq.core.module import count
+from seq2seq.core.precision import Precision, in_precision
 from seq2seq.core.seams import Loss
 from seq2seq.data import Batches, Tokenizer
 from seq2seq.errors import ModuleError
+from seq2seq.training import TrainingConfig
 
 _PROBE = 1024
 _TIME_STEP = 2e-4
@@ -30,7 +32,7 @@ def text_line(name: str, tokenizer: Tokenizer, why: str, counts: NDArray[np.int6
     )
 
 
-def cost_lines(model: Any, batches: Batches) -> list[tuple[str, str]]:
+def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[tuple[str, str]]:
     """Parameters, memory, shapes and time. Traces the loss at the largest shape; computes nothing but one product."""
     shapes = batches.shapes
     few = f"{len(shapes)} shape{'s' * (len(shapes) > 1)}"
@@ -49,9 +51,10 @@ def cost_lines(model: Any, batches: Batches) -> list[tuple[str, str]]:
     forward = product_flops(loss, model, spec, key)
     activations = residual_bytes(loss, model, spec, key)
     parameters = tree_bytes(model)
-    memory = 4 * parameters + 2 * activations  # weights, gradient and two of Adam; a backward pass as large again
+    copies = 4 + (training.moving_average > 0)  # weights, gradient and two of Adam, and an average
+    memory = copies * parameters + 2 * activations  # a backward pass as large again
     # Half of the peak is what a training step reaches; the rest of a time step costs whatever its size.
-    seconds = 3 * forward / _products_per_second() / 0.5 + _TIME_STEP * (largest.source + largest.target)
+    seconds = 3 * forward / _products_per_second(training.precision) / 0.5 + _TIME_STEP * (largest.source + largest.target)
     return [
         ("model", f"{type(model).__name__}, {count(model):,} parameters ({_size(parameters)})"),
         ("memory", f"about {_size(memory)}"),
@@ -89,10 +92,10 @@ def _shape_of(batch: Any, shape: Any) -> Any:
     return type(batch)(**specs)
 
 
-def _products_per_second() -> float:
+def _products_per_second(precision: Precision) -> float:
     """This machine's floating-point operations a second, in a product of two square matrices."""
     a = jnp.ones((_PROBE, _PROBE))
-    product = jax.jit(jnp.matmul)
+    product = jax.jit(in_precision(jnp.matmul, precision))
     product(a, a).block_until_ready()
     began = time.perf_counter()
     product(a, a).block_until_ready()

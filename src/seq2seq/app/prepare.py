@@ -108,7 +108,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         batches=batches,
         evaluation=evaluation,
         options=options,
-        report=report + cost_lines(model, batches),
+        report=report + cost_lines(model, batches, options),
         fingerprint=_fingerprint(data, evaluation.fingerprint, options),
     )
 

@@ -54,7 +54,8 @@ def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[t
     copies = 4 + (training.moving_average > 0)  # weights, gradient and two of Adam, and an average
     memory = copies * parameters + 2 * activations  # a backward pass as large again
     # Half of the peak is what a training step reaches; the rest of a time step costs whatever its size.
-    seconds = 3 * forward / _products_per_second(training.precision) / 0.5 + _TIME_STEP * (largest.source + largest.target)
+    products = 3 * forward / _products_per_second(training.precision) / 0.5
+    seconds = products + _TIME_STEP * (largest.source + largest.target)
     return [
         ("model", f"{type(model).__name__}, {count(model):,} parameters ({_size(parameters)})"),
         ("memory", f"about {_size(memory)}"),

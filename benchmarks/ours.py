@@ -17,6 +17,7 @@ from seq2seq import GRU, LSTM, EncoderDecoder, EncoderDecoderConfig, OptimizerCo
 from seq2seq.app.prepare import training_batches
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.data import Batch, Batches, Dataset, Tokenizer
+from seq2seq.training import TrainingConfig
 from seq2seq.training.optimizer import build
 from seq2seq.training.state import begin, make_update
 
@@ -75,8 +76,8 @@ class Training:
         model = fresh(job, self.tokenizers)
         self.batches = _batches(dataset, model)
         optimizer = build(OPTIMIZER, model)
-        self._update = make_update(optimizer)
-        self.state = begin(model, optimizer)
+        self._update = make_update(optimizer, decay=TrainingConfig().moving_average)
+        self.state = begin(model, optimizer, averaged=True)
         self._key = jax.random.key(1)
         self._endless = self._all_batches()
 

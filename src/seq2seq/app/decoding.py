@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 import tyro
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import Choosing
@@ -149,14 +149,17 @@ class Decoding(Choosing, Arithmetic):
         if (self.groups > 1) != (self.diversity > 0):
             raise SearchError("--groups above 1 and --diversity above 0 go together; give both or neither.")
 
-    def per_length(self, log_probability: float, length: int) -> float:
-        """A log-probability of so many tokens as the search ranks by it: over a power of the length.
+    def per_length(self, log_probability: ArrayLike, length: ArrayLike) -> Any:
+        """Log-probabilities of so many tokens as a beam ranks by them: over a power of the length.
 
         Example:
-            >>> Decoding().per_length(-6.0, 4), Decoding(length_penalty=0.0).per_length(-6.0, 4)
-            (-1.5, -6.0)
+            >>> Decoding().per_length([-6.0, -6.0], [4, 2]).tolist()
+            [-1.5, -3.0]
+            >>> float(Decoding(length_penalty=0.0).per_length(-6.0, 4))
+            -6.0
         """
-        return log_probability / float(LengthNorm[self.length_norm.upper()].divisor(self.length_penalty, length))
+        divisor = LengthNorm[self.length_norm.upper()].divisor(self.length_penalty, np.asarray(length))
+        return np.asarray(log_probability) / divisor
 
     @property
     def banned(self) -> tuple[int, ...]:
@@ -223,8 +226,7 @@ def decode(
         found = sample(*rows, line_keys(draws[:, 0], draws[:, 1]), decoding.sampling(longest, attention), rules)
     elif decoding.is_greedy:
         found = greedy(*rows, decoding.greedily(longest, attention), rules)
-        divisors = decoding.searching(longest, attention).divisors()
-        found = found._replace(scores=found.log_probabilities / divisors[found.lengths])  # as a wider beam says it
+        found = found._replace(scores=decoding.per_length(found.log_probabilities, found.lengths))
     else:
         found = beam(*rows, decoding.searching(longest, attention), rules)
     return jax.tree.map(np.asarray, found)

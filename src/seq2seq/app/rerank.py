@@ -123,7 +123,7 @@ class Reranker:
         for (line, h), prior, (reverse, more) in zip(spoken, alone, back, strict=True):
             score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more
             told = {"language_log_probability": prior if self.weight else None, "reverse_log_probability": reverse}
-            answers[line].append(h._replace(score=score, **told))
+            answers[line].append(h._replace(score=float(score), **told))
         return [sorted(several, key=lambda h: (not h.finished, -h.score))[: decoding.nbest] for several in answers]
 
     def widened(self, decoding: Decoding) -> Decoding:

@@ -28,8 +28,13 @@ class Lines(Protocol):
 
 
 class Choice(NamedTuple):
-    """A kind of tokens, how many pieces bpe or unigram should cut this much text into, and why this kind: one clause of
-    plain English."""
+    """A kind of tokens for some text.
+
+    Attributes:
+        kind: the kind.
+        pieces: the vocabulary that bpe or unigram should have on so much text.
+        why: this kind was chosen, one clause of plain English.
+    """
 
     kind: Kind
     pieces: int

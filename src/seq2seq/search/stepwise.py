@@ -52,7 +52,7 @@ def stepwise(
         source: (source, batch) ids, 0 on padding.
         lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
         limit: (batch,) the most target tokens of each row, END counted.
-        choose: `Likeliest`, or `Draw` with the options of the sample.
+        choose: `Likeliest`, or `Draw`; of their options, those that do not choose a token are not used but `banned`.
         keys: (batch,) typed random keys, to draw with.
         rules: what may be generated, all but required phrases.
 

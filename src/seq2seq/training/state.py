@@ -131,7 +131,7 @@ def make_update(
             with jax.numpy_dtype_promotion("standard"):  # optax needs it, also where the user's own code is strict
                 updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
             model = _move(state.model, updates, freeze, rate_scale)
-            average = None if state.average is None else _followed(state.average, model, state.update, decay)
+            average = None if state.average is None else _followed(state.average, model, state.update, decay, freeze)
             return TrainState(model, optimizer_state, state.update, average)
 
         # Not a choice between two states, element by element: that would need room for both.
@@ -165,10 +165,14 @@ def _move(model: Any, updates: Any, freeze: tuple[str, ...], rate_scale: float) 
     return jax.tree_util.tree_map_with_path(moved, model, updates)
 
 
-def _followed(average: Any, model: Any, update: Array, decay: float) -> Any:
+def _followed(average: Any, model: Any, update: Array, decay: float, freeze: tuple[str, ...]) -> Any:
     made = update.astype(jnp.float32)
     d = jnp.minimum(decay, (1 + made) / (10 + made))
-    return jax.tree.map(lambda a, p: (a + (1 - d) * (p - a)).astype(p.dtype), average, model)
+
+    def followed(path: KeyPath, a: Array, p: Array) -> Array:
+        return p if is_under(path, freeze) else (a + (1 - d) * (p - a)).astype(p.dtype)  # as _move leaves it
+
+    return jax.tree_util.tree_map_with_path(followed, average, model)
 
 
 def mean(models: tuple[Any, ...]) -> Any:

@@ -19,7 +19,6 @@ import tyro
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.meter import Meter
 from seq2seq.app.partial_file import PartialFile, Written, skip
-from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import resolve
 from seq2seq.data import BadLineError, Ledger
@@ -158,7 +157,6 @@ def score_table(
                     done = sink.written.lines + len(window)
                     sink.append(content, replace(sink.written, lines=done, input=digest.hexdigest(), counts=counts))
                     meter.advance(len(window), lines.position)
-                    give_back_memory()  # or the holes that windows leave add up, one array of logits at a time
             sink.finish()
         finally:
             sink.close()

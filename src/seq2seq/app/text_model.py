@@ -19,6 +19,7 @@ from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rules_of
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
 from seq2seq.app.meter import told
+from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
@@ -205,6 +206,7 @@ class TextModel:
             for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
                 table = np.asarray(score_started(model, started, *batch[1:]))
                 found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
+            give_back_memory()  # or the holes that batches of many shapes leave add up
         return found[[places[pair] for pair in pairs]] if pairs else found
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ def test_a_product_of_any_size_runs_and_may_be_transposed(left, width):
 def test_a_product_that_is_transposed_is_that_of_the_operands_exchanged():
     x, y = grid(0, 6, 3), grid(1, 6, 5)
     f = bfloat16_products(lambda x, y: jnp.einsum("km,kn->mn", x, y).T)
-    assert [e.invars[0].aval.shape for e in named(f, (x, y), "transpose")] == [(6, 5)]  # an operand, no result
+    assert [e.invars[0].aval.shape for e in named(f, (x, y), "transpose")] == [(6, 1, 5)]  # an operand, no result
     np.testing.assert_array_equal(f(x, y), rounded(y).T @ rounded(x))
 
 
@@ -111,6 +112,23 @@ def test_on_the_cpu_operands_are_row_major(equation):
     batch, ndim = len(lead), e.invars[0].aval.ndim
     assert lead == other == tuple(range(batch))
     assert left == tuple(range(ndim - len(left), ndim)) and right == tuple(range(batch, batch + len(right)))
+
+
+@pytest.mark.parametrize("equation", ["km,kn->mn", "mk,nk->mn", "km,nk->mn", "tkm,tkn->mn"])
+def test_what_xla_multiplies_has_the_type_that_it_has_without_a_transpose(equation):
+    """A transpose that XLA folds into a product makes it one of float32: several times slower, and nothing tells."""
+
+    def multiplied(equation, *shapes):
+        f = jax.jit(bfloat16_products(lambda x, y: jnp.einsum(equation, x, y)))
+        text = f.lower(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)).compile().as_text()
+        (product,) = re.findall(r" dot\((.*?)\)", text)
+        names = re.findall(r"%[\w.-]+", product)
+        return [re.search(rf"{re.escape(name)} = (\w+)\[", text)[1] for name in names]
+
+    sizes = dict(t=4, m=64, k=96, n=128)
+    left, right = equation.partition("->")[0].split(",")
+    shapes = [tuple(sizes[axis] for axis in side) for side in (left, right)]
+    assert multiplied(equation, *shapes) == multiplied("mk,kn->mn", (64, 96), (96, 128))
 
 
 def test_elsewhere_the_result_is_the_same(monkeypatch):

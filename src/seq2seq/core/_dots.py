@@ -4,7 +4,9 @@ Each operand is made ready by itself, so that one that stays the same (a weight)
 canonical order, left (batch, free, contracted) and right (batch, contracted, free), row-major: the only order for which
 XLA's kernels on the CPU take bfloat16 and int8. (jaxlib 0.10 even compiles others that then fail to run.) There a
 transpose of an operand stands before a barrier and one of the result behind another, which keep XLA from folding them
-into the product; elsewhere operands are transposed behind the barrier, since other kernels read them as they are.
+into the product; a transpose of two axes it folds all the same, and multiplies in float32, unless a third axis, of size
+1, hides which transpose it is. Elsewhere operands are transposed behind the barrier, since other kernels read them as
+they are.
 """
 
 from __future__ import annotations
@@ -122,7 +124,10 @@ def _ready(x: Array, side: Side) -> Array:
         return lax.optimization_barrier(x)
     if not _on_cpu():
         return lax.transpose(lax.optimization_barrier(x), side.order)
-    return lax.optimization_barrier(lax.transpose(x, side.order))
+    if x.ndim > 2:
+        return lax.optimization_barrier(lax.transpose(x, side.order))
+    hidden = lax.transpose(lax.expand_dims(x, [1]), (2, 1, 0))
+    return lax.squeeze(lax.optimization_barrier(hidden), [1])
 
 
 def _on_cpu() -> bool:

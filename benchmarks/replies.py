@@ -51,7 +51,7 @@ _READING = {
     "reversed": ["--model.no-bidirectional", "--model.reverse-source"],
     "both ways": [],
 }
-_ATTENTION = {"attention": [], "none": ["--model.attention", "none"]}
+_ATTENTION = {"attention": ["--model.attention", "general"], "none": ["--model.attention", "none"]}
 _PLAIN = [
     *("--source-tokens", "word", "--target-tokens", "word", "--vocabulary", "4000", "--max-length", "80"),
     *("--model.tied", "--model.embedding", "256"),

@@ -53,6 +53,7 @@ COPIED = (-1, 1, -1, *range(3, VOCABULARY - 1), -1)  # of a vocabulary whose las
 TABLE: dict[str, dict] = {
     "defaults": {},
     **{name: preset(name) for name in ("cho2014", "sutskever2014", "bahdanau2015", "luong2015")},
+    "general": {"attention": "general"},
     "dot": {"cell": LSTM, **ONE_WAY, "layers": 2, "attention": "dot"},
     "concat": {"cell": GRU, "encoder_hidden": 8, "attention": "concat"},
     "elman": {"cell": Elman, "attention": "none", "summary": "everywhere", "readout": "tanh", "tied": True},
@@ -61,7 +62,7 @@ TABLE: dict[str, dict] = {
     "additive after": {"cell": LSTM, "attention": "additive", "input_feeding": False},
     "general after, maxout": {"cell": ChoGRU, "input_feeding": False, "readout": "maxout", "tied": True},
     "dot, linear": {"cell": GRU, "layers": 2, "attention": "dot", "readout": "linear"},
-    "copying": {"cell": GRU, "copy": True, "variational": True, "recurrent_dropout": 0.3},
+    "copying": {"cell": GRU, "attention": "general", "copy": True, "variational": True, "recurrent_dropout": 0.3},
     "copying, additive": {"attention": "additive", "readout": "maxout", "copy": True, "tied": True},
     "user's cell": {"cell": Counting, "layers": 2, "attention": "additive"},
 }

@@ -74,11 +74,23 @@ def luong(model, source, target_in):
     yield from global_attention(model.decoder, xs[::-1], state, target_in)
 
 
-def defaults(model, source, target_in):
+def general(model, source, target_in):
     """As Luong et al. 2015, one layer that reads in both directions, whose last outputs enter through a layer each."""
     annotations, summary = both_directions(model.encoder.layers[0], embed(model.encoder.embedding, source))
     state = tuple(np.tanh(affine(layer, summary)) for layer in model.decoder.bridge.layers)
     yield from global_attention(model.decoder, annotations, state, target_in)
+
+
+def defaults(model, source, target_in):
+    """As Bahdanau et al. 2015, of LSTM layers; the readout is tanh(W [h, c])."""
+    decoder = model.decoder
+    annotations, summary = both_directions(model.encoder.layers[0], embed(model.encoder.embedding, source))
+    state = tuple(np.tanh(affine(layer, summary)) for layer in decoder.bridge.layers)
+    h = state[0]
+    for word in embed(decoder.embedding, target_in):
+        c, a = reference.attend(decoder.attention, h, annotations)
+        state, h = reference.step(decoder.cell, state, np.concatenate([word, c]), 0)
+        yield affine(decoder.readout.output, np.tanh(affine(decoder.readout.inner, np.concatenate([h, c])))), a
 
 
 def global_attention(decoder, annotations, state, target_in):

@@ -21,6 +21,7 @@ PAPERS = {
     "bahdanau2015": reference_models.bahdanau,
     "luong2015": reference_models.luong,
     "defaults": reference_models.defaults,
+    "general": reference_models.general,
 }
 
 
@@ -32,7 +33,7 @@ def predictions(model, batch):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_logits_and_attention_are_the_papers(name):
-    assert name != "defaults" or TABLE[name] == {}  # LSTM, general attention, input feeding
+    assert name != "defaults" or TABLE[name] == {}  # LSTM, additive attention, its context in the cell
     model = model_of(name)
     found = predictions(model, BATCH)
     for row, length in enumerate(BATCH.source_lengths):

@@ -49,7 +49,7 @@ class EncoderDecoderConfig:
     """Read the source in both directions."""
     reverse_source: bool = False
     """Read the source from its end (Sutskever et al. 2014), if it is read in one direction."""
-    attention: Literal["none", "additive", "concat", "dot", "general"] = "general"
+    attention: Literal["none", "additive", "concat", "dot", "general"] = "additive"
     """How the decoder looks at the source: additive, before the cell (Bahdanau et al. 2015); dot, general, or concat,
     whose scores are additive too, after it (Luong et al. 2015)."""
     input_feeding: bool = True

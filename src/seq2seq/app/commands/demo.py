@@ -73,7 +73,13 @@ def _kjv(options: DemoOptions, folder: Path) -> int:
     print(f"Held out whole, never seen in training: {', '.join(KJV_HELD_OUT)}.\n")
     # For three minutes: many small updates, no regularisation, and attention outside the loop.
     small = EncoderDecoderConfig(
-        cell=GRU, hidden=256, embedding=128, input_feeding=False, dropout=0.0, label_smoothing=0.0
+        cell=GRU,
+        hidden=256,
+        embedding=128,
+        attention="general",
+        input_feeding=False,
+        dropout=0.0,
+        label_smoothing=0.0,
     )
     chosen = {"model": small, "metric": "loss_nats_per_token", "evaluate_every": 1000}
     chosen |= {"vocabulary": 4000, "max_length": 80, "batch_tokens": 1024}

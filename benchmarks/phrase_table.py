@@ -36,7 +36,7 @@ _TARGETS = 4  # of a source, on average
 def write_model(path: Path) -> None:
     """A fresh model of the words of the table."""
     source, target = (Tokenizer.train("word", [f"{side}{n}" for n in range(_WORDS)], vocabulary=8000) for side in "st")
-    config = EncoderDecoderConfig(cell=GRU, hidden=256, embedding=256, dropout=0.0)
+    config = EncoderDecoderConfig(cell=GRU, hidden=256, embedding=256, attention="general", dropout=0.0)
     model = EncoderDecoder.init(jax.random.key(1), source.size, target.size, config)
     TextModel(model, source, target).save(path)
 

@@ -126,8 +126,8 @@ def _ready(x: Array, side: Side) -> Array:
         return lax.transpose(lax.optimization_barrier(x), side.order)
     if x.ndim > 2:
         return lax.optimization_barrier(lax.transpose(x, side.order))
-    hidden = lax.transpose(lax.expand_dims(x, [1]), (2, 1, 0))
-    return lax.squeeze(lax.optimization_barrier(hidden), [1])
+    disguised = lax.transpose(lax.expand_dims(x, [1]), (2, 1, 0))
+    return lax.squeeze(lax.optimization_barrier(disguised), [1])
 
 
 def _on_cpu() -> bool:

@@ -16,6 +16,7 @@ from benchmarks.products import flops, products
 from seq2seq import GRU, LSTM, EncoderDecoder, EncoderDecoderConfig, OptimizerConfig
 from seq2seq.app.prepare import training_batches
 from seq2seq.app.text_model import TextModel, TextSettings
+from seq2seq.core.precision import Precision
 from seq2seq.data import Batch, Batches, Dataset, Tokenizer
 from seq2seq.training import TrainingConfig
 from seq2seq.training.optimizer import build
@@ -71,12 +72,12 @@ class Training:
         state: model and optimiser, as they stand.
     """
 
-    def __init__(self, job: Job, data: Path, growth: Growth = Growth()):
+    def __init__(self, job: Job, data: Path, growth: Growth = Growth(), precision: Precision = "float32"):
         dataset, self.tokenizers = read(job, data, growth)
         model = fresh(job, self.tokenizers)
         self.batches = _batches(dataset, model)
         optimizer = build(OPTIMIZER, model)
-        self._update = make_update(optimizer, decay=TrainingConfig().moving_average)
+        self._update = make_update(optimizer, precision=precision, decay=TrainingConfig().moving_average)
         self.state = begin(model, optimizer, averaged=True)
         self._key = jax.random.key(1)
         self._endless = self._all_batches()

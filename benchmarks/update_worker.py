@@ -57,10 +57,11 @@ def main() -> None:
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("data", type=Path)
     parser.add_argument("--updates", type=int, required=True)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of matrix products")
     parser.add_argument("--growth", type=int, nargs=3, default=(1, 1, 1), metavar=("CORPUS", "LENGTH", "VOCABULARY"))
     options = parser.parse_args()
     use_threads()  # and keep what is compiled, as the command line does
-    training = Training(JOBS[options.job], options.data, Growth(*options.growth))
+    training = Training(JOBS[options.job], options.data, Growth(*options.growth), options.precision)
     training.warm()
     began = time.perf_counter()
     made = training.updates(options.updates)

@@ -59,10 +59,13 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
     rows = [row for seed in (1, 3) if (row := accuracy.measure(done, task, seed, 1.0, []))]
     row = accuracy.row_of(table, rows, accuracy.together(done, task, rows))
     assert (row["seeds"], row["dev"], row["dev ensemble"], row["test"]) == (2, 12.0, 21.0, None)
+    assert row["dev +-"] == pytest.approx(12.706, abs=1e-3)  # t of one degree of freedom times the standard error, 1
     assert len(ran) == 5  # two trainings, two evaluations, one of the ensemble
     assert accuracy.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
-    total = accuracy.macro([row, {**row, "dev": 20.0}])
-    assert (total["dev"], total["dev tasks"], total["test"]) == (16.0, 2, None)
+    other = [{"seed": seed, "dev": {"wer_percent": 20.0 - seed}} for seed in (1, 3)]
+    total = accuracy.macro("wer_percent", [(rows, row), (other, {**row, "dev": 18.0})])
+    assert (total["dev"], total["dev tasks"], total["test"]) == (15.0, 2, None)
+    assert total["dev +-"] == pytest.approx(0.0)  # where one task is worse with a seed the other is better
 
 
 def test_runs_go_side_by_side_and_one_that_fails_is_left_out(

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from scipy.stats import t as student
+
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
@@ -56,24 +58,35 @@ def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[floa
 
 
 def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[str, Any] | None) -> dict[str, Value]:
-    """Means over the seeds with their standard deviation, and the ensemble."""
+    """Means over the seeds with half the width of their 95 % interval (Student's t), and the ensemble."""
     found: dict[str, Value] = {"seeds": len(rows), "minutes": rows[0]["minutes"], "threads": rows[0]["threads"]}
     for split in ("dev", "test"):
         scores = values(rows, table.metric, split)
         found[split] = mean(scores) if scores else None
-        found[f"{split} sd"] = stdev(scores) if len(scores) > 1 else None
+        found[f"{split} +-"] = _half_width(scores) if len(scores) > 1 else None
         found[f"{split} ensemble"] = several[split][table.metric] if several and split in several else None
     return found
 
 
-def macro(found: Sequence[dict[str, Value]]) -> dict[str, Value]:
-    """The mean over the tasks that have a number."""
-    total = {name: found[0][name] for name in ("seeds", "minutes", "threads")}
-    for name in ("dev", "test", "dev ensemble", "test ensemble"):
-        scores = [float(row[name]) for row in found if row[name] is not None]  # pyright: ignore[reportArgumentType]
-        total[name] = mean(scores) if scores else None
-        total[f"{name} tasks"] = len(scores)
+def macro(metric: str, found: Sequence[tuple[Sequence[dict[str, Any]], dict[str, Value]]]) -> dict[str, Value]:
+    """The mean over the tasks that have a number; its interval is over the means of each seed."""
+    total = {name: found[0][1][name] for name in ("seeds", "minutes", "threads")}
+    for split in ("dev", "test"):
+        for name in (split, f"{split} ensemble"):
+            scores = [float(row[name]) for _, row in found if row[name] is not None]  # pyright: ignore[reportArgumentType]
+            total[name] = mean(scores) if scores else None
+        total[f"{split} tasks"] = tasks = sum(row[split] is not None for _, row in found)
+        by_seed: dict[int, list[float]] = {}
+        for row in (row for rows, _ in found for row in rows if split in row):
+            by_seed.setdefault(row["seed"], []).append(row[split][metric])
+        means = [mean(scores) for scores in by_seed.values() if len(scores) == tasks]
+        total[f"{split} +-"] = _half_width(means) if len(means) > 1 else None
     return total
+
+
+def _half_width(scores: Sequence[float]) -> float:
+    """Of the 95 % interval of a mean, by Student's t."""
+    return float(student.ppf(0.975, len(scores) - 1)) * stdev(scores) / len(scores) ** 0.5
 
 
 def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
@@ -90,23 +103,14 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         every = product(tasks, seeds)
         measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
-        found = [
-            row for task in tasks if (row := _told(series, table, task, [next(measured) for _ in seeds])) is not None
-        ]
+        found = []
+        for task in tasks:
+            if rows := [row for _ in seeds if (row := next(measured)) is not None]:
+                several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
+                found.append((rows, row_of(table, rows, several)))
+                printed.row(f"{name}, {table.metric}", task.name, found[-1][1])
     if table.mean and found:
-        printed.row(f"{name}, {table.metric}, macro", "mean", macro(found))
-
-
-def _told(
-    series: Series, table: AccuracyTable, task: Task, found: Sequence[dict[str, Any] | None]
-) -> dict[str, Value] | None:
-    """Print the row of a task, from those of its seeds that did not fail."""
-    rows = [row for row in found if row is not None]
-    if not rows:
-        return None
-    several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
-    series.table.row(f"{series.name}, {table.metric}", task.name, row := row_of(table, rows, several))
-    return row
+        printed.row(f"{name}, {table.metric}, macro", "mean", macro(table.metric, found))
 
 
 def main() -> None:

@@ -62,10 +62,15 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
     assert row["dev +-"] == pytest.approx(12.706, abs=1e-3)  # t of one degree of freedom times the standard error, 1
     assert len(ran) == 5  # two trainings, two evaluations, one of the ensemble
     assert accuracy.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
-    other = [{"seed": seed, "dev": {"wer_percent": 20.0 - seed}} for seed in (1, 3)]
-    total = accuracy.macro("wer_percent", [(rows, row), (other, {**row, "dev": 18.0})])
-    assert (total["dev"], total["dev tasks"], total["test"]) == (15.0, 2, None)
+    other = [{"seed": seed, "dev": {"wer_percent": 10.0 + seed}} for seed in (1, 3)]
+    total = accuracy.macro("wer_percent", [(rows, row), (other, {**row, "dev": 12.0, "dev ensemble": None})])
+    assert (total["dev"], total["dev tasks"], total["dev ensemble tasks"], total["test"]) == (12.0, 2, 1, None)
+    assert total["dev +-"] == pytest.approx(12.706, abs=1e-3)  # the seeds' macros are 11 and 13
+    opposite = [{"seed": seed, "dev": {"wer_percent": 20.0 - seed}} for seed in (1, 3)]
+    total = accuracy.macro("wer_percent", [(rows, row), (opposite, {**row, "dev": 18.0})])
     assert total["dev +-"] == pytest.approx(0.0)  # where one task is worse with a seed the other is better
+    total = accuracy.macro("wer_percent", [(rows, row), (other[:1], {**row, "dev": 11.0})])
+    assert total["dev +-"] is None  # one seed is left that both tasks have
 
 
 def test_runs_go_side_by_side_and_one_that_fails_is_left_out(

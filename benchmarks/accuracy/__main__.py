@@ -4,7 +4,8 @@
 
 Every command is printed. What is finished stands in OUT/results.jsonl and is not run again, so that a series of hours
 can be stopped and gone on with. --minutes takes the place of a task's own minutes of training. Small models keep one
-core busy and no more: --jobs 2 runs two of them side by side, each on its share of the cores.
+core busy and no more: --jobs 2 runs two of them side by side, each on its share of the cores. A number behind "+-" is
+half the width of the 95 % interval of a mean over seeds, by Student's t.
 """
 
 from __future__ import annotations
@@ -69,19 +70,23 @@ def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[s
 
 
 def macro(metric: str, found: Sequence[tuple[Sequence[dict[str, Any]], dict[str, Value]]]) -> dict[str, Value]:
-    """The mean over the tasks that have a number; its interval is over the means of each seed."""
+    """The mean over the tasks that have a number, and how many do; its interval is over the macros of the seeds."""
     total = {name: found[0][1][name] for name in ("seeds", "minutes", "threads")}
+    for name in ("dev", "test", "dev ensemble", "test ensemble"):
+        scores = [float(row[name]) for _, row in found if row[name] is not None]  # pyright: ignore[reportArgumentType]
+        total[name] = mean(scores) if scores else None
+        total[f"{name} tasks"] = len(scores)
     for split in ("dev", "test"):
-        for name in (split, f"{split} ensemble"):
-            scores = [float(row[name]) for _, row in found if row[name] is not None]  # pyright: ignore[reportArgumentType]
-            total[name] = mean(scores) if scores else None
-        total[f"{split} tasks"] = tasks = sum(row[split] is not None for _, row in found)
-        by_seed: dict[int, list[float]] = {}
-        for row in (row for rows, _ in found for row in rows if split in row):
-            by_seed.setdefault(row["seed"], []).append(row[split][metric])
-        means = [mean(scores) for scores in by_seed.values() if len(scores) == tasks]
-        total[f"{split} +-"] = _half_width(means) if len(means) > 1 else None
+        macros = _macro_of_each_seed(metric, split, [rows for rows, row in found if row[split] is not None])
+        total[f"{split} +-"] = _half_width(macros) if len(macros) > 1 else None
     return total
+
+
+def _macro_of_each_seed(metric: str, split: str, tasks: Sequence[Sequence[dict[str, Any]]]) -> list[float]:
+    """Of the seeds that no task lacks: one that lacks a hard task would only seem better."""
+    scores = [{row["seed"]: row[split][metric] for row in rows if split in row} for rows in tasks]
+    common = set.intersection(*map(set, scores)) if scores else set()
+    return [mean(of_task[seed] for of_task in scores) for seed in sorted(common)]
 
 
 def _half_width(scores: Sequence[float]) -> float:

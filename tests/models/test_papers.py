@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from models import reference_models
 from seq2seq.app.options import TrainOptions, from_files
 from seq2seq.core.module import count, named_leaves
 from seq2seq.models.encoder_decoder import EncoderDecoder
-from seq2seq.training.optimizer import schedule
+from seq2seq.training.optimizer import OptimizerConfig, schedule
 
 PAPERS = {
     "cho2014": reference_models.cho,
@@ -85,11 +87,33 @@ COUNTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_a_preset_has_the_parameters_of_its_paper(name):
+def ours(hidden: int, embedding: int) -> int:
+    """Embeddings; half the units in each direction; a layer to each of the decoder's two states; attention as
+    Bahdanau's; a decoder that reads a token and the context; a readout of its output and the context; output."""
+    return (
+        embedding * (SOURCE + TARGET)
+        + 2 * lstm(embedding, hidden // 2)
+        + 2 * layer(hidden, hidden)
+        + (hidden * hidden + hidden * hidden + hidden + hidden)
+        + lstm(embedding + hidden, hidden)
+        + layer(hidden + hidden, hidden)
+        + layer(hidden, TARGET)
+    )
+
+
+OURS = {"small": ours(hidden=128, embedding=64), "medium": ours(hidden=512, embedding=128)}
+
+
+@pytest.mark.parametrize(("name", "parameters"), (COUNTS | OURS).items())
+def test_a_preset_has_the_parameters_of_its_description(name, parameters):
     config = from_files(TrainOptions(), (), name).model
     made = jax.eval_shape(lambda: EncoderDecoder.init(jax.random.key(0), SOURCE, TARGET, config))
-    assert count(made) == COUNTS[name]
+    assert count(made) == parameters
+
+
+def test_medium_is_what_train_does_without_options():
+    assert replace(from_files(TrainOptions(), (), "medium"), optimizer=OptimizerConfig()) == TrainOptions()
+    assert from_files(TrainOptions(), (), "medium").optimizer == OptimizerConfig(learning_rate=OptimizerConfig().rate)
 
 
 def test_presets_train_as_their_papers_did():

@@ -21,7 +21,7 @@ from command_line import words
 import seq2seq
 from seq2seq.app import text_model
 from seq2seq.app.partial_file import PartialFile, Written
-from seq2seq.errors import ResumeError
+from seq2seq.errors import ArchiveError, ResumeError
 from seq2seq.training.checkpoint import Fingerprint
 
 TABLE = (
@@ -243,3 +243,10 @@ def test_a_kill_between_any_two_steps_of_writing(tmp_path, name):
     file.progress.write_text(progress)  # somebody removed the output
     with pytest.raises(ResumeError, match="has 0 bytes where"):
         PartialFile(path, same, True)
+
+
+def test_an_output_takes_the_place_of_no_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArchiveError, match="is a device or a pipe"):
+        PartialFile(tmp_path / "pipe", Fingerprint({}), False)
+    assert os.listdir(tmp_path) == ["pipe"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from typing import NamedTuple
@@ -267,6 +268,17 @@ def test_the_file_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(archive.os, "replace", replace)
     write(path, Archive.of(TREE, {"kind": "test"}, {"words": "grün"}))
     assert seen == [(False, True, True)] and same(read(path))
+
+
+def test_a_pipe_stays_one_and_a_link_goes_on_pointing(path, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link.npz"
+    os.mkfifo(pipe)
+    with pytest.raises(ArchiveError, match="pipe: is a device or a pipe"):
+        write(pipe, Archive.of(TREE))
+    assert pipe.is_fifo()
+    link.symlink_to(path)
+    write(link, Archive.of({"other": np.ones(2)}))
+    assert link.is_symlink() and list(read(path).arrays) == ["other"]
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,3 +264,17 @@ def test_pairs_of_unlike_lengths_are_left_out_and_counted():
     assert (len(data), data.dropped) == (3, 2)
     with pytest.raises(DataError, match="of a ratio above 1"):
         Dataset.build([("a", "ab")], letters, letters, max_ratio=1)
+
+
+def test_readers_of_one_data_set_do_not_meet_and_need_write_nothing(tmp_path):
+    pairs = [("ab" * (n % 7), "b" * (n % 5)) for n in range(200)]
+    Dataset.build(pairs, LETTERS, LETTERS).save(tmp_path)
+    wanted = Dataset.load(tmp_path).lengths.copy()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: np.array(Dataset.load(tmp_path).lengths), range(200)))
+    assert all((lengths == wanted).all() for lengths in found)
+    assert sorted(path.name for path in tmp_path.glob("lengths*")) == ["lengths.npy"]
+    with pytest.MonkeyPatch.context() as patch:  # a file system that is read-only; removing what is not there fails too
+        patch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
+        assert (Dataset.load(tmp_path).lengths == wanted).all()

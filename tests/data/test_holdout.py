@@ -88,6 +88,21 @@ def test_documents_of_other_pairs_are_held_out_whole_however_large():
     assert {pair.document for pair in hold_out(Corpus(pairs)).dev} == {"d0"}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tiny_document_is_not_all_that_is_held_out(seed):
+    title, book = ["title", "author"], [f"line {n}" for n in range(2001)]
+    pairs = [pair for name, several in (("a", title), ("b", book)) for pair in next_pairs(several, name)]
+    _, dev, notes = hold_out(Corpus(pairs, format="next sentence"), seed=seed)
+    assert len(dev) > 190 and "block" in notes[0]
+    sizes = {"tiny": 1, "small": 60, "large": 470, "largest": 469}
+    pairs = [Pair(f"{name}{n}", "x", name) for name, size in sizes.items() for n in range(size)]
+    _, dev, _ = hold_out(Corpus(pairs), seed=seed)
+    assert {pair.document for pair in dev} == {"tiny", "small"} and len(dev) == 61
+    pairs = [pair for pair in pairs if pair.document in ("tiny", "large")]  # no choice of documents will do
+    _, dev, notes = hold_out(Corpus(pairs), seed=seed)
+    assert len(dev) == 47 and "distinct sources" in notes[0]
+
+
 def test_named_documents_and_a_line_that_occurs_in_both():
     pairs = [*next_pairs(["a", "b", "c", "amen"], "Mark"), *next_pairs(["d", "e", "amen"], "Luke")]
     train, dev, notes = hold_out(Corpus(pairs, format="next sentence"), documents=["Luke"])

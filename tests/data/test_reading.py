@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,17 @@ def test_sentences_and_clauses_reach_over_line_ends(tmp_path):
     for unit in ("sentence", "clause"):
         found = pairs_of(PairFiles((path,), next_sentence=True, split=unit))
         assert found == list(zip(units[unit], units[unit][1:], strict=False))
+
+
+def test_a_sentence_that_is_too_long_is_left_out_alone_and_told_with_its_line(tmp_path):
+    good = "".join(f"This is {n}.\n" for n in "abcd")
+    path = write(tmp_path / "t", good + "no end, no\n" * 9 + "at last.\n" + good)
+    files = PairFiles((path,), next_sentence=True, split="sentence", max_line=60, skip_bad=True)
+    corpus = read_pairs(files)
+    assert [pair[:2] for pair in corpus.pairs] == [(f"This is {a}.", f"This is {b}.") for a, b in ("ab", "bc", "cd")] * 2
+    assert list(corpus.skipped.values()) == [1]
+    with pytest.raises(DataError, match="t:5: "):
+        read_pairs(replace(files, skip_bad=False))
 
 
 @given(st.text("ab ,.;!?。、\"'", max_size=30), st.sampled_from(["sentence", "clause"]))

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.archive import atomic_write, replaceable
 from seq2seq.errors import ConfigError, ResumeError
 from seq2seq.training.checkpoint import Fingerprint
 
@@ -57,13 +57,14 @@ class PartialFile:
 
     Raises:
         ConfigError: there is a partial output, and `resume` is false.
+        ArchiveError: `path` is a device or a pipe.
         ResumeError: the partial output rests on something else, or was damaged.
     """
 
     def __init__(self, path: Path, fingerprint: Fingerprint, resume: bool):
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; name a file to write.")
-        self.path = path
+        self.path = path = replaceable(path)
         self.partial = path.with_name(f"{path.name}.partial")
         self.progress = path.with_name(f"{path.name}.progress")
         self.written = Written(content=dict(fingerprint.content), machine=dict(fingerprint.machine))

@@ -139,8 +139,9 @@ def atomic_write(path: Path, fill: Any) -> None:
     """Let `fill(temporary)` write a file and put it at `path` in one step, safe against a crash at any instant.
 
     Raises:
-        ArchiveError: the disk is full, or the folder cannot be written.
+        ArchiveError: the disk is full, the folder cannot be written, or `path` is a device or a pipe.
     """
+    path = replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -153,6 +154,17 @@ def atomic_write(path: Path, fill: Any) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def replaceable(path: Path) -> Path:
+    """Where a file that takes the place of `path` is to be put: behind a symbolic link, the file that it points to.
+
+    Raises:
+        ArchiveError: a device or a pipe is there, which would be gone.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ArchiveError(f"{path}: is a device or a pipe, of which a file would take the place; name a file.")
+    return path.resolve() if path.is_symlink() else path
 
 
 def _write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:

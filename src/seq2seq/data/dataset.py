@@ -6,9 +6,11 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +147,8 @@ class Dataset:
         """
         if self._folder is None:
             return np.concatenate(list(self._lengths()))
-        path, part = self._folder / "lengths.npy", self._folder / "lengths.part.npy"
+        path = self._folder / "lengths.npy"
+        part = self._folder / f"lengths.{uuid4().hex}.part.npy"  # others may read the same data set, and do the same
         try:
             with part.open("wb") as file:  # not through a mapping, whose pages a full disk would end the process over
                 head = {"descr": "<i4", "fortran_order": False, "shape": (len(self), 2)}
@@ -154,7 +157,8 @@ class Dataset:
             os.replace(part, path)
             return np.load(path, mmap_mode="r")
         except OSError:  # the folder cannot be written
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             return np.concatenate(list(self._lengths()))
 
     def _lengths(self) -> Iterator[NDArray[np.int32]]:

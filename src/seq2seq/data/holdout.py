@@ -111,7 +111,10 @@ def _named(survey: _Survey, documents: Collection[str]) -> set[str]:
 
 
 def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generator) -> set[str]:
-    """Documents in random order until there are enough pairs; none where every one would be far too much."""
+    """Documents in random order until there are enough pairs; none where their sizes allow no such choice.
+
+    A text can then give a block of lines, and other pairs the smallest documents, at most half of all pairs.
+    """
     sizes, wanted = survey.documents, survey.wanted
     if len(sizes) < 2:
         return set()
@@ -122,9 +125,13 @@ def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generat
         if count < wanted and count + sizes[names[index]] <= 2 * wanted:
             chosen.add(names[index])
             count += sizes[names[index]]
-    if chosen or next_sentence:  # a text can give a block of lines instead
-        return chosen
-    return {min(names, key=lambda name: sizes[name])}
+    enough = wanted / 2
+    if not next_sentence:
+        for name in sorted(sizes.keys() - chosen, key=lambda name: sizes[name]):
+            if count < enough and 2 * (count + sizes[name]) <= sizes.total():
+                chosen.add(name)
+                count += sizes[name]
+    return chosen if count >= enough else set()
 
 
 def _without_leaks(train: Pairs, dev: list[Pair], both_sides: bool, how: str) -> Holdout:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Literal, TypeAlias
 
 from seq2seq.data.formats import Pair
@@ -27,9 +28,15 @@ def split_text(text: str, unit: Literal["sentence", "clause"]) -> list[str]:
         >>> split_text("so abram departed, as the lord had spoken; and lot went.", "clause")
         ['so abram departed,', 'as the lord had spoken;', 'and lot went.']
     """
+    return [piece for _, piece in _units(text, unit)]
+
+
+def _units(text: str, unit: Literal["sentence", "clause"]) -> Iterator[tuple[int, str]]:
+    """Where in the text each of its units begins, and the unit."""
     ends = [match.end() for match in _ENDS[unit].finditer(text)]
-    cut = [text[start:end].strip() for start, end in pairwise([0, *ends, len(text)])]
-    return [piece for piece in cut if piece]
+    for start, end in pairwise([0, *ends, len(text)]):
+        if piece := text[start:end].strip():
+            yield text.index(piece, start), piece
 
 
 def next_pairs(units: Iterable[str], document: str = "") -> Iterator[Pair]:
@@ -54,15 +61,16 @@ def next_sentence_pairs(path: AnyPath, unit: Unit, max_line: int, ledger: Ledger
         if not whole:
             continue
         block = list(several)
-        document, first, _ = block[0]
-        units = split_text(" ".join(text for _, _, text in block), unit)
-        try:
-            for text in units:
+        starts = [0, *accumulate(len(text) + 1 for _, _, text in block)]  # of each line among them all
+        units: list[str] = []
+        for place, text in _units(" ".join(text for _, _, text in block), unit):
+            try:
                 check_text(text, max_line)
-        except BadLineError as error:
-            ledger.bad(error, path, first)
-            continue
-        yield from next_pairs(units, document)
+            except BadLineError as error:
+                ledger.bad(error, path, block[bisect_right(starts, place) - 1][1])
+                text = ""
+            units.append(text)
+        yield from (pair for pair in next_pairs(units, block[0][0]) if pair.source and pair.target)
 
 
 def _lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[str, int, str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -79,3 +82,40 @@ def test_hyphens_are_underscores():
 def test_wrong_types(values):
     with pytest.raises(ConfigError, match=f"^x: {next(iter(values))}"):
         of_plain(TrainOptions, values, "x", TrainOptions())
+
+
+class Shade(Enum):
+    LIGHT = 1
+    DARK = 2
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What an `init` of the user's may ask for."""
+
+    rate: int | float = 1
+    width: int | str | None = 1
+    pair: tuple[int, str] = (1, "x")
+    shade: Shade = Shade.LIGHT
+    file: Path = Path("x")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [Typed(), Typed(rate=0.5, width="wide", pair=(2, "y"), shade=Shade.DARK, file=Path("a/b")), Typed(rate=2, width=3)],
+)
+def test_whatever_type_an_option_of_a_users_model_has(typed):
+    assert of_plain(Typed, tomllib.loads(to_toml(to_plain(typed))), "x") == typed
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"shade": "DRK"}, "did you mean DARK"),
+        ({"pair": [1]}, "has 1 values; wanted 2"),
+        ({"rate": "x"}, "rate is"),
+    ],
+)
+def test_a_wrong_value_of_such_a_type_is_told(values, said):
+    with pytest.raises(ConfigError, match=said):
+        of_plain(Typed, values, "x")

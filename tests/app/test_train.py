@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,27 @@ def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
     assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
     for others in (words, ("train", "--resume", "--out", "tuned")):
         assert "--model options do not go with --from" in fails(*others, "--model.hidden", 16)
+
+
+def test_a_fine_tuned_run_goes_on_from_another_folder_but_not_with_another_model(run, fails, trained, tmp_path):
+    pairs, base, other = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "base.npz", tmp_path / "other.npz"
+    model = seq2seq.load(trained)
+    model.save(base)
+    model.with_model(replace(model.model, dropout=0.9)).save(other)
+    assert run("train", pairs, "--out", "tuned", "--from", "base.npz", "--updates", 1).code == 0
+    (tmp_path / "sub").mkdir()
+    os.chdir("sub")
+    words = ("train", "../pairs.tsv", "--resume", "--out", "../tuned", "--updates", 2)
+    assert "base.npz: no such file" in fails(*words)
+    assert "from was a model of SHA-256" in fails(*words, "--from", other)
+    assert run(*words, "--from", "../base.npz").code == 0
+
+
+def test_what_is_cleaned_away_is_our_own(fails, tmp_path):
+    for name in (".mine.tmp", ".notes.2024.tmp", ".model.npz.17.tmp"):
+        (tmp_path / name).touch()
+    assert "no such file" in fails("train", "nosuch.tsv", "--out", ".")
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".mine.tmp", ".notes.2024.tmp"]
 
 
 # Formats and the report. Nothing is trained.
@@ -228,6 +251,7 @@ def test_what_cannot_be_trained(fails, tmp_path, monkeypatch, words, message):
         (["--model.hidden", "7"], "even number"),
         (["--optimizer.scale", "encoder"], "NAME=FACTOR"),
         (["--format", "csv"], "csv"),
+        (["--from", "m\udcff"], "is not UTF-8"),
     ],
 )
 def test_wrong_options(run, words, message):

@@ -38,8 +38,17 @@ def test_as_many_pieces_as_suit_the_corpus(kind):
 
 
 def test_pairs_of_a_batch_go_before_the_tokens_of_a_file(trained):
-    options = options_from(["--config", str(trained / "config.toml"), "--batch-pairs", "4"])
-    assert (options.batch_pairs, options.batch_tokens) == (4, None)
+    for word in ("--batch-pairs", "--batch_pairs"):
+        options = options_from(["--config", str(trained / "config.toml"), word, "4"])
+        assert (options.batch_pairs, options.batch_tokens) == (4, None)
+
+
+def test_a_cosine_ends_where_it_ended():
+    folder = Path("run")
+    folder.mkdir()
+    (folder / "config.toml").write_text('epochs = 2\nminutes = 3.0\n[optimizer]\nschedule = "cosine"\n')
+    options = options_from(["--resume", "--out", "run", "--minutes", "1"])
+    assert (options.updates, options.epochs, options.minutes) == (None, 2, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,9 @@ def test_pairs_of_a_batch_go_before_the_tokens_of_a_file(trained):
     [
         (["--resume", "--out", "run", "--vocabulary", "5"], "--vocabulary was None when this run began"),
         (["--from", "run", "--source-tokens", "bpe"], "--source-tokens does not go with --from"),
+        (["--from", "run", "--source_tokens", "bpe"], "--source-tokens does not go with --from"),
+        (["--resume", "--out", "run", "--preset", "small"], "--preset does not go with --resume"),
+        (["--resume=True", "--out", "run"], "--resume takes no value"),
         (["--from", "run", "--preset", "small"], "--preset does not go with --from"),
         (["--config", "preset.toml"], "preset.toml: preset is for the command line"),
     ],

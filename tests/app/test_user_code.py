@@ -11,6 +11,7 @@ import pytest
 from command_line import TINY, report, write_pairs
 
 import seq2seq
+from seq2seq.app.commands.train import options_from
 from seq2seq.app.construct import model_class, options_of
 from seq2seq.app.names import class_name, named_class
 from seq2seq.app.user_code import copy_code, find_class, name_of
@@ -83,6 +84,25 @@ def test_a_cell_of_ones_own_trains_and_is_loaded(run, fails, pairs, tmp_path):
     found.append(run("generate", "run", "--beam", 1, "--trust-code", stdin=b"abc\n"))
     assert [one.code for one in found] == [0, 0, 0]
     assert [one.out for one in found] == [f"{python[0]}\n"] * 3
+
+
+def test_a_run_goes_on_where_its_cell_has_moved_to(run, fails, pairs, tmp_path):
+    (tmp_path / "my_cell.py").write_text(CELL)
+    words = ("--out", "run", *TINY, "--model.attention", "none", "--model.no-bidirectional", "--updates", 1)
+    assert run("train", "pairs.tsv", *words, "--model.cell", "my_cell.py:Leaky").code == 0
+    forget("my_cell")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "my_cell.py").rename("sub/my_cell.py")
+    again = ("train", "--resume", "--out", "run", "--updates", 2)
+    assert "my_cell.py: no such file" in fails(*again)
+    assert run(*again, "--model.cell", "sub/my_cell.py:Leaky").code == 0
+
+
+def test_types_take_the_place_of_those_of_a_file(tmp_path):
+    (tmp_path / "my.toml").write_text('types = ["gone.py:Cell"]')
+    (tmp_path / "my_cell.py").write_text(CELL)
+    words = ["pairs.tsv", "--out", "run", "--config", "my.toml", "--types", "my_cell.py:Leaky"]
+    assert options_from(words).types == ("my_cell.py:Leaky",)
 
 
 @pytest.mark.parametrize("base", ["(s2s.Model)", ""])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -144,8 +145,15 @@ def test_the_names_can_stand_below_a_prefix():
     assert rebuild(describe(layer), arrays, name="model").w.shape == (2, 3)
 
 
+class NamedPair(NamedTuple):
+    w: Array
+
+
 def test_what_is_no_tree_of_arrays_is_refused():
     with pytest.raises(ArchiveError, match="the key 1 of a dict cannot be saved"):
         describe({1: jnp.ones(1)})
-    with pytest.raises(ArchiveError, match="object is neither an array nor a module"):
+    with pytest.raises(ArchiveError, match="object is no array, module, tuple, list or dict"):
         describe((object(),))
+    for odd in (NamedPair(jnp.ones(1)), OrderedDict(w=jnp.ones(1))):  # would come back as a tuple and a dict
+        with pytest.raises(ArchiveError, match=f"{type(odd).__name__} is no array"):
+            describe({"x": odd})

@@ -128,7 +128,9 @@ def test_a_sentence_that_is_too_long_is_left_out_alone_and_told_with_its_line(tm
     path = write(tmp_path / "t", good + "no end, no\n" * 9 + "at last.\n" + good)
     files = PairFiles((path,), next_sentence=True, split="sentence", max_line=60, skip_bad=True)
     corpus = read_pairs(files)
-    assert [pair[:2] for pair in corpus.pairs] == [(f"This is {a}.", f"This is {b}.") for a, b in ("ab", "bc", "cd")] * 2
+    assert [pair[:2] for pair in corpus.pairs] == [
+        (f"This is {a}.", f"This is {b}.") for a, b in ("ab", "bc", "cd")
+    ] * 2
     assert list(corpus.skipped.values()) == [1]
     with pytest.raises(DataError, match="t:5: "):
         read_pairs(replace(files, skip_bad=False))

@@ -274,6 +274,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
     assert bits(resumed.model) == bits(whole.model)
 
 
+def test_a_cosine_is_not_told_to_go_on(tmp_path):
+    cosine = OptimizerConfig(schedule="cosine")
+    assert "--resume" not in stopped(events_of(run_of(tmp_path / "a", updates=2, optimizer=cosine))).advice
+    assert "--resume with more --updates" in stopped(events_of(run_of(tmp_path / "b", updates=2))).advice
+
+
 def test_ctrl_c_in_an_evaluation_gives_it_up_and_makes_it_again(tmp_path):
     pressed = []
 

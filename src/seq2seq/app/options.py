@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
@@ -153,7 +153,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (*self.pairs, *self.dev, self.source, self.target, self.dev_source, self.dev_target, self.out):
+        files = (self.source, self.target, self.dev_source, self.dev_target, self.out, self.from_model, self.model_type)
+        for name in (*self.pairs, *self.dev, *files, *self.types):
             if name is not None and not _is_utf8(name):
                 raise ConfigError(
                     f"{name!a}: this name is not UTF-8, as config.toml must be; rename it, or link to it."
@@ -204,8 +205,13 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def from_files(defaults: TrainOptions[Any], configs: Sequence[str], preset: str | None) -> TrainOptions[Any]:
+def from_files(
+    defaults: TrainOptions[Any], configs: Sequence[str], preset: str | None, but: Collection[str] = ()
+) -> TrainOptions[Any]:
     """`defaults`, overridden by the preset and then by the TOML files in turn.
+
+    What they say of the model's options named in `but` is left aside: it goes for nothing, and a class of the user's
+    that is named there may be gone.
 
     Raises:
         ConfigError: there is no such preset or file, or a line of it cannot be used.
@@ -215,6 +221,8 @@ def from_files(defaults: TrainOptions[Any], configs: Sequence[str], preset: str 
         for name in ("resume", "config", "preset"):
             if name in values:
                 raise ConfigError(f"{path}: {name} is for the command line, as --{name}; leave it out here.")
+        if isinstance(model := values.get("model"), dict):
+            values["model"] = {name: model[name] for name in model if name.replace("-", "_") not in but}
         defaults = of_plain(type(defaults), values, str(path), defaults)
     return defaults
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -105,7 +107,11 @@ def _plain(value: Any) -> Any:
         return class_name(value)
     if value is None:
         return _NONE
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
@@ -117,7 +123,11 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         if NoneType in args and value == _NONE:
             return None
         inner = [arg for arg in args if arg is not NoneType]
-        return _value(inner[0], value, where, default)
+        *others, last = sorted(inner, key=lambda kind: type(value) is not kind)  # 3 is no float where it may be an int
+        for kind in others:
+            with suppress(ConfigError):
+                return _value(kind, value, where, default)
+        return _value(last, value, where, default)
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; wanted a table.")
@@ -132,9 +142,18 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(args[0], item, where, None) for item in value)
+        kinds = args[:1] * len(value) if args[1:] == (Ellipsis,) else args
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where} has {len(value)} values; wanted {len(kinds)}.")
+        return tuple(_value(kind, item, where, None) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, Mapping):
         return {key: _value(args[1], item, where, None) for key, item in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        if value not in hint.__members__:
+            raise ConfigError(f"{where} is {value!r}; {did_you_mean(str(value), hint.__members__)}")
+        return hint[value]
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(hint, type) or type(value) is not hint:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from seq2seq.app.runtime import give_back_memory, thread_count
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of, file_hash
-from seq2seq.core.module import count
+from seq2seq.core.module import count, named_leaves
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
+from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
@@ -33,6 +36,7 @@ from seq2seq.training.checkpoint import Checkpoints
 
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
 _MOST_SHAPES, _COMPILING, _EPOCHS = 12, 5e11, 3  # operations that take as long as to compile a shape; epochs to come
+_WRITTEN = ("model.npz", "config.toml", "log.jsonl", "*_tokenizer.json", "distilled.*", "dev.*")
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
 
 
@@ -109,7 +113,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         evaluation=evaluation,
         options=options,
         report=report + cost_lines(model, batches, options),
-        fingerprint=_fingerprint(data, evaluation.fingerprint, options),
+        fingerprint=_fingerprint(data, evaluation.fingerprint, options, model),
     )
 
 
@@ -189,10 +193,13 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
         return made(seed)
 
 
-def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any]) -> Fingerprint:
+def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any], model: Any) -> Fingerprint:
     content = {"data": data.fingerprint, "dev data": dev, "batch_tokens": str(options.batch_tokens)}
     if options.from_model is not None:
-        content["from"] = options.from_model
+        # What it is, not where it lies; its weights are in the checkpoint, as they are by now.
+        shapes = {name: leaf.shape for name, leaf in named_leaves(model).items()}
+        what = json.dumps([describe(model), shapes], sort_keys=True)
+        content["from"] = f"a model of SHA-256 {sha256(what.encode()).hexdigest()[:12]}"
     else:
         content["model.type"] = _nameless(options.model_type)
         content |= {f"model.{name}": _nameless(str(value)) for name, value in to_plain(options.model).items()}
@@ -231,8 +238,9 @@ def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     with FolderLock(folder):
         _check_free(options, folder)  # again: it may have come to hold one
-        for litter in folder.glob(".*.tmp"):
-            litter.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        for name in _WRITTEN:
+            for litter in folder.glob(f".{name}.*.tmp"):
+                litter.unlink(missing_ok=True)  # of a run that was killed while it wrote
         yield folder
 
 

@@ -41,14 +41,16 @@ def describe(tree: Any) -> Any:
             "static": {name: _static(cls, name, getattr(tree, name)) for name in cls.__module_statics__},
             "fields": {name: describe(getattr(tree, name)) for name in cls.__module_leaves__},
         }
-    if isinstance(tree, Mapping):
+    if type(tree) is dict:
         if odd := [name for name in tree if not isinstance(name, str)]:
             raise ArchiveError(f"the key {odd[0]!r} of a dict cannot be saved: keys are str.")
         return {"dict": {name: describe(value) for name, value in tree.items()}}
-    if isinstance(tree, tuple | list):
+    if type(tree) in (tuple, list):
         return {"list" if isinstance(tree, list) else "tuple": [describe(value) for value in tree]}
     if not hasattr(tree, "dtype"):
-        raise ArchiveError(f"{type(tree).__name__} is neither an array nor a module and cannot be saved; use @module.")
+        raise ArchiveError(
+            f"{type(tree).__name__} is no array, module, tuple, list or dict and cannot be saved; use @module."
+        )
     return "leaf"
 
 

@@ -138,6 +138,7 @@ class Stopped:
         progress: where the run stands.
         path: the checkpoint from which `resume` goes on.
         model: the model after the last update (not the best one, which `save_best` got).
+        longer: whether more updates or epochs would have begun alike: not where the rate is drawn to the last one.
     """
 
     update: int
@@ -145,6 +146,7 @@ class Stopped:
     progress: Progress
     path: Path
     model: Any = field(repr=False)
+    longer: bool = True
 
     @property
     def advice(self) -> str:
@@ -162,6 +164,8 @@ class Stopped:
                     f"Stopped at update {self.update:,}: the last {self.progress.stale} evaluations were no better "
                     "than the best. To go on all the same: --resume with a larger --patience."
                 )
+            case "updates" | "epochs" if not self.longer:
+                return f"Stopped at update {self.update:,}: all {self.reason} are done, and the rate is at its end."
             case reason:
                 return (
                     f"Stopped at update {self.update:,}: all {reason} are done. "
@@ -169,7 +173,7 @@ class Stopped:
                 )
 
 
-_NOT_LOGGED = ("model", "samples")
+_NOT_LOGGED = ("model", "samples", "longer")
 Event: TypeAlias = Started | Updated | Evaluated | Saved | Warned | Stopped
 
 

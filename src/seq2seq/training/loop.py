@@ -273,7 +273,8 @@ class _Session:
             self.run.save_best(fresh(self.state.best_guess), {})
         yield from self._save()
         p, path = self.progress, self.run.checkpoints.paths()[0]
-        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.best_guess)
+        longer = self.run.optimizer.schedule != "cosine"
+        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.best_guess, longer=longer)
 
     def _is_due(self) -> bool:
         p = self.progress
@@ -306,6 +307,7 @@ class _Session:
         kept = f" The checkpoint {paths[0].name} is finite and stays." if paths else ""
         raise NonFiniteLossError(
             f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}: {found} (the update before "
-            f"had {self.loss_before:.4g} nats/token); lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
-            f"set --optimizer.clip (it is {optimizer.clip:g}).{kept}"
+            f"had {self.loss_before:.4g} nats/token); begin a new run, perhaps --from this one, with a lower "
+            f"--optimizer.learning-rate (it is {optimizer.rate:g}) or --optimizer.clip "
+            f"(it is {optimizer.clip:g}).{kept}"
         )

@@ -84,7 +84,7 @@ class OptimizerConfig:
         _check("halve_every", self.halve_every, self.halve_every >= 1, "1 or more")
         for name in ("halve_after_epochs", "halve_every_epochs"):
             value = getattr(self, name)
-            _check(name, value, value is None or value >= 0, "0 or more")
+            _check(name, value, value is None or 0 <= value < math.inf, "0 or more")
         _check("plateau_factor", self.plateau_factor, 0 < self.plateau_factor < 1, "a number between 0 and 1")
         _check("plateau_patience", self.plateau_patience, self.plateau_patience >= 1, "1 or more")
         _check("minimum_rate", self.minimum_rate, 0 <= self.minimum_rate <= self.rate, f"0 to {self.rate}")

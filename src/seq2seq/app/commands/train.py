@@ -33,8 +33,11 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     Raises:
         ConfigError: a TOML file cannot be used, the run to resume is not there, or an option has no effect.
     """
+    arguments = [_dashed(word) for word in arguments]
     configs = [given] if (given := _peek(arguments, "--config")) else []
     if resume := "--resume" in arguments:
+        if _peek(arguments, "--preset"):
+            raise ConfigError("--preset does not go with --resume: that run has its options.")
         began_with = Path(_peek(arguments, "--out") or ".") / "config.toml"
         if not began_with.is_file():
             raise ConfigError(f"--resume: there is no {began_with}; --out must name the folder of a run.")
@@ -43,11 +46,14 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     model_type = _peek(arguments, "--model.type") or (written[-1] if written else "encoder-decoder")
     made = options_of(model_class(model_type))
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
-    defaults = from_files(defaults, configs, _peek(arguments, "--preset"))
+    here = [f.name for f in fields(made) if _peek(arguments, f"--model.{f.name.replace('_', '-')}") is not None]
+    defaults = from_files(defaults, configs, _peek(arguments, "--preset"), here)
     if resume and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
         # New limits take the place of the old; but a cosine is drawn to the last update.
-        updates = defaults.updates if defaults.optimizer.schedule == "cosine" else None
-        defaults = replace(defaults, updates=updates, epochs=None, minutes=None)
+        ends = {} if defaults.optimizer.schedule == "cosine" else {"updates": None, "epochs": None}
+        defaults = replace(defaults, minutes=None, **ends)
+    if _peek(arguments, "--types"):  # which would be added to those of a file
+        defaults = replace(defaults, types=())
     if _peek(arguments, "--batch-pairs") and not _peek(arguments, "--batch-tokens"):
         defaults = replace(defaults, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
     options = parse(kind[made], command, arguments, defaults)
@@ -55,6 +61,16 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
         refuse_more_models("--from", options.pairs)
     _refuse_without_effect(arguments, options, defaults)
     return options
+
+
+def _dashed(word: str) -> str:
+    """`--batch_pairs=4`, which tyro takes too, as `--batch-pairs=4`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    if name == "--resume" and equals:
+        raise ConfigError(f"{word}: --resume takes no value.")
+    return name.replace("_", "-") + equals + value
 
 
 def _model_type(values: Mapping[str, Any]) -> str | None:

@@ -108,3 +108,8 @@ def test_nothing_to_measure():
     for hypotheses, references in (([], []), (["a"], []), (["a"], [[]])):
         with pytest.raises(DataError):
             metrics.evaluate(hypotheses, references)
+
+
+def test_only_spaces_part_tokens():
+    found = metrics.evaluate(["a b"], [["a\u00a0b"]])
+    assert (found["wer_percent"], found["token_error_rate_percent"]) == (100, 200)

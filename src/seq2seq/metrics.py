@@ -81,7 +81,17 @@ def wer_percent(hypotheses: Sequence[str], references: References) -> float:
     return 100.0 - exact_match_percent(hypotheses, references)
 
 
-def token_error_rate_percent(hypotheses: Sequence[str], references: References, split: Split = str.split) -> float:
+def spaced(text: str) -> list[str]:
+    """The tokens that spaces part, as the tokenizer of words cuts them: other white space is a part of a token.
+
+    Example:
+        >>> spaced("a  b\u00a0c")
+        ['a', 'b\\xa0c']
+    """
+    return [token for token in text.split(" ") if token]
+
+
+def token_error_rate_percent(hypotheses: Sequence[str], references: References, split: Split = spaced) -> float:
     """100 sum(edit distance to the closest reference) / sum(length of that reference), in tokens that `split` cuts.
 
     With phonemes for tokens this is the PER, with `split=list` the character error rate. Of equally close references
@@ -167,7 +177,7 @@ def evaluate(
     hypotheses: Sequence[str],
     references: References,
     *,
-    split: Split = str.split,
+    split: Split = spaced,
     bleu_tokenize: Literal["none", "13a"] = "none",
 ) -> dict[str, float]:
     """All the metrics of strings, by name.

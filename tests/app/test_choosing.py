@@ -45,9 +45,10 @@ def test_exact_takes_the_likeliest_of_the_beam(trained):
 def test_samples_weigh_alike(trained):
     model = seq2seq.load(trained)
     drawn = model.hypotheses(["abc"], Decoding(sample=True, nbest=32))[0]
-    wanted = mbr([one.text for one in drawn], [0.0] * 32, UTILITIES["edit"])
+    ended = [one for one in drawn if one.finished]
+    wanted = mbr([one.text for one in ended], [0.0] * len(ended), UTILITIES["edit"])
     best = model.hypotheses(["abc"], Decoding(sample=True, mbr="edit"))[0]
-    assert [(one.text, one.score) for one in best] == [(drawn[wanted[0].index].text, wanted[0].utility)]
+    assert [(one.text, one.score) for one in best] == [(ended[wanted[0].index].text, wanted[0].utility)]
     few = model.hypotheses(["abc"], Decoding(sample=True, mbr="edit", candidates=3, nbest=3))[0]
     assert {one.text for one in few} == {one.text for one in drawn[:3]}  # each text once
 
@@ -79,6 +80,17 @@ def test_samples_that_came_to_nothing_are_not_chosen():
     found = [made("", -math.inf), made("a", -1.0), made("b", -2.0), made("b", -2.0)]
     assert [one.text for one in chosen(found, decoding)] == ["b"]
     assert [one.text for one in chosen(found[:1] * 3, decoding)] == [""]
+
+
+def test_what_was_cut_off_comes_after_what_ended():
+    def made(text: str, log_probability: float, finished: bool) -> Hypothesis:
+        return EMPTY._replace(text=text, log_probability=log_probability, finished=finished)
+
+    # By themselves the beginnings are far likelier, and alike.
+    found = [made("caa", -9.0, True), made("cab", -9.5, True), made("aaaa", -0.1, False), made("aaab", -0.2, False)]
+    best = chosen(found, Decoding(beam=4, nbest=4, mbr="chrf"))
+    assert [one.text for one in best] == ["caa", "cab", "aaaa", "aaab"]
+    assert [one.text for one in chosen(found[2:], Decoding(beam=4, mbr="chrf"))] == ["aaaa"]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ import pytest
 from contract.toy_models import TableModel
 
 from seq2seq.app.commands.generate import GenerateOptions
+from seq2seq.app.hypothesis import read
 from seq2seq.app.text_model import Decoding, TextModel, TextSettings
 from seq2seq.data import Tokenizer
 from seq2seq.errors import SearchError
+from seq2seq.search import Hypotheses
 
 LETTERS = Tokenizer.train("character", ["ab"])
 MODEL = TextModel(TableModel.random(3, scale=1.5), LETTERS, LETTERS, TextSettings("tsv", 4, 6))
@@ -55,6 +57,23 @@ def test_unknown_pieces_are_copied_from_the_source():
         if token != "<end>"
     ]
     assert seen.text == "".join(pieces)
+
+
+def test_what_is_copied_belongs_to_its_own_output():
+    ids = np.array([[[4, 3], [0, 0], [5, 3]]], np.int32)  # the sample between came to nothing
+    logs, two = np.array([[-1.0, -np.inf, -2.0]]), np.zeros((1, 3, 2))
+    found = Hypotheses(ids, np.array([[2, 0, 2]]), logs > -3, logs, logs, two, np.zeros((1, 3, 2, 4)))
+    several = read(LETTERS, found, 0, 4, lambda ids, _: str(ids))
+    assert [h.text for h in several] == ["[4, 3]", "[5, 3]"]
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [Decoding(temperature=0.1), Decoding(nbest=9, beam=2), Decoding(beam=0), Decoding(sample=True, seed=-1)],
+)
+def test_what_does_not_go_together_is_refused_in_python_too(decoding):
+    with pytest.raises(SearchError, match="--"):
+        MODEL.generate(TEXTS, decoding)
 
 
 @pytest.mark.parametrize(

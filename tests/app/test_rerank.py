@@ -110,6 +110,18 @@ def test_what_no_line_could_hold_is_scored_without_it(trained, backwards):
     assert plain == pytest.approx(strange)
 
 
+def test_what_comes_back_is_the_source_that_was_read(trained, backwards):
+    ranker = Reranker(weight=0.0, reverse_model=seq2seq.load(backwards), candidates=6)
+    plain, spaced = ranker.hypotheses(seq2seq.load(trained), ["abc", "  abc "], BEAM)
+    assert plain == spaced
+
+
+def test_samples_may_be_told_apart_by_any_norm(run, trained):
+    words = ("generate", trained, "--sample", "--candidates", 4, "--length-norm", "gnmt")
+    assert run(*words, "--mmi", 0.5, stdin=b"abc\n").code == 0
+    assert run(*words[:3], *words[5:], stdin=b"abc\n").code == 2  # where nothing is divided by it
+
+
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),

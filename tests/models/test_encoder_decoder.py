@@ -21,7 +21,7 @@ from seq2seq.models.decoder import Bridge, output_leaf
 from seq2seq.models.encoder import Encoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
-from seq2seq.nn.recurrent import unroll
+from seq2seq.nn.recurrent import Stack, unroll
 from seq2seq.search import SearchOptions, greedy
 
 SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
@@ -86,6 +86,13 @@ def test_a_pointer_without_a_common_token_is_refused(key):
     for common in ((), (-1, -1)):
         with pytest.raises(ConfigError, match="no token in common"):
             EncoderDecoder.init(key, 11, 13, EncoderDecoderConfig(hidden=6, embedding=4, copy=True), common)
+
+
+def test_a_stack_is_a_cell_like_any_other(key):
+    config = EncoderDecoderConfig(cell=Stack, hidden=4, embedding=4, bidirectional=False, bridge="states")
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    memory, state = model.start(SOURCE, LENGTHS)
+    assert model.step(memory, state, jnp.full(len(LENGTHS), 2))[1].logits.shape == (len(LENGTHS), VOCABULARY)
 
 
 def test_a_fresh_model_is_finite_and_two_keys_make_two(key):

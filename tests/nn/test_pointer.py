@@ -103,3 +103,10 @@ def test_gradients_are_finite_where_the_gate_is_as_good_as_shut_or_open(case):
         moved = vectors + size * pointer.gate.w[:, 0]
         value, found = jax.value_and_grad(loss, (0, 1))(moved, weights)
         assert np.isfinite(value) and all(bool(jnp.isfinite(g).all()) for g in found)
+
+
+def test_nothing_is_as_large_as_the_square_of_the_source(case):
+    pointer, long = case[0], 1000
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, VOCABULARY), (1, HIDDEN), (1, long))]
+    made = jax.make_jaxpr(pointer.mixed)(*shapes, jax.ShapeDtypeStruct((1, long), jnp.int32))
+    assert max(out.aval.size for equation in made.eqns for out in equation.outvars) <= long * 4

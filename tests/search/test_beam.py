@@ -20,6 +20,7 @@ from seq2seq.core.seams import END, Prediction
 from seq2seq.errors import SearchError, Seq2SeqError, ShapeError
 from seq2seq.search import BeamOptions, SearchOptions, beam, greedy
 from seq2seq.search.beam import explore
+from seq2seq.search.options import LengthNorm
 
 ROWS = [[4], [5, 4, 4], [6, 7], [8, 8, 5]]
 LENGTHS = np.array([len(row) for row in ROWS])
@@ -243,3 +244,9 @@ def test_what_cannot_be_searched_is_said_in_one_line(wrong, error):
     with pytest.raises(error) as raised:
         wrong()
     assert isinstance(raised.value, Seq2SeqError) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("norm", LengthNorm)
+def test_a_divisor_is_never_infinite(norm):
+    divisors = norm.divisors(10.0, 60_000)
+    assert bool(jnp.isfinite(divisors).all()) and bool((jnp.diff(divisors) >= 0).all())

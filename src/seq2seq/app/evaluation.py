@@ -113,7 +113,7 @@ class Evaluation:
 
     def _split(self, text: str) -> Sequence[str]:
         """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""
-        return list(text) if self.text_model.target_tokenizer.kind == "character" else text.split()
+        return list(text) if self.text_model.target_tokenizer.kind == "character" else metrics.spaced(text)
 
     @cached_property
     def _batches(self) -> list[Batch]:

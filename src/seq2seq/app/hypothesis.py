@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,59 +106,66 @@ _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"} | {
 }
 
 
+TextOf: TypeAlias = Callable[[list[int], "NDArray[np.float32] | None"], str]
 EMPTY = Hypothesis("", 0.0, 0.0, True, [], [], None)
 """The output of an empty input."""
 
 
-def read(tokenizer: Tokenizer, found: Hypotheses, row: int, source_length: int) -> Iterator[Hypothesis]:
-    """The hypotheses of a row, whose source has so many tokens; `tokenizer` is that of the target."""
+def read(
+    tokenizer: Tokenizer, found: Hypotheses, row: int, source_length: int, text_of: TextOf | None = None
+) -> Iterator[Hypothesis]:
+    """The hypotheses of a row, whose source has so many tokens; `tokenizer` is that of the target.
+
+    The text of ids and their attention is what `text_of` says, or that of the tokenizer.
+    """
     for place in range(found.tokens.shape[1]):
         log_probability = float(found.log_probabilities[row, place])
         if place and math.isinf(log_probability):
             continue  # fewer hypotheses than asked for
         length = int(found.lengths[row, place])
         ids = found.tokens[row, place, :length].tolist()
-        attention = None if found.attention is None else found.attention[row, place, :length, :source_length]
+        weights = None if found.attention is None else found.attention[row, place, :length, :source_length]
+        attention = None if weights is None else np.asarray(weights)
         yield Hypothesis(
-            text=tokenizer.decode(ids),
+            text=tokenizer.decode(ids) if text_of is None else text_of(ids, attention),
             score=float(found.scores[row, place]),
             log_probability=log_probability,
             finished=bool(found.finished[row, place]),
             tokens=[tokenizer.token(index) for index in ids],
             token_log_probabilities=found.token_log_probabilities[row, place, :length].astype(float).tolist(),
-            attention=None if attention is None else np.asarray(attention),
+            attention=attention,
         )
 
 
-def copied(
-    several: Iterable[Hypothesis], ids: Any, tokenizer: Tokenizer, pieces: Sequence[str], attention: bool
-) -> Iterator[Hypothesis]:
-    """The hypotheses with their unknown pieces replaced by those of the source.
+def copying(tokenizer: Tokenizer, pieces: Sequence[str]) -> TextOf:
+    """A text of ids in which unknown pieces are replaced by those of the source that were looked at.
 
     Args:
-        several: the hypotheses of a row.
-        ids: (hypotheses, target) their ids.
         tokenizer: of the target.
         pieces: the text of each source token.
-        attention: whether attention stays, which this needs, but nobody may have asked for.
-
-    Raises:
-        SearchError: the model gives no attention.
     """
-    for place, hypothesis in enumerate(several):
-        if hypothesis.attention is None:
+
+    def text_of(ids: list[int], attention: NDArray[np.float32] | None) -> str:
+        if attention is None:
             raise SearchError("--replace-unknown: this model gives no attention to copy by; leave it out.")
-        text = with_copies(tokenizer, ids[place, : len(hypothesis.tokens)].tolist(), hypothesis.attention, pieces)
-        yield hypothesis._replace(text=text, attention=hypothesis.attention if attention else None)
+        return with_copies(tokenizer, ids, attention, pieces)
+
+    return text_of
 
 
 def chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
-    """The best as `decoding` says: those found, or those of the highest expected utility, which becomes their score."""
+    """The best as `decoding` says: those found, or those of the highest expected utility, which becomes their score.
+
+    What was cut off comes after all that ended, and is no evidence for it: its log p is that of a beginning.
+    """
     if decoding.mbr == "none":
         return found
     alive = [one for one in found if math.isfinite(one.log_probability)]  # a sample may come to where nothing follows
-    if not alive:
-        return found[: decoding.nbest]
-    logs: NDArray[np.float64] = np.array([one.log_probability for one in alive])
-    ranked = decoding.ranked([one.text for one in alive], logs, decoding.sample)
-    return [alive[index]._replace(score=utility) for index, utility in ranked[: decoding.nbest]]
+    best: list[Hypothesis] = []
+    for finished in (True, False):
+        said = {one.text for one in best}
+        several = [one for one in alive if one.finished == finished and one.text not in said]
+        logs: NDArray[np.float64] = np.array([one.log_probability for one in several])
+        ranked = decoding.ranked([one.text for one in several], logs, decoding.sample) if several else []
+        best += [several[index]._replace(score=utility) for index, utility in ranked]
+    return (best or found)[: decoding.nbest]

@@ -75,7 +75,7 @@ class Listening:
 
     items: int = 1000
     documents: Sequence[str] = ()
-    split: Callable[[str], Sequence[str]] = str.split
+    split: Callable[[str], Sequence[str]] = metrics.spaced
     arithmetic: Arithmetic = Arithmetic()  # noqa: RUF009 (frozen)
     seed: int = 0
 

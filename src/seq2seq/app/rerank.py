@@ -118,7 +118,8 @@ class Reranker:
         kept = [list({h.text: h for h in reversed(several)}.values())[::-1] for several in found]
         spoken = [(line, h) for line, several in enumerate(kept) for h in several if h.tokens]
         alone = self._alone(model, [h.text for _, h in spoken], decoding)
-        back = self._back([(h.text, texts[line]) for line, h in spoken], decoding)
+        sources = model.sources(texts, first_line)  # as the model reads them
+        back = self._back([(h.text, sources[line]) for line, h in spoken], decoding)
         answers = [[h for h in several if not h.tokens] for several in kept]
         for (line, h), prior, (reverse, more) in zip(spoken, alone, back, strict=True):
             score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more
@@ -136,17 +137,16 @@ class Reranker:
             raise SearchError(f"--nbest {decoding.nbest} needs --candidates {decoding.nbest} or more.")
         if decoding.shortlist is not None:
             raise SearchError("--shortlist changes log p(output | input) alone; leave it out, or --mmi.")
-        beam = decoding.beam if decoding.sample else max(decoding.beam, self.candidates)
-        return replace(decoding, nbest=self.candidates, beam=beam, candidates=None)
+        found = replace(decoding, nbest=self.candidates, candidates=None)
+        if decoding.sample:  # what divides the scores is for the choice alone
+            return replace(found, length_norm=Decoding.length_norm)
+        return replace(found, beam=max(decoding.beam, self.candidates))
 
     def _alone(self, model: TextModel, outputs: Sequence[str], arithmetic: Arithmetic) -> list[float]:
         """log p(y) of each output."""
         if not self.weight:
             return [0.0] * len(outputs)
-        distinct = list(dict.fromkeys(outputs))
-        scored = (self.language_model or model).token_scores([("", output) for output in distinct], arithmetic)
-        known = {output: sum(scores) for output, (_, scores) in zip(distinct, scored, strict=True)}
-        return [known[output] for output in outputs]
+        return (self.language_model or model).score([("", output) for output in outputs], arithmetic)
 
     def _back(self, pairs: list[tuple[str, str]], decoding: Decoding) -> list[tuple[float | None, float]]:
         """log p(x | y) of each (y, x), and what it adds to the score."""

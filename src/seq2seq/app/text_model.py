@@ -17,7 +17,7 @@ from seq2seq.app.agreement import joined
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rules_of
-from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copied, read
+from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copying, read
 from seq2seq.app.meter import told
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.unknown import check_replaceable
@@ -113,6 +113,7 @@ class TextModel:
         from several files; by default that of `decoding`, and consecutive numbers.
         """
         decoding = decoding or Decoding()
+        decoding.check()
         sources = self.sources(texts, first_line)
         answers: list[list[Hypothesis]] = [[EMPTY] for _ in texts]
         kept = [line for line, source in enumerate(sources) if source]
@@ -140,10 +141,12 @@ class TextModel:
             rules = rules_of([asked[kept[index]] for index in batch.indices], len(drawn), prefixes is not None)
             found = decode(model, batch, most, drawn, decoding, look, rules)
             for row, index in enumerate(batch.indices):
-                several = list(read(self.target_tokenizer, found, row, int(batch.lengths[row])))
+                text_of = None
                 if decoding.replace_unknown:
-                    pieces = self.source_tokenizer.pieces(sources[kept[index]])
-                    several = list(copied(several, found.tokens[row], self.target_tokenizer, pieces, attention))
+                    text_of = copying(self.target_tokenizer, self.source_tokenizer.pieces(sources[kept[index]]))
+                several = list(read(self.target_tokenizer, found, row, int(batch.lengths[row]), text_of))
+                if not attention:  # which only copying needed
+                    several = [hypothesis._replace(attention=None) for hypothesis in several]
                 if attention and found.attention is not None:
                     names = self.source_names(sources[kept[index]])
                     several = [hypothesis._replace(source_tokens=names) for hypothesis in several]
@@ -161,9 +164,7 @@ class TextModel:
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
-        sources = self.sources([source for source, _ in pairs])
-        targets = [target for _, target in pairs]
-        return [sum(scores) for _, scores in self.token_scores(list(zip(sources, targets, strict=True)), arithmetic)]
+        return self.pair_scores(pairs, arithmetic).tolist()
 
     def token_scores(
         self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
@@ -189,7 +190,7 @@ class TextModel:
     def pair_scores(
         self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
     ) -> NDArray[np.float64]:
-        """As `score`, for very many short pairs: equal pairs are scored once, equal sources read once.
+        """As `score`, in an array: equal pairs are scored once, equal sources read once.
 
         Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
         at a time, are compiled for once.
@@ -256,7 +257,8 @@ class TextModel:
         """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`.
 
         Args:
-            models: text models with equal tokenizers and formats; outputs may be as long as any of them allows.
+            models: text models with equal tokenizers and formats; outputs may be as long as for one
+                model that had seen what is longest of all.
             mean: what is averaged.
             weights: how much each counts; None for all alike.
             names: what an error calls them, such as their files.

@@ -61,7 +61,7 @@ def grouped_batches(sources: Sequence[Sequence[int]], of: Rows, targets: Sequenc
         >>> (block,) = grouped_batches([[5], [6, 7]], np.array([1, 0, 1]), [[8], [9], []])
         >>> [batch] = block.targets
         >>> block.source.shape, batch.target_out.shape, batch.indices.tolist(), batch.of[:3].tolist()
-        ((8, 512), (2, 128), [2, 1, 0], [1, 0, 1])
+        ((8, 64), (2, 16), [2, 1, 0], [1, 0, 1])
     """
     lengths = np.array([len(ids) + 1 for ids in sources], np.int64)
     target_lengths = np.array([len(ids) + 1 for ids in targets], np.int64)
@@ -129,10 +129,11 @@ def _cuts(lengths: Rows, grid: _Grid) -> Iterator[tuple[int, int]]:
 
 def _padded(texts: Sequence[Sequence[int]], grid: _Grid) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """((time, batch) ids with their `END`, (batch,) lengths), of a shape on the grid; few rows in a quarter of a full
-    batch."""
+    batch, and very few in a 32nd."""
     longest = max(len(ids) for ids in texts) + 1
     steps, full = grid.steps(longest), grid.full(longest)
-    lengths = np.zeros(full if len(texts) > full // 4 else full // 4, np.int32)
+    rows = next(rows for rows in (full // 32, full // 4, full) if rows >= len(texts))
+    lengths = np.zeros(rows, np.int32)
     lengths[: len(texts)] = [len(ids) + 1 for ids in texts]
     ids = np.full((len(lengths), steps), PAD, np.int32)
     flat = (index for text in texts for index in (*text, END))

@@ -249,7 +249,7 @@ class Decoder:
     def _first_state(self, encoded: Encoded) -> State:
         if self.bridge is not None:
             return self.bridge(self.cell, encoded.summary)
-        return encoded.states if isinstance(self.cell, Stack) else encoded.states[0]
+        return encoded.states[0] if len(encoded.states) == 1 else encoded.states  # of each layer
 
     def _first_fed(self, state: State, encoded: Encoded) -> Array | None:
         if self.feed == "context" and self.output_leaf is not None:

@@ -74,13 +74,13 @@ class Pointer:
             a_y <- log(exp(a_y) + exp(z) g sum over s of w_s [c_s = y])
         """
         places = jnp.where(places < logits.shape[-1], places, _NONE)
-        same = (places[:, :, None] == places[:, None, :]) & (places != _NONE)[:, :, None]
-        on_same = jnp.einsum("bst,bt->bs", same.astype(weights.dtype), weights)  # repeated tokens count together
-        on_any = jnp.where(places != _NONE, weights, 0).sum(-1, keepdims=True)
-        kept, copied = self.copied(vector[:, None], on_same, on_any)
+        weights = jnp.where(places != _NONE, weights, 0)
+        rows, at = jnp.arange(len(logits))[:, None], places.clip(0)
+        on_each = jnp.zeros_like(logits, weights.dtype).at[rows, at].add(weights)  # repeated tokens count together
+        on_same = jnp.where(places != _NONE, jnp.take_along_axis(on_each, at, -1), 0)
+        kept, copied = self.copied(vector[:, None], on_same, weights.sum(-1, keepdims=True))
         ids = jnp.where(copied > 0, places, logits.shape[-1])  # past the end: dropped
         z = jax.nn.logsumexp(logits, -1, keepdims=True) - kept
-        rows = jnp.arange(len(logits))[:, None]
-        before = jnp.take_along_axis(logits, places.clip(0), -1)
+        before = jnp.take_along_axis(logits, at, -1)
         after = jnp.logaddexp(before, z + jnp.log(jnp.where(copied > 0, copied, 1)))
         return logits.at[rows, ids].set(after, mode="drop")

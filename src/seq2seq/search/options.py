@@ -31,7 +31,8 @@ class LengthNorm(Enum):
             >>> LengthNorm.POWER.divisors(1.0, 3).tolist(), LengthNorm.GNMT.divisors(1.0, 1).tolist()[1]
             ([1.0, 1.0, 2.0, 3.0], 1.0)
         """
-        return jnp.asarray(self.divisor(power, np.arange(max_length + 1)), jnp.float32)
+        largest = np.finfo(np.float32).max  # by infinity -inf would be NaN, and everything else 0
+        return jnp.asarray(np.minimum(self.divisor(power, np.arange(max_length + 1)), largest), jnp.float32)
 
     def divisor(self, power: float, length: ArrayLike) -> Any:
         """For one length, or an array of them.

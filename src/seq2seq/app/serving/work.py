@@ -20,6 +20,7 @@ from seq2seq.app.streaming import Streamed, stream
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Encodable, Searchable
 from seq2seq.data import inference_batches
+from seq2seq.metrics import spaced
 from seq2seq.search import Forced, continuations, force, score
 from seq2seq.search.rules import round_up
 
@@ -143,7 +144,7 @@ class Served:
         distinct = list(dict.fromkeys(sources))
         outputs = dict(zip(distinct, text.generate(distinct, self.decoding(Decoding(beam=1))), strict=True))
         kind = self.text.target_tokenizer.kind
-        report = Listening(LISTENING_ITEMS, split=list if kind == "character" else str.split, arithmetic=self.base)
+        report = Listening(LISTENING_ITEMS, split=list if kind == "character" else spaced, arithmetic=self.base)
         return answers.Heard(report(text, pairs, outputs), [outputs[source] for source in sources])
 
     def source_tokens(self, texts: Sequence[str]) -> list[list[str]]:

@@ -218,6 +218,32 @@ def test_a_reader_that_has_seen_enough(trained: Path, tmp_path: Path):
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("command", [["--version"], ["inspect"], ["generate", "--help"]])
+def test_what_cannot_be_written_is_told_once(trained: Path, command: list[str]):
+    """Few bytes stay in Python's buffer until the end, where it would complain in its own words, with code 120."""
+    words = [sys.executable, "-m", "seq2seq.app.cli", *command, *([str(trained)] if command == ["inspect"] else [])]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=100)
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=100)
+    assert (ran.returncode, ran.stderr) == (2, b"error: input or output: No space left on device.\n")
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(words, stdout=full, stderr=full, env=environment, timeout=100).returncode == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_stream_that_is_closed_leads_nowhere(trained: Path, closed: str):
+    command = f"{sys.executable} -m seq2seq.app.cli"
+    for words, code in ((f"inspect {trained}", 0), (f"generate {trained} -", 0), ("nothing", 2)):
+        ran = subprocess.run(f"{command} {words} {closed}", shell=True, input=b"", capture_output=True, timeout=100)
+        assert ran.returncode == code and b"Traceback" not in ran.stderr and b"Error" not in ran.stderr
+        assert bool(ran.stdout) == (words.startswith("inspect") and closed != ">&-")
+
+
 def test_output_is_utf_8_whatever_the_system(trained: Path):
     """A line of one ideographic space, so that nothing is compiled; and a dash is standard input."""
     command = [sys.executable, "-m", "seq2seq.app.cli", "generate", str(trained), "-", "--json"]

@@ -113,6 +113,20 @@ def test_vectors_are_pythons(run, trained):
     np.testing.assert_allclose(seq2seq.load(trained).embed(["abcabc", "abc"]), vectors[[2, 0]], atol=1e-5)
 
 
+def test_one_long_text_does_not_make_all_long(run, trained, monkeypatch):
+    monkeypatch.setattr("seq2seq.app.commands.embed._PADDED", 1000)
+    ran = run("embed", trained, "-o", "v.npz", stdin=b"abc\n" * 50 + b"a" * 500 + b"\n")
+    assert ran.code == 0 and "note: texts are left out: one has 500 characters" in ran.err
+    with np.load("v.npz") as found:
+        assert set(found) == {"vectors"} and found["vectors"].shape == (51, 8)
+
+
+def test_a_token_that_is_a_line_break_is_escaped(run, trained, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"source":"ab","target":"a\\tb\\nc"}\n')
+    lines = run("score", trained, "p.jsonl", "--per-token").out.splitlines()
+    assert len(lines) == 7 and lines[-1] == "" and all("\t" in line for line in lines[:-1])
+
+
 def test_vectors_that_cannot_be_written(fails, trained):
     assert "nowhere/v.npz: cannot be written" in fails("embed", trained, "-o", "nowhere/v.npz", stdin=b"abc\n")
 

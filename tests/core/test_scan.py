@@ -159,6 +159,57 @@ def test_plain_numbers_in_the_carry_are_promoted() -> None:
     assert_equal(scan(step, 0, P["x"]), lax.scan(step, 0, P["x"]))
 
 
+def test_arrays_of_numpy_are_taken_as_lax_scan_takes_them() -> None:
+    xs = np.ones((3, 2))
+    (_, ours), (_, theirs) = (s(lambda c, x: (c + 1, x), 0, xs) for s in (scan, lax.scan))
+    assert isinstance(ours, Array) and (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+
+
+@pytest.mark.parametrize(("batch", "width"), [(0, 4), (2, 0)])
+def test_what_is_empty_has_a_gradient(batch: int, width: int) -> None:
+    def loss(p: list[Array], s: Any) -> Array:
+        def step(h: Array, x: Array):
+            h = jnp.tanh(x @ p[0] + h @ p[1])
+            return h, h
+
+        return s(step, jnp.zeros((batch, 3)), jnp.ones((5, batch, width)))[1].sum()
+
+    weights = [jnp.ones((width, 3)), jnp.eye(3)]
+    assert_equal(jax.grad(loss)(weights, scan), jax.grad(loss)(weights, lax.scan))
+
+
+def test_a_lookup_past_the_end_moves_nothing() -> None:
+    table = jnp.arange(12.0).reshape(4, 3) / 10
+
+    def last(table: Array, s: Any) -> Array:
+        def step(carry: tuple[Array, Array], _: None):
+            ids, h = carry
+            row = table.at[ids].get(mode="fill", fill_value=5.0)
+            return ((ids + 3) % 9, jnp.tanh(h * 0.5 + 0.1 * row)), h
+
+        return s(step, (jnp.array([1, 2]), jnp.zeros((2, 3))), None, length=4)[0][1]
+
+    ours, theirs = (jax.jvp(lambda t, s=s: last(t, s), (table,), (jnp.ones_like(table),)) for s in (scan, lax.scan))
+    assert_equal(ours, theirs)
+
+
+def test_arrays_along_a_mesh_have_a_gradient() -> None:
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        along = jax.NamedSharding(mesh, jax.P(None, "batch"))
+        x, h = jax.device_put(P["x"], along), jax.device_put(P["h"], jax.NamedSharding(mesh, jax.P("batch")))
+
+        def loss(p: list[Array], s: Any) -> Array:
+            def step(h: Array, x: Array):
+                h = jnp.tanh(x @ p[0] + h @ p[1])
+                return h, h
+
+            return s(step, h, x)[1].sum()
+
+        weights = [P["w"][:, : h.shape[1]], P["u"][:, : h.shape[1]]]
+        assert_equal(*(jax.jit(jax.grad(lambda p, s=s: loss(p, s)))(weights) for s in (scan, lax.scan)))
+
+
 @pytest.mark.parametrize(
     ("step", "options"),
     [
@@ -174,6 +225,14 @@ def test_errors_are_those_of_lax_scan(step: Any, options: dict[str, Any]) -> Non
         lax.scan(step, P["h"], P["x"], **options)
     with pytest.raises(theirs.type) as ours:
         scan(step, P["h"], P["x"], **options)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_an_input_without_time_is_told_in_its_words() -> None:
+    with pytest.raises(ValueError) as theirs:
+        lax.scan(lambda c, x: (c, x), 0, 3.0)
+    with pytest.raises(ValueError) as ours:
+        scan(lambda c, x: (c, x), 0, 3.0)
     assert str(ours.value) == str(theirs.value)
 
 

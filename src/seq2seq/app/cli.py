@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
@@ -43,38 +44,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # as our input is, whatever the system's own
+    _set_streams()
     try:
-        return _run(words)
+        code = _run(words)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # what cannot be written is told now; at its end Python would say so in its own words
+        return code
     except Seq2SeqError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _told(f"error: {error}", 2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _told("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # whoever read our output has seen enough
     except OSError as error:
         if debug:
             raise
-        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}.", file=sys.stderr)
-        return 2
+        return _told(f"error: {error.filename or 'input or output'}: {error.strerror or error}.", 2)
     except MemoryError as error:
         if debug:
             raise
-        print(f"error: out of memory; a smaller --batch-tokens, --batch or --beam needs less. {error}", file=sys.stderr)
-        return 2
+        return _told(f"error: out of memory; a smaller --batch-tokens, --batch or --beam needs less. {error}", 2)
     except Exception as error:  # the one edge where nothing may pass: a bug, of ours or of a user's cell
         if debug:
             raise
-        print(f"error: {_in_one_line(error)}; --debug shows the way there.", file=sys.stderr)
-        return 2
+        return _told(f"error: {_in_one_line(error)}; --debug shows the way there.", 2)
+    finally:
+        _leave_off()
+
+
+def _set_streams() -> None:
+    """Write UTF-8, as our input is, whatever the system's own; what was closed before we began leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as we run)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
+
+
+def _told(text: str, code: int) -> int:
+    """The exit status, after a line on standard error, if anybody reads that."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    return code
+
+
+def _leave_off() -> None:
+    """Point an output that cannot be written to nowhere: Python flushes it once more at its end, and would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _in_one_line(error: Exception) -> str:
@@ -98,7 +123,10 @@ def _run(words: list[str]) -> int:
     if words[0] not in COMMANDS:
         raise ConfigError(f"no command is called {words[0]}; {did_you_mean(words[0], COMMANDS)}")
     command = importlib.import_module(f"seq2seq.app.commands.{words[0]}")
-    return command.main(words[1:])
+    try:
+        return command.main(words[1:])
+    except SystemExit as end:  # of tyro, after --help or a wrong option
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 if __name__ == "__main__":

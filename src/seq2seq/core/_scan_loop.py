@@ -21,7 +21,7 @@ import jax
 from jax import Array, lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Var
+from jax.extend.core import JaxprEqn, Var
 
 from seq2seq.core._scan_split import PRODUCTS, Split
 from seq2seq.core._scan_steps import run_step
@@ -153,7 +153,7 @@ class Loop:
 
             def push(other: Array, tap: Tap = tap) -> list[Array]:
                 inner = env | {tap.other: other}
-                run_step([tap.equation, *tap.pieces.structure], inner, [tap.other])
+                run_step([_linear(tap.equation), *tap.pieces.structure], inner, [tap.other])
                 return [inner[v] for v in tap.pieces.leaves]
 
             places = [partner or leaf for leaf, partner in zip(tap.pieces.leaves, tap.partners, strict=True)]
@@ -194,3 +194,10 @@ def _tap(value: Array, push: Array) -> Array:
 @_tap.defjvp
 def _tap_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return primals[0], tangents[0] + tangents[1]
+
+
+def _linear(equation: JaxprEqn) -> JaxprEqn:
+    """A product as a function of its moving operand alone: what a lookup past the end is filled with does not move."""
+    if equation.primitive.name != "gather":
+        return equation
+    return equation.replace(params=equation.params | {"fill_value": 0})

@@ -7,6 +7,7 @@ With steps and rows as one axis it needs none: the gradient is one product of tw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -53,8 +54,8 @@ def _product(equation: JaxprEqn) -> Callable[[Array, Array], Array]:
         if batched[1]:
             both = jax.vmap(lambda *two: apply(equation, two)[0], [0 if one else None for one in batched])
             return both(rows, weight), True
-        flat = rows.reshape(-1, rows.shape[-1])
+        flat = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
         result: Any = lax.dot_general(flat, weight, (((1,), tuple(right)), ((), ())), **options)
-        return result.reshape(*rows.shape[:-1], -1), True
+        return result.reshape(*rows.shape[:-1], result.shape[-1]), True
 
     return product

@@ -23,6 +23,7 @@ from jax import Array, lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import JaxprEqn, Literal, Var
+from jax.sharding import AxisType
 
 from seq2seq.core._scan_concat import taken_apart
 from seq2seq.core._scan_loop import Loop
@@ -64,8 +65,9 @@ def scan(
 
     It is used as `lax.scan` is, under jit, grad, vmap, remat, jvp, in itself and in other control flow. The step may
     close over arrays of any type, and hold conditionals, inner scans, random numbers. What cannot be moved out of the
-    loop stays in it; a step with side effects, or inside `jax.shard_map`, is left to `lax.scan` altogether. Forward
-    mode keeps what reverse mode would keep: where memory is short, take `hoist=False` there.
+    loop stays in it. A step with side effects, in `jax.shard_map`, or under a mesh with explicit axes is left to
+    `lax.scan` altogether. Forward mode keeps what reverse mode would keep: where memory is short, take `hoist=False`
+    there.
 
     Args:
         f: the step: (carry, one input) -> (carry, one output); a bound method of a `@module` will do.
@@ -95,12 +97,14 @@ def scan(
     def plain(init: Any, xs: Any) -> Any:
         return lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
-    if not hoist:
+    # Axes that go along one of a mesh cannot be merged with others; an input without a shape is an error, told there.
+    explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    if not hoist or explicit or not all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
         return plain(init, xs)
     # lax.scan itself checks, promotes and traces; of its jaxpr only the loop is replaced.
     traced, result = jax.make_jaxpr(plain, return_shape=True)(init, xs)
     env: Env = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
-    env.update(zip(traced.jaxpr.invars, jax.tree.leaves((init, xs)), strict=True))
+    env.update(zip(traced.jaxpr.invars, map(jnp.asarray, jax.tree.leaves((init, xs))), strict=True))
     for e in traced.jaxpr.eqns:
         if e.primitive.name == "scan" and not e.effects and not any(map(varies_by_device, e.invars)):
             outputs = _hoisted(e, reverse, unroll)(*(env[v] for v in variables(e.invars)))

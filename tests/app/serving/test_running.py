@@ -124,6 +124,42 @@ def test_an_end_answers_what_was_accepted(server):
     assert (code, said) == (0, "")
 
 
+STUBBORN = """
+import time
+from seq2seq.app.commands.serve import listen
+from seq2seq.app.serving.running import run
+from seq2seq.app.serving.service import Limits, Service
+
+class Slow:
+    name, text = "slow", None
+    def embed(self, asked):
+        print("computing", flush=True)
+        time.sleep(300)
+
+run(Service([Slow()], Limits(timeout=300.0)), listen("127.0.0.1", 0), None, None)
+"""
+
+
+def test_a_client_that_leaves_in_its_body_is_not_logged_and_a_second_ctrl_c_does_not_wait():
+    path = os.pathsep.join([str(Path(seq2seq.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", STUBBORN]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout and process.stderr
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        head = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(head + b"{")
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(head + b'{"inputs":["a"]}')
+            assert process.stdout.readline() == b"computing\n"
+            while process.poll() is None:  # the second one does not wait
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+        said = process.stderr.read().decode()
+    assert process.returncode == 130 and "Traceback" not in said and "Exception in ASGI" not in said
+
+
 def test_what_cannot_be_served(fails, trained, tmp_path):
     assert "no MODEL" in fails("serve")
     assert "two models are called run" in fails("serve", trained, trained)

@@ -20,10 +20,13 @@ from seq2seq.app.pictures.projection import Method, plane, require_method
 from seq2seq.app.train import say
 from seq2seq.core.archive import atomic_write
 
+_PADDED = 1 << 26  # bytes of texts of one width
+
 
 @dataclass(frozen=True)
 class EmbedOptions(ModelOptions):
-    """One vector for each line of input: `vectors` (lines, hidden) and `texts` in an .npz."""
+    """One vector for each line of input: `vectors` (lines, hidden) and, unless one is far longer than others, `texts`
+    in an .npz."""
 
     input: Input = None
     """A file of inputs, one a line; standard input by default."""
@@ -49,9 +52,17 @@ def main(arguments: Sequence[str]) -> int:
     with watched("lines", len(texts)):
         vectors = model.embed(texts, options.batch)
 
+    longest = max(map(len, texts), default=0)
+    kept = 4 * longest * len(texts) <= max(_PADDED, 16 * sum(map(len, texts)))
+    if not kept:
+        say(f"note: texts are left out: one has {longest:,} characters, and NumPy would keep room for as many in each.")
+
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, vectors=vectors, texts=np.array(texts, dtype=np.str_))
+            if kept:
+                np.savez(file, vectors=vectors, texts=np.array(texts, dtype=np.str_))
+            else:
+                np.savez(file, vectors=vectors)
 
     atomic_write(Path(options.output), fill)
     say(f"Wrote {options.output}: vectors of width {vectors.shape[1]} for {len(texts):,} lines.")

@@ -10,6 +10,7 @@ from itertools import islice
 
 from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.arithmetic import Arithmetic
+from seq2seq.app.hypothesis import escaped
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.phrase_table import TableOptions, score_table, sha256_of
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def _write(scored: Sequence[tuple[list[str], list[float]]], per_token: bool) -> None:
     for tokens, scores in scored:
         if per_token:
-            print("".join(f"{token}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
+            print("".join(f"{escaped(token)}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
         else:
             print(f"{sum(scores):.9g}")
     sys.stdout.flush()

@@ -137,6 +137,8 @@ async def read_body(request: Any, service: Service) -> bytes:
     Raises:
         RefusedError: 408, 413 or 415.
     """
+    from starlette.requests import ClientDisconnect
+
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError(415, f"the body is {kind[:60] or 'of no type'}; send Content-Type: application/json.")
@@ -153,6 +155,8 @@ async def read_body(request: Any, service: Service) -> bytes:
                     raise too_large(most)
     except TimeoutError:
         raise RefusedError(408, f"the body did not arrive within {service.limits.timeout:g} s.") from None
+    except ClientDisconnect:  # nobody will read this; any other error would be one of ours, and in the log
+        raise RefusedError(408, "the body did not arrive: the client went away.") from None
     return bytes(body)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 from types import FrameType
 
 from seq2seq.app.serving.application import application
@@ -40,6 +42,12 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
     # uvicorn raises what it caught again when all is answered; then there is nothing left to stop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    server = Server(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(Server(config).serve(sockets=[bound]))
+        runner.run(server.serve(sockets=[bound]))
+        if server.force_exit:  # what is being computed cannot be stopped otherwise
+            sys.stdout.flush()
+            os._exit(130)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     service.batcher.close()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +16,13 @@ from starlette.testclient import TestClient
 
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
-from seq2seq.app.serving import requests
+from seq2seq.app.serving import requests, work
 from seq2seq.app.serving.application import application
 from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.programs import Programs, forget_programs
 from seq2seq.app.serving.service import Limits, Service
-from seq2seq.app.serving.work import Served
+from seq2seq.app.serving.work import Served, _whole
+from seq2seq.data import Tokenizer
 
 KEEN = {"beam": 3, "nbest": 2}
 
@@ -88,7 +94,31 @@ def test_next_tokens_are_those_of_the_model(post, text):
     assert tokens[2] == "a" and math.isclose(chosen["a"], scores[2], abs_tol=1e-4)
     assert math.isclose(sum(found["attention"]), 1, abs_tol=1e-3)
     assert [one["ends"] for one in found["alternatives"]].count(True) == 1
+    assert all(one["text"] == "cb" + one["token"] * (not one["ends"]) for one in found["alternatives"])
     assert len(post("/next", {"input": "abc", "count": 2})["alternatives"]) == 2
+
+
+def test_a_letter_that_is_cut_has_no_text():
+    pieces = Tokenizer.train("bpe", ["abc"], vocabulary=260)  # of bytes
+    ids = pieces.encode("aé")
+    assert [_whole(pieces, ids[:count]) for count in range(1, len(ids) + 1)][-3:] == ["a", None, "aé"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_page_knows_the_text_up_to_each_token():
+    code = (Path(work.__file__).parent / "page" / "generate.js").read_text("utf-8")
+    function = re.search(r"export (function beginnings.*?\n}\n)", code, re.DOTALL)
+    cases = [
+        (["▁", "Ã", "©", "▁", "a", "â", "ĸ", "ģ", "b"], "é a▁b", "bpe of 300"),
+        (["a", "b", "<end>"], "ab", "character"),
+        (["to", "Ur"], "to Ur", "word"),
+    ]
+    script = (
+        f"{function and function[1]}; console.log(JSON.stringify({json.dumps(cases)}.map((c) => beginnings(...c))))"
+    )
+    found = json.loads(subprocess.run(["node", "-e", script], capture_output=True, check=True).stdout)
+    wanted = ["", None, "é", "é ", "é a", None, None, "é a▁", "é a▁b"]
+    assert found == [wanted, ["a", "ab", "ab<end>"], ["to", "to Ur"]]
 
 
 def test_scores_are_those_of_the_library(post, text):

@@ -22,9 +22,11 @@ class Generated(NamedTuple):
 
 
 class Alternative(NamedTuple):
-    """A token that may come next; its probability is that under the model itself."""
+    """A token that may come next; its probability is that under the model itself. The text is the prefix with it; null
+    where it cuts a letter into bytes."""
 
     token: str
+    text: str | None
     probability: float
     log_probability: float
     ends: bool

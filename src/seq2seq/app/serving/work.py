@@ -19,7 +19,7 @@ from seq2seq.app.serving.cost import LISTENING_ITEMS
 from seq2seq.app.streaming import Streamed, stream
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Encodable, Searchable
-from seq2seq.data import inference_batches
+from seq2seq.data import Tokenizer, inference_batches
 from seq2seq.metrics import spaced
 from seq2seq.search import Forced, continuations, force, score
 from seq2seq.search.rules import round_up
@@ -104,7 +104,9 @@ class Served:
             for row, (place, length, prefix) in enumerate(rows):
                 several = zip(tokens[row].tolist(), logs[row].tolist(), strict=True)
                 likely = [
-                    answers.Alternative(target.token(token), float(np.exp(log)), log, token == END)
+                    answers.Alternative(
+                        target.token(token), _whole(target, [*prefix, token]), float(np.exp(log)), log, token == END
+                    )
                     for token, log in islice(several, asked[place].count)
                     if np.isfinite(log)
                 ]
@@ -193,3 +195,9 @@ class Served:
                 begun[: len(row.target), column] = row.target
                 many[column] = len(row.target)
             yield rows, source, lengths, begun, many
+
+
+def _whole(tokenizer: Tokenizer, ids: Sequence[int]) -> str | None:
+    """The text of ids, if they end between two letters."""
+    text = tokenizer.decode(ids)
+    return None if text.endswith("\ufffd") else text

@@ -30,11 +30,30 @@ export function begin(chosen) {
   $("hypotheses").addEventListener("keydown", walk);
 }
 
-// The text of output tokens, as the model's tokenizer joins them.
-export function textOf(tokens, rule) {
-  if (rule.startsWith("character")) return tokens.join("");
-  if (rule.startsWith("bpe") || rule.startsWith("unigram")) return tokens.join("").replaceAll("▁", " ").replace(/^ /, "");
-  return tokens.join(" ");
+// The text up to each output token, it included; null where a letter is cut into bytes (bpe, unigram), which a token
+// then shows by one character each.
+export function beginnings(tokens, text, rule) {
+  if (rule.startsWith("character")) return tokens.map((_, at) => tokens.slice(0, at + 1).join(""));
+  if (!/^(bpe|unigram)/.test(rule)) return tokens.map((_, at) => tokens.slice(0, at + 1).join(" "));
+  let at = 0;
+  let bytes = 0; // of the letter at `at`
+  return tokens.map((token, index) => {
+    const said = token.replaceAll("▁", " ");
+    const here = index ? said : said.replace(/^ /, "");
+    if (!bytes && text.startsWith(here, at)) {
+      at += here.length;
+      return text.slice(0, at);
+    }
+    bytes += [...token].length;
+    while (bytes && at < text.length) {
+      const letter = String.fromCodePoint(text.codePointAt(at));
+      const size = new TextEncoder().encode(letter).length;
+      if (size > bytes) break;
+      bytes -= size;
+      at += letter.length;
+    }
+    return bytes ? null : text.slice(0, at);
+  });
 }
 
 function options() {
@@ -106,7 +125,7 @@ function line(hypothesis, place, forced) {
     made.dataset.at = at;
     made.addEventListener("mouseenter", () => look(place, at));
     made.addEventListener("focus", () => look(place, at));
-    made.addEventListener("click", () => force(textOf(kept(place, at + 1), model().target_tokens)));
+    made.addEventListener("click", () => before(place, at + 1) !== null && force(before(place, at + 1)));
     return weigh(made, probability);
   });
   const log = hypothesis.log_probability;
@@ -124,10 +143,11 @@ function line(hypothesis, place, forced) {
   );
 }
 
-// The first `count` tokens of an output, without the end.
-function kept(place, count) {
-  const { tokens, finished } = answer.outputs[0].hypotheses[place];
-  return tokens.slice(0, finished ? Math.min(count, tokens.length - 1) : count);
+// The text of the first `count` tokens of an output, without the end; null where a letter is cut.
+function before(place, count) {
+  const { tokens, text, finished } = answer.outputs[0].hypotheses[place];
+  const kept = finished ? Math.min(count, tokens.length - 1) : count;
+  return kept ? beginnings(tokens, text, model().target_tokens)[kept - 1] : "";
 }
 
 async function look(place, at) {
@@ -145,7 +165,11 @@ async function look(place, at) {
   attend(hypotheses[place].attention?.[at]);
   looking?.abort();
   looking = new AbortController();
-  const prefix = textOf(kept(place, at), model().target_tokens);
+  const prefix = before(place, at);
+  if (prefix === null) {
+    $("alternatives").replaceChildren(element("p", { className: "hint" }, "This token begins inside a letter."));
+    return;
+  }
   const body = { model: answer.model, input: answer.outputs[0].input, prefix, count: 10 };
   try {
     showAlternatives(await post("/next", body, looking.signal), hypotheses[place].tokens[at], prefix);
@@ -163,11 +187,10 @@ function attend(row) {
 }
 
 function showAlternatives(found, taken, prefix) {
-  const rows = found.alternatives.map(({ token, probability, ends }) => {
-    const text = textOf([...found.prefix_tokens, token], model().target_tokens);
+  const rows = found.alternatives.map(({ token, text, probability, ends }) => {
     const label = ends ? element("span", { className: "end" }, "the end") : element("button", { type: "button" }, shown(token));
     label.setAttribute("aria-label", `${ends ? "the end" : token}, ${percent(probability)}`);
-    if (!ends) label.addEventListener("click", () => force(text));
+    if (!ends && text !== null) label.addEventListener("click", () => force(text));
     const bar = element("span", { className: "bar", "aria-hidden": "true" }, weigh(element("span"), probability));
     return element("li", { className: token === taken ? "taken" : "" }, label, bar, element("span", {}, percent(probability)));
   });

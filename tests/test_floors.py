@@ -28,7 +28,7 @@ def imports(nodes: list[ast.AST]) -> list[str]:
 def is_not_run(node: ast.AST) -> bool:
     """Whether an import of the file leaves this out: a function, or what is for the type checker alone."""
     types = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    return types or isinstance(node, ast.FunctionDef)
+    return types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

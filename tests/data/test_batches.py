@@ -278,3 +278,11 @@ def test_readers_of_one_data_set_do_not_meet_and_need_write_nothing(tmp_path):
         patch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
         patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
         assert (Dataset.load(tmp_path).lengths == wanted).all()
+
+
+def test_what_was_saved_over_a_build_is_not_taken_for_it(tmp_path):
+    pairs, others = [("ab", "c")] * 3, [("a", "b")] * 3
+    Dataset.build(pairs, LETTERS, LETTERS, folder=tmp_path, of="pairs")
+    build(others).save(tmp_path)
+    again = Dataset.build(pairs, LETTERS, LETTERS, folder=tmp_path, of="pairs")
+    assert again.fingerprint == build(pairs).fingerprint

@@ -193,6 +193,11 @@ def test_a_bad_json_line(tmp_path, line, reason):
     assert read_pairs(PairFiles((path,), skip_bad=True)).skipped == {reason: 1}
 
 
+def test_json_is_known_by_its_look_and_may_name_no_document(tmp_path):
+    path = write(tmp_path / "pairs", '{ "source": "a", "target": "b", "document": null}\n')
+    assert read_pairs(PairFiles((path,))).pairs[0] == ("a", "b", "")
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

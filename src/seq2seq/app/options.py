@@ -75,7 +75,7 @@ class TextOptions:
     vocabulary: int | None = None
     """The most different tokens on each side. None: 8,000, or for bpe and unigram by the size of the corpus."""
     minimum_count: int = 1
-    """How often a word, character or symbol must occur to be known."""
+    """How often a word, character, symbol or piece of bpe must occur to be known."""
     max_length: int = 1000
     """Pairs with a longer side, in tokens, are left out and counted."""
     max_ratio: float | None = None

@@ -90,7 +90,10 @@ def choose_form(texts: Iterable[str], kind: Kind) -> Form:
     """
     if kind != "character":
         return "none"
-    whole, apart = ({char for text in texts for char in normalised(text, form)} for form in ("nfc", "nfd"))
+    whole, apart = set[str](), set[str]()
+    for text in texts:
+        whole.update(normalised(text, "nfc"))
+        apart.update(normalised(text, "nfd"))
     return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 

@@ -192,6 +192,11 @@ def _progress_file(folder: Path) -> Path:
     return folder / "tokenised.json"
 
 
+def forget_progress(folder: Path) -> None:
+    """The files in the folder become others: no build there is to go on."""
+    _progress_file(folder).unlink(missing_ok=True)
+
+
 def _noted_progress(folder: Path, key: str) -> Progress | None:
     """How far a build of this key is, where its files are all there."""
     path = _progress_file(folder)

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load
+from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, forget_progress, load
 from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
 from seq2seq.data.spool import Pairs, select
@@ -110,6 +110,7 @@ class Dataset:
         """Write the four arrays as .npy files into `folder`, which is made."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        forget_progress(folder)
         for name in NAMES:
             np.save(folder / f"{name}.part.npy", getattr(self, name), allow_pickle=False)
             os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")

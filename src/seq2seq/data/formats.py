@@ -13,6 +13,7 @@ from seq2seq.data.lines import BadLineError, check_text
 
 LineFormat: TypeAlias = Literal["tsv", "sigmorphon", "jsonl", "scan", "parquet"]
 _PACKED = (".gz", ".zst")
+_JSON = re.compile(r'\{ *"')
 _SCAN = re.compile(r"IN: (.*?) OUT: (.*)")
 _FEATURES = re.compile(r"[^\s,;]+([,;][^\s,;]+)+|[^\s,;=]+=[^\s,;=]+")
 
@@ -56,7 +57,8 @@ def parse_jsonl(line: str) -> Pair:
         raise BadLineError("not JSON", f"{error}; write one object a line") from None
     if not isinstance(fields, dict):
         raise BadLineError("not a JSON object", 'write {"source": ..., "target": ...}')
-    values = [fields.get("source"), fields.get("target"), fields.get("document", "")]
+    document = fields.get("document")
+    values = [fields.get("source"), fields.get("target"), "" if document is None else document]
     for name, value in zip(Pair._fields, values, strict=True):
         if not isinstance(value, str):
             raise BadLineError("missing or not text", f'"{name}" must be a string in {{"source": ..., "target": ...}}')
@@ -97,7 +99,7 @@ def guess_format(path: Path, first_line: str) -> LineFormat:
     columns = first_line.split("\t")
     if len(columns) == 3 and _FEATURES.fullmatch(columns[1].strip()):
         return "sigmorphon"
-    return "jsonl" if first_line.startswith('{"') and "\t" not in first_line else "tsv"
+    return "jsonl" if _JSON.match(first_line) and "\t" not in first_line else "tsv"
 
 
 def source_of_line(line: str, corpus_format: str) -> str:

@@ -59,7 +59,8 @@ class Tokenizer:
     ) -> Tokenizer:
         """Learn at most `vocabulary` pieces (the four special ones counted), each seen at least `minimum_count` times.
 
-        The same texts give the same tokenizer, but for unigram.
+        What unigram keeps is likely pieces, however often they were seen. The same texts give the same tokenizer, but
+        for unigram.
 
         Raises:
             ConfigError: kind or form is unknown, or the vocabulary too small for the kind.

@@ -6,6 +6,7 @@ import importlib.util
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -90,9 +91,23 @@ def main(arguments: Sequence[str]) -> int:
         for model in models:
             model.ready()
         service = Service(models, options)
-        local = token is None and options.host in ("localhost", "127.0.0.1", "::1")
-        run(service, bound, token, _LOCAL if local else None)
+        run(service, bound, token, hosts_of(options.host) if token is None else None)
     return 0
+
+
+def hosts_of(host: str) -> frozenset[str] | None:
+    """What requests to an address of this machine alone may call it; None where others reach it too.
+
+    Example:
+        >>> sorted(hosts_of("127.0.0.2") or []), hosts_of("0.0.0.0")
+        (['127.0.0.1', '127.0.0.2', '[::1]', 'localhost'], None)
+    """
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
+    name = f"[{address.compressed}]" if ":" in host else str(address)
+    return _LOCAL | {name} if address.is_loopback else None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -111,14 +111,33 @@ def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
     assert "hidden = 8" in run("inspect", "tuned").out  # what the model is, not a default
     assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
     for others in (words, ("train", "--resume", "--out", "tuned")):
-        assert "--model options do not go with --from" in fails(*others, "--model.hidden", 16)
+        said = fails(*others, "--model.hidden", 16)
+        assert "--model.hidden does not go with --from" in said and "only --model.dropout, " in said
+
+
+def test_a_model_may_be_fine_tuned_with_another_dropout(run, fails, trained, tmp_path):
+    pairs, home = write_pairs(tmp_path / "pairs.tsv"), trained.parent
+    words = ("train", pairs, "--dev", home / "dev.tsv", "--from", trained, "--updates", 1)
+    told = ("--model.dropout", 0.1, "--model.variational")
+    assert "model.dropout is 1.5" in fails(*words, "--out", "other", "--model.dropout", 1.5)
+    assert run(*words, "--out", "tuned", *told).code == 0
+    model = seq2seq.load("tuned").model
+    assert (model.dropout, model.variational, model.label_smoothing) == (0.1, True, 0.1)
+    found = run("inspect", "tuned").out
+    assert "dropout = 0.1" in found and "hidden = 8" in found
+    assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
+    assert seq2seq.load("tuned").model.dropout == 0.1
+    assert "from was a model of" in fails("train", "--resume", "--out", "tuned", "--model.dropout", 0.2)
+    # The whole configuration of a run goes with another --from: what the model is is left aside.
+    assert run(*words, "--out", "again", "--config", "tuned/config.toml", "--no-resume").code == 0
+    assert seq2seq.load("again").model.dropout == 0.1
 
 
 def test_a_fine_tuned_run_goes_on_from_another_folder_but_not_with_another_model(run, fails, trained, tmp_path):
     pairs, base, other = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "base.npz", tmp_path / "other.npz"
     model = seq2seq.load(trained)
     model.save(base)
-    model.with_model(replace(model.model, dropout=0.9)).save(other)
+    model.with_model(replace(model.model, sampled_softmax=3)).save(other)
     assert run("train", pairs, "--out", "tuned", "--from", "base.npz", "--updates", 1).code == 0
     (tmp_path / "sub").mkdir()
     os.chdir("sub")

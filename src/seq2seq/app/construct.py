@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
+from contextlib import suppress
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass, replace
 from typing import Any, get_type_hints
 
 from seq2seq.app.names import MODELS, named_class
@@ -45,6 +46,42 @@ def options_of(cls: Any) -> type:
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         made.append((name, hints[name]) if default is MISSING else (name, hints[name], field(default=default)))
     return make_dataclass(f"{cls.__name__}Options", made, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
+
+
+def settings_of(model: Any) -> type:
+    """A dataclass of the `--model` options that a finished model may be told anew: its static fields of true and false
+    or of a rate that its `init` takes under the same name. By default each is what it is.
+
+    Example:
+        >>> from seq2seq.models.encoder_decoder import EncoderDecoder
+        >>> from seq2seq.models.config import EncoderDecoderConfig
+        >>> config = EncoderDecoderConfig(hidden=2, embedding=1, dropout=0.1)
+        >>> settings_of(EncoderDecoder.init(jax.random.key(0), 5, 5, config))().dropout
+        0.1
+    """
+    cls: Any = type(model)
+    made: Any = make_dataclass("Nothing", ())
+    with suppress(ConfigError, AttributeError):  # an `init` that no command line could call, or none
+        made = options_of(cls)
+    kept = [f.name for f in fields(made) if isinstance(vars(model).get(f.name), float | bool)]
+    hints = get_type_hints(made, include_extras=True)
+    several = [(name, hints[name], field(default=getattr(model, name))) for name in kept]
+    return make_dataclass(f"{cls.__name__}Settings", several, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
+
+
+def with_settings(model: Any, settings: Any) -> Any:
+    """The model with `settings`, of the class that `settings_of` made.
+
+    Raises:
+        ConfigError: a value that the model's own options refuse.
+    """
+    told = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    if all(getattr(model, name) == value for name, value in told.items()):
+        return model
+    made: Any = options_of(type(model))
+    if not any(f.default is MISSING and f.default_factory is MISSING for f in fields(made)):
+        made(**told)  # which checks them
+    return replace(model, **told)
 
 
 def build_model(cls: Any, key: Key, given: Mapping[str, Any], options: Any) -> Any:

@@ -125,7 +125,8 @@ class RunOptions:
     resume: bool = False
     """Go on with the run in --out exactly where it stands; its configuration is read from there."""
     from_model: Annotated[str | None, tyro.conf.arg(name="from", metavar="MODEL")] = None
-    """Begin with the weights and tokenizers of this model (fine-tune) instead of a fresh one."""
+    """Begin with the weights and tokenizers of this model (fine-tune) instead of a fresh one. Of --model options those
+    of training alone, such as --model.dropout, can be told anew."""
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,18 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
             classes = {f.name for f in fields(model) if isinstance(getattr(model, f.name), type)}
             values["model_type"] = Path(self.model_type).name
             values["model"] |= {name: Path(values["model"][name]).name for name in classes}
-        before = tomllib.loads(began_with)
-        return to_toml(values | {name: before[name] for name in ("model_type", "model") if name in before})
+        if self.from_model is not None:
+            before = tomllib.loads(began_with)
+            told = values.pop("model")
+            values |= {name: before[name] for name in ("model_type", "model") if name in before}
+            if "model" in values:
+                values["model"] |= told
+        return to_toml(values)
 
     def _values(self) -> dict[str, Any]:
         left_out = ["resume", "config", "preset"]  # they are resolved
         if self.from_model is not None:
-            left_out += ["model_type", "model"]  # that model has its own
+            left_out.append("model_type")  # that model has its own
         return {name: value for name, value in to_plain(self).items() if name not in left_out}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seq2seq.app.construct import build_model, model_class, shares_vocabulary
+from seq2seq.app.construct import build_model, model_class, shares_vocabulary, with_settings
 from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
@@ -82,7 +82,10 @@ def prepare(options: TrainOptions[Any]) -> Job:
         text_line("source", source.tokenizer, source.why, data.histogram(0)),
         text_line("target", target.tokenizer, target.why, data.histogram(1)),
     ]
-    model = began_with.model if began_with else _fresh(cls, options, source.tokenizer, target.tokenizer)
+    if began_with:
+        model = with_settings(began_with.model, options.model)
+    else:
+        model = _fresh(cls, options, source.tokenizer, target.tokenizer)
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
     options = _resolved(options, data, source.tokenizer, target.tokenizer)

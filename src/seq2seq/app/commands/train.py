@@ -10,11 +10,13 @@ from typing import Any
 import tyro
 
 from seq2seq.app.arguments import parse, refuse_more_models
-from seq2seq.app.construct import model_class, options_of
+from seq2seq.app.construct import model_class, options_of, settings_of
 from seq2seq.app.options import TrainOptions, from_files
 from seq2seq.app.plain import read_toml
 from seq2seq.app.runtime import use_threads
+from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import run
+from seq2seq.app.user_code import classes_of
 from seq2seq.errors import ConfigError
 
 
@@ -42,12 +44,13 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
         if not began_with.is_file():
             raise ConfigError(f"--resume: there is no {began_with}; --out must name the folder of a run.")
         configs.insert(0, str(began_with))
-    written = [found for config in configs for found in [_model_type(read_toml(config))] if found]
+    tables = [{name.replace("-", "_"): value for name, value in read_toml(config).items()} for config in configs]
+    written = [table["model_type"] for table in tables if "model_type" in table]
     model_type = _peek(arguments, "--model.type") or (written[-1] if written else "encoder-decoder")
-    made = options_of(model_class(model_type))
+    made, aside = _model_options(arguments, tables, model_type)
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
-    here = [f.name for f in fields(made) if _peek(arguments, f"--model.{f.name.replace('_', '-')}") is not None]
-    defaults = from_files(defaults, configs, _peek(arguments, "--preset"), here)
+    aside |= {f.name for f in fields(made) if _peek(arguments, f"--model.{f.name.replace('_', '-')}") is not None}
+    defaults = from_files(defaults, configs, _peek(arguments, "--preset"), aside)
     if resume and any(_peek(arguments, limit) for limit in ("--updates", "--epochs", "--minutes")):
         # New limits take the place of the old; but a cosine is drawn to the last update.
         ends = {} if defaults.optimizer.schedule == "cosine" else {"updates": None, "epochs": None}
@@ -73,8 +76,27 @@ def _dashed(word: str) -> str:
     return name.replace("_", "-") + equals + value
 
 
-def _model_type(values: Mapping[str, Any]) -> str | None:
-    return values.get("model_type", values.get("model-type"))
+def _model_options(
+    arguments: Sequence[str], tables: Sequence[Mapping[str, Any]], model_type: str
+) -> tuple[Any, set[str]]:
+    """The dataclass of `--model` options, and what TOML files may say beside it: of a model that is there already only
+    that can be told anew which is for training."""
+    named = [table["from_model"] for table in tables if "from_model" in table]
+    from_model = _peek(arguments, "--from") or (named[-1] if named else None)
+    if not isinstance(from_model, str):
+        return options_of(model_class(model_type)), set()
+    if _peek(arguments, "--preset"):
+        raise ConfigError("--preset does not go with --from: that model is what it is.")
+    types = _all(arguments, "--types") or [name for table in tables for name in table.get("types", ())]
+    made = settings_of(TextModel.load(from_model, classes_of(types)).model)
+    known = {f.name for f in fields(made)}
+    for word in (word.partition("=")[0] for word in arguments if word.startswith("--model.")):
+        if word.removeprefix("--model.").removeprefix("no-").replace("-", "_") not in known:
+            others = ", ".join(f"--model.{name.replace('_', '-')}" for name in sorted(known))
+            may = f"only {others} can be told anew" if others else "nothing of it can be told anew"
+            raise ConfigError(f"{word} does not go with --from: that model is what it is; {may}.")
+    written = {name.replace("-", "_") for table in tables for name in table.get("model", ())}
+    return made, written - known
 
 
 _OF_TOKENIZERS = ("source_tokens", "target_tokens", "source_form", "target_form", "vocabulary", "minimum_count")
@@ -83,8 +105,6 @@ _OF_TOKENIZERS = ("source_tokens", "target_tokens", "source_form", "target_form"
 def _refuse_without_effect(arguments: Sequence[str], options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
     """Refuse options that decide what a model or a tokenizer is, where these are there already."""
     words = [word.partition("=")[0] for word in arguments]
-    if options.from_model is not None and any(word.startswith("--model.") for word in words):
-        raise ConfigError("--model options do not go with --from: that model is what it is.")
     for name in _OF_TOKENIZERS:
         option = f"--{name.replace('_', '-')}"
         if options.resume and getattr(options, name) != getattr(before, name):
@@ -92,8 +112,6 @@ def _refuse_without_effect(arguments: Sequence[str], options: TrainOptions[Any],
             raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
         if options.from_model is not None and not options.resume and option in words:
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")
-    if options.from_model is not None and not options.resume and options.preset is not None:
-        raise ConfigError("--preset does not go with --from: that model is what it is.")
 
 
 def _peek(arguments: Sequence[str], option: str) -> str | None:
@@ -104,6 +122,14 @@ def _peek(arguments: Sequence[str], option: str) -> str | None:
         if word.startswith(option + "="):
             return word.partition("=")[2]
     return None
+
+
+def _all(arguments: Sequence[str], option: str) -> list[str]:
+    """The values of an option that may be given several times."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return [
+        after if word == option else word.partition("=")[2] for word, after in pairs if word.partition("=")[0] == option
+    ]
 
 
 def _default(made: Any) -> Any:

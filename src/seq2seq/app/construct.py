@@ -53,6 +53,7 @@ def settings_of(model: Any) -> type:
     or of a rate that its `init` takes under the same name. By default each is what it is.
 
     Example:
+        >>> import jax
         >>> from seq2seq.models.encoder_decoder import EncoderDecoder
         >>> from seq2seq.models.config import EncoderDecoderConfig
         >>> config = EncoderDecoderConfig(hidden=2, embedding=1, dropout=0.1)

@@ -145,6 +145,8 @@ def test_python_loads_a_folder_or_a_file(trained):
     assert by_folder.score([("abc", "cba")]) == by_file.score([("abc", "cba")])
     with pytest.raises(seq2seq.Seq2SeqError, match="input:2"):
         by_file.generate(["abc", "a\0b"])
+    with pytest.raises(seq2seq.Seq2SeqError, match="input:4"):
+        by_file.score([("abc", "a"), ("abc", "b"), ("abc", "a"), ("a\0b", "a")])
 
 
 @pytest.mark.parametrize("command", ["score", "evaluate"])

@@ -112,6 +112,7 @@ def test_whatever_type_an_option_of_a_users_model_has(typed):
     ("values", "said"),
     [
         ({"shade": "DRK"}, "did you mean DARK"),
+        ({"shade": [1]}, "shade is"),
         ({"pair": [1]}, "has 1 values; wanted 2"),
         ({"rate": "x"}, "rate is"),
     ],

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import LAST, write_pairs
 
+import seq2seq
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.options import TrainOptions
+from seq2seq.app.prepare import prepare
+from seq2seq.app.text_model import TextModel
 from seq2seq.app.tokens import tokenizers
 from seq2seq.data import Pair
 from seq2seq.errors import ConfigError
@@ -95,3 +99,35 @@ def test_numbers_that_are_none(run, words, said):
 def test_a_name_that_no_configuration_could_hold(run):
     ran = run("train", "caf\udce9.tsv", "--out", "run")
     assert ran.code == 2 and "this name is not UTF-8" in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_a_file_and_the_command_line_may_say_what_only_goes_together():
+    options = options_from(["pairs.tsv", "--preset", "cho2014", "--model.attention", "none"])
+    assert options.model.summary == "everywhere"
+
+
+def test_the_last_model_to_begin_with_counts(trained, twin, tmp_path, monkeypatch):
+    model = seq2seq.load(twin)
+    model.with_model(replace(model.model, dropout=0.7)).save(tmp_path / "other.npz")
+    # The threads are not set yet: nothing may be computed.
+    monkeypatch.setattr(TextModel, "load", lambda *_: pytest.fail("the arrays of a model were read"))
+    options = options_from(["pairs.tsv", "--from", str(trained), "--from", "other.npz"])
+    assert (options.from_model, options.model.dropout) == ("other.npz", 0.7)
+    Path("from.toml").write_text('from_model = "other.npz"')
+    assert options_from(["pairs.tsv", "--config", "from.toml", "--from", "None"]).model.hidden == 512
+
+
+def test_a_typing_mistake_beside_another_model_is_told(trained):
+    Path("my.toml").write_text("[model]\nhidden = 999\ndropuot = 0.5")
+    with pytest.raises(ConfigError, match="did you mean dropout"):
+        options_from(["pairs.tsv", "--from", str(trained), "--config", "my.toml"])
+
+
+def test_smoothing_does_not_go_with_a_sampled_softmax_of_another_model(trained, tmp_path):
+    model = seq2seq.load(trained)
+    sampled = replace(model.model, sampled_softmax=3, label_smoothing=0.0)
+    model.with_model(sampled).save("sampled.npz")
+    (tmp_path / "pairs.tsv").write_text("abc\tcba\nfed\tdef\n")
+    options = options_from(["pairs.tsv", "--from", "sampled.npz", "--model.label-smoothing", "0.1"])
+    with pytest.raises(ConfigError, match=r"sampled_softmax needs model\.label_smoothing 0"):
+        prepare(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from command_line import TINY, report, write_pairs
 
 import seq2seq
 from seq2seq.app.commands.train import options_from
-from seq2seq.app.construct import model_class, options_of
+from seq2seq.app.construct import model_class, options_of, settings_of
 from seq2seq.app.names import class_name, named_class
 from seq2seq.app.user_code import copy_code, find_class, name_of
 from seq2seq.errors import ConfigError
@@ -98,6 +99,12 @@ def test_a_run_goes_on_where_its_cell_has_moved_to(run, fails, pairs, tmp_path):
     assert run(*again, "--model.cell", "sub/my_cell.py:Leaky").code == 0
 
 
+def test_a_file_that_ends_the_program_has_its_word(run, pairs, tmp_path):
+    (tmp_path / "bad.py").write_text("import sys; sys.exit('please set FOO first')")
+    ran = run("train", "pairs.tsv", "--out", "run", "--model.cell", "bad.py:X")
+    assert (ran.code, ran.err) == (1, "please set FOO first\n")
+
+
 def test_types_take_the_place_of_those_of_a_file(tmp_path):
     (tmp_path / "my.toml").write_text('types = ["gone.py:Cell"]')
     (tmp_path / "my_cell.py").write_text(CELL)
@@ -127,6 +134,17 @@ def test_a_model_with_start_and_step_only(run, pairs, tmp_path, base):
         assert run("train", "pairs.tsv", *tuned).code == 0
         assert (tmp_path / "tuned" / "code" / "my_model.py").exists()
         assert "width = 5" in run("inspect", "tuned").out
+
+
+def test_a_model_says_what_of_it_is_for_training():
+    class Mine:
+        of_training = ("noise",)
+
+        @classmethod
+        def init(cls, key, vocabulary: int, width: int, noise: float = 0.0, deep: bool = False): ...
+
+    made = settings_of(Mine, {"noise": 0.5, "deep": True, "width": 3})
+    assert made() == made(noise=0.5) and [field.name for field in fields(made)] == ["noise"]
 
 
 def test_the_model_that_the_readme_teaches(run, pairs, tmp_path):

@@ -281,6 +281,13 @@ def test_a_pipe_stays_one_and_a_link_goes_on_pointing(path, tmp_path):
     assert link.is_symlink() and list(read(path).arrays) == ["other"]
 
 
+def test_a_name_that_cannot_be_is_an_error_of_ours(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("a" * 300, "loop"):
+        with pytest.raises(ArchiveError, match="cannot be written"):
+            write(tmp_path / name, Archive.of(TREE))
+
+
 def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path):
     with pytest.raises(ArchiveError, match="cannot be written"):
         write(tmp_path / "nowhere" / "tree.npz", Archive.of(TREE))

@@ -98,6 +98,8 @@ def test_a_tiny_document_is_not_all_that_is_held_out(seed):
     pairs = [Pair(f"{name}{n}", "x", name) for name, size in sizes.items() for n in range(size)]
     _, dev, _ = hold_out(Corpus(pairs), seed=seed)
     assert {pair.document for pair in dev} == {"tiny", "small"} and len(dev) == 61
+    three = [Pair(f"{name}{n}", "x", name) for name, size in {"t": 5, "a": 300, "b": 301}.items() for n in range(size)]
+    assert {pair.document for pair in hold_out(Corpus(three), seed=seed).dev} == {"a"}  # with t it would be too much
     pairs = [pair for pair in pairs if pair.document in ("tiny", "large")]  # no choice of documents will do
     _, dev, notes = hold_out(Corpus(pairs), seed=seed)
     assert len(dev) == 47 and "distinct sources" in notes[0]

@@ -125,8 +125,8 @@ def _run(words: list[str]) -> int:
     command = importlib.import_module(f"seq2seq.app.commands.{words[0]}")
     try:
         return command.main(words[1:])
-    except SystemExit as end:  # of tyro, after --help or a wrong option
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SystemExit as end:  # of tyro, after --help or a wrong option; or of a file of the user's, with a word
+        return _told(end.code, 1) if isinstance(end.code, str) else int(end.code or 0)
 
 
 if __name__ == "__main__":

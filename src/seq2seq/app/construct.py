@@ -48,25 +48,27 @@ def options_of(cls: Any) -> type:
     return make_dataclass(f"{cls.__name__}Options", made, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
 
 
-def settings_of(model: Any) -> type:
-    """A dataclass of the `--model` options that a finished model may be told anew: its static fields of true and false
-    or of a rate that its `init` takes under the same name. By default each is what it is.
+def option_names(cls: Any) -> set[str]:
+    """The names of the `--model` options of a model; of one that no command line could make there are none."""
+    with suppress(ConfigError, AttributeError):
+        return {f.name for f in fields(options_of(cls))}
+    return set()
+
+
+def settings_of(cls: Any, statics: Mapping[str, Any]) -> type:
+    """A dataclass of the `--model` options that a finished model may be told anew: those that are `of_training`.
+
+    By default each is what the static field of its name is.
 
     Example:
-        >>> import jax
         >>> from seq2seq.models.encoder_decoder import EncoderDecoder
-        >>> from seq2seq.models.config import EncoderDecoderConfig
-        >>> config = EncoderDecoderConfig(hidden=2, embedding=1, dropout=0.1)
-        >>> settings_of(EncoderDecoder.init(jax.random.key(0), 5, 5, config))().dropout
-        0.1
+        >>> settings_of(EncoderDecoder, {"dropout": 0.1})()
+        EncoderDecoderSettings(dropout=0.1)
     """
-    cls: Any = type(model)
-    made: Any = make_dataclass("Nothing", ())
-    with suppress(ConfigError, AttributeError):  # an `init` that no command line could call, or none
-        made = options_of(cls)
-    kept = [f.name for f in fields(made) if isinstance(vars(model).get(f.name), float | bool)]
-    hints = get_type_hints(made, include_extras=True)
-    several = [(name, hints[name], field(default=getattr(model, name))) for name in kept]
+    names = option_names(cls) & set(getattr(cls, "of_training", ())) & set(statics)
+    made = options_of(cls) if names else None
+    hints = get_type_hints(made, include_extras=True) if made else {}
+    several = [(name, hints[name], field(default=statics[name])) for name in hints if name in names]
     return make_dataclass(f"{cls.__name__}Settings", several, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
 
 

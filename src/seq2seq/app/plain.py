@@ -149,7 +149,7 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {key: _value(args[1], item, where, None) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
-        if value not in hint.__members__:
+        if not isinstance(value, str) or value not in hint.__members__:
             raise ConfigError(f"{where} is {value!r}; {did_you_mean(str(value), hint.__members__)}")
         return hint[value]
     if hint is Path and isinstance(value, str):

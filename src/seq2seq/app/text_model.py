@@ -25,7 +25,7 @@ from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import END, Encodable, Searchable
-from seq2seq.core.skeleton import describe
+from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
@@ -196,9 +196,10 @@ class TextModel:
         at a time, are compiled for once.
         """
         model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
+        pairs = list(zip(self.sources([source for source, _ in pairs]), (target for _, target in pairs), strict=True))
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in places))}
-        sources = self.source_tokenizer.encode_batch(self.sources(list(rows)))
+        sources = self.source_tokenizer.encode_batch(rows)
         targets = self.target_tokenizer.encode_batch(target for _, target in places)
         of = np.array([rows[source] for source, _ in places], np.int64)
         found = np.zeros(len(places))
@@ -281,6 +282,22 @@ class TextModel:
         """
         archive.write(path, self.archive())
 
+    @classmethod
+    def kind_of(cls, path: str | os.PathLike[str], types: Sequence[type] = ()) -> tuple[type, dict[str, Any]]:
+        """The class and the static fields of the model in a file; nothing is computed. Arguments and errors are those
+        of `load`."""
+        return class_and_statics(cls._read(path)[1].header["model"], types)
+
+    @staticmethod
+    def _read(path: str | os.PathLike[str]) -> tuple[Path, Archive]:
+        path = model_file(path)
+        found = archive.read(path)
+        if found.header.get("kind") == "checkpoint":
+            raise ArchiveError(f"{path}: a checkpoint of a run, not a model; give the run's folder, or its model.npz.")
+        if "text" not in found.header:
+            raise ArchiveError(f"{path}: a model without tokenizers; load it with the class's own load().")
+        return path, found
+
     def archive(self) -> Archive:
         """What a file of it holds.
 
@@ -311,12 +328,7 @@ class TextModel:
             ArchiveError: the file cannot be read, or holds a model without tokenizers.
             UnknownClassError: it holds a class of yours that is not among `types`.
         """
-        path = model_file(path)
-        found = archive.read(path)
-        if found.header.get("kind") == "checkpoint":
-            raise ArchiveError(f"{path}: a checkpoint of a run, not a model; give the run's folder, or its model.npz.")
-        if "text" not in found.header:
-            raise ArchiveError(f"{path}: a model without tokenizers; load it with the class's own load().")
+        path, found = cls._read(path)
         return cls(
             model=model_of(found, path, types),
             source_tokenizer=Tokenizer.from_json(found.texts["source_tokenizer"]),

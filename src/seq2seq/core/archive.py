@@ -141,7 +141,7 @@ def atomic_write(path: Path, fill: Any) -> None:
     Raises:
         ArchiveError: the disk is full, the folder cannot be written, or `path` is a device or a pipe.
     """
-    path = replaceable(path)
+    named, path = path, replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -153,7 +153,7 @@ def atomic_write(path: Path, fill: Any) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be written ({error.strerror or error}).") from None
+        raise ArchiveError(f"{named}: cannot be written ({error.strerror or error}).") from None
 
 
 def replaceable(path: Path) -> Path:
@@ -162,9 +162,12 @@ def replaceable(path: Path) -> Path:
     Raises:
         ArchiveError: a device or a pipe is there, which would be gone.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ArchiveError(f"{path}: is a device or a pipe, of which a file would take the place; name a file.")
-    return path.resolve() if path.is_symlink() else path
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ArchiveError(f"{path}: is a device or a pipe, of which a file would take the place; name a file.")
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us; links in a circle
+        raise ArchiveError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}).") from None
 
 
 def _write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:

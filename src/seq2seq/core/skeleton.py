@@ -78,15 +78,23 @@ def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = ()
             return [build(child, f"{inside}{i}") for i, child in enumerate(node["list"])]
         if "dict" in node:
             return {key: build(child, inside + key) for key, child in node["dict"].items()}
-        cls: Any = _find(node, types)
+        cls, statics = class_and_statics(node, types)
         values = {key: build(child, inside + key) for key, child in node["fields"].items()}
-        statics = {key: _unstatic(value) for key, value in node["static"].items()}
         return restore(cls, _completed(cls, values | statics))
 
     tree = build(skeleton, name)
     if extra := sorted(set(arrays) - used):
         raise LeafError(f"leaf {extra[0]} of the archive has no place in the model ({len(extra)} extra in all).")
     return tree
+
+
+def class_and_statics(node: Mapping[str, Any], types: Sequence[type] = ()) -> tuple[type, dict[str, Any]]:
+    """The class of the module that `describe` saw, and its static fields.
+
+    Raises:
+        UnknownClassError: it is neither ours nor in `types`.
+    """
+    return _find(node, types), {name: _unstatic(value) for name, value in node["static"].items()}
 
 
 def source_hash(cls: type) -> str:

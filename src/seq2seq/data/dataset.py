@@ -94,6 +94,8 @@ class Dataset:
         key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
         folder = None if folder is None else Path(folder)
         columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
+        for litter in folder.glob("lengths.*.part.npy") if folder else ():
+            litter.unlink(missing_ok=True)  # of a command that was killed
         try:
             if not columns.progress.complete:
                 for chunk in encoded(islice(pairs, columns.progress.read, None), encoder, workers):

@@ -76,11 +76,13 @@ class _Survey:
         wanted: about so many pairs, or exactly so many sources, are to be held out.
         sources: so many distinct sources: those of the smallest hashes, which depend on the seed.
         documents: the pairs of each.
+        pairs: how many there are.
     """
 
     def __init__(self, pairs: Pairs, seed: int):
         key = str(seed).encode()
         self.documents: Counter[str] = Counter()
+        self.pairs = len(pairs)
         distinct: set[bytes] = set()
         smallest: list[tuple[int, str]] = []  # a heap, the largest hash first
         among: set[str] = set()
@@ -113,7 +115,8 @@ def _named(survey: _Survey, documents: Collection[str]) -> set[str]:
 def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generator) -> set[str]:
     """Documents in random order until there are enough pairs; none where their sizes allow no such choice.
 
-    A text can then give a block of lines, and other pairs the smallest documents, at most half of all pairs.
+    A text can then give a block of lines, and other pairs the smallest documents, or the smallest that is enough by
+    itself: at most half of all pairs.
     """
     sizes, wanted = survey.documents, survey.wanted
     if len(sizes) < 2:
@@ -125,13 +128,16 @@ def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generat
         if count < wanted and count + sizes[names[index]] <= 2 * wanted:
             chosen.add(names[index])
             count += sizes[names[index]]
-    enough = wanted / 2
-    if not next_sentence:
-        for name in sorted(sizes.keys() - chosen, key=lambda name: sizes[name]):
-            if count < enough and 2 * (count + sizes[name]) <= sizes.total():
-                chosen.add(name)
-                count += sizes[name]
-    return chosen if count >= enough else set()
+    if next_sentence or 2 * count >= wanted:
+        return chosen if 2 * count >= wanted else set()
+    smallest = sorted(names, key=lambda name: sizes[name])
+    for several in ([*chosen, *(name for name in smallest if name not in chosen)], *([name] for name in smallest)):
+        count = 0
+        for end, name in enumerate(several, 1):
+            count += sizes[name]
+            if wanted <= 2 * count <= survey.pairs:
+                return set(several[:end])
+    return set()
 
 
 def _without_leaks(train: Pairs, dev: list[Pair], both_sides: bool, how: str) -> Holdout:

@@ -45,6 +45,7 @@ class EncoderDecoder(Model):
     sampled_softmax: int = 0
     variational: bool = False
     recurrent_dropout: float = 0.0
+    of_training = ("dropout", "label_smoothing", "sampled_softmax", "variational", "recurrent_dropout")
 
     @classmethod
     def init(

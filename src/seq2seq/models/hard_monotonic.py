@@ -101,6 +101,7 @@ class HardMonotonic(Model):
     output: FF
     dropout: float
     label_smoothing: float
+    of_training = ("dropout", "label_smoothing")
 
     @classmethod
     def init(

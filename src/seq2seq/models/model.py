@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -33,6 +33,9 @@ class Model:
         >>> Bias.load(path).b
         Array([1., 1., 1.], dtype=float32)
     """
+
+    of_training: ClassVar[tuple[str, ...]] = ()
+    """Static fields that decide about training alone, such as a dropout: `train --from` may tell them anew."""
 
     def loss(self, batch: BatchLike, key: Key | None = None) -> Loss:
         """Token cross-entropy of the targets, in nats, by `start` and then `step` over `target_in`.

@@ -14,7 +14,7 @@ from seq2seq.app.serving.service import Service
 
 
 def run(service: Service, bound: socket.socket, token: str | None, hosts: frozenset[str] | None) -> None:
-    """Serve at a bound socket until SIGTERM or Ctrl-C; a second one does not wait for answers.
+    """Serve at a bound socket until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for answers.
 
     Raises:
         ImportError: uvicorn or Starlette is not installed.
@@ -40,14 +40,13 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
     host, port = bound.getsockname()[:2]
     print(f"Serving {', '.join(service.models)} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     # uvicorn raises what it caught again when all is answered; then there is nothing left to stop.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     server = Server(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[bound]))
         if server.force_exit:  # what is being computed cannot be stopped otherwise
             sys.stdout.flush()
             os._exit(130)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     service.batcher.close()

@@ -137,7 +137,7 @@ def test_a_fine_tuned_run_goes_on_from_another_folder_but_not_with_another_model
     pairs, base, other = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "base.npz", tmp_path / "other.npz"
     model = seq2seq.load(trained)
     model.save(base)
-    model.with_model(replace(model.model, sampled_softmax=3)).save(other)
+    model.with_model(replace(model.model, encoder=replace(model.model.encoder, residual=True))).save(other)
     assert run("train", pairs, "--out", "tuned", "--from", "base.npz", "--updates", 1).code == 0
     (tmp_path / "sub").mkdir()
     os.chdir("sub")

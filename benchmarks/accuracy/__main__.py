@@ -26,6 +26,7 @@ from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
 from seq2seq.app.runtime import thread_count
+from seq2seq.core.precision import resolve
 
 
 def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
@@ -37,7 +38,8 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
     def found() -> dict[str, Any]:
         limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
         told = series.train(run, [*task.train, "--seed", seed, *options], limits)
-        return {"command": told, "run": str(run), **evaluated(task, [run])}
+        precision = options[options.index("--precision") + 1] if "--precision" in options else resolve("auto")
+        return {"command": told, "run": str(run), "precision": precision, **evaluated(task, [run])}
 
     return series.cell(key, found)
 
@@ -121,7 +123,10 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
 def main() -> None:
     """One table, or several."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # --seed is one of train's
     )
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets' folders")

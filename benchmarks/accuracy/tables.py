@@ -103,7 +103,7 @@ _EQUAL = (
     *("--source-tokens", "word", "--target-tokens", "word", "--minimum-count", "2", "--vocabulary", "10000"),
     *("--model.embedding", "256", "--model.dropout", "0.3", "--batch-pairs", "80"),
     *("--optimizer.name", "adam", "--optimizer.learning-rate", "0.001", "--optimizer.schedule", "constant"),
-    *("--optimizer.clip", "1", "--model.normal", "0", "--model.uniform", "0"),
+    *("--optimizer.clip", "1", "--optimizer.per", "token", "--model.normal", "0", "--model.uniform", "0"),
 )
 _PAPERS: dict[str, Options] = {
     "sutskever2014": ("--preset", "sutskever2014", *_EQUAL, "--model.hidden", "512", "--model.layers", "2"),

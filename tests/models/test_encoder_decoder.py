@@ -11,9 +11,11 @@ import pytest
 from contract.batches import BATCH, VOCABULARY
 from contract.cells import CELLS, randomised
 from contract.table import TABLE, Counting, config_of, model_of
+from jax import Array
 
 from seq2seq.core.cost import product_flops
-from seq2seq.core.module import count, named_leaves
+from seq2seq.core.module import count, module, named_leaves
+from seq2seq.core.seams import Cell
 from seq2seq.data import Batch
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import EncoderDecoderConfig
@@ -86,6 +88,20 @@ def test_a_pointer_without_a_common_token_is_refused(key):
     for common in ((), (-1, -1)):
         with pytest.raises(ConfigError, match="no token in common"):
             EncoderDecoder.init(key, 11, 13, EncoderDecoderConfig(hidden=6, embedding=4, copy=True), common)
+
+
+def test_a_recurrent_dropout_that_would_find_nothing_is_refused(key):
+    @module
+    class Mine(Cell):
+        w_h: Array
+
+        @classmethod
+        def init(cls, key, input_size, hidden_size):
+            return cls(w_h=jnp.eye(hidden_size))
+
+    config = EncoderDecoderConfig(cell=Mine, recurrent_dropout=0.2)
+    with pytest.raises(ConfigError, match="Mine has no weights called u or u_n"):
+        EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
 
 
 def test_a_stack_is_a_cell_like_any_other(key):

@@ -127,6 +127,7 @@ def test_presets_train_as_their_papers_did():
     assert [round(float(rate(update)), 4) for update in (800, 801, 901)] == [1.0, 0.5, 0.25]
     assert all(preset.model.label_smoothing == 0 for preset in (cho, sutskever, bahdanau, luong))
     assert (luong.model.dropout, sutskever.model.dropout) == (0.2, 0.0)
+    assert all(preset.optimizer.per == "sentence" for preset in (cho, sutskever, bahdanau, luong))
 
 
 @pytest.mark.parametrize(("name", "bound"), [("sutskever2014", 0.08), ("luong2015", 0.1)])

@@ -170,3 +170,10 @@ def test_smoothing_is_least_where_the_probabilities_are_the_smoothed_ones():
     best = jnp.log(jnp.full(size, smoothing / size).at[3].add(1 - smoothing))
     gradient = jax.grad(lambda logits: token_cross_entropy(logits, jnp.array(3), smoothing))(best)
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+def test_sums_are_float32_whatever_the_states_are():
+    states, targets, mask = jnp.zeros((1001, 1, 4), jnp.bfloat16), jnp.zeros((1001, 1), int), jnp.ones((1001, 1))
+    found = cross_entropy(lambda x: x, states, targets, mask)
+    assert (float(found.count), found.sum.dtype) == (1001, jnp.float32)
+    np.testing.assert_allclose(found.sum, 1001 * np.log(4), rtol=1e-4)

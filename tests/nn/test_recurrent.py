@@ -174,6 +174,8 @@ def test_what_recurrent_weights_do_not_see_is_one_mask_for_all_gates(key):
                 assert set(np.round(mask[:, 0], 4)) <= {0.0, 2.0}
             else:
                 np.testing.assert_array_equal(value, before)
+        if name == "ChoGRU":  # gates and candidate do not see the same units
+            np.testing.assert_array_equal((seen.u == 0).all(1), (seen.u_n == 0).all(1))
         assert drop_recurrent(cell, None, 0.5) is drop_recurrent(cell, key, 0.0) is cell
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -272,6 +273,27 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
     whole = stopped(events_of(run_of(tmp_path / "whole", updates=20, log_every=1)))
     resumed = stopped(events_of(run_of(tmp_path, updates=20, log_every=1, resume=True)))
     assert bits(resumed.model) == bits(whole.model)
+
+
+def test_a_model_to_begin_with_can_stay_the_best(tmp_path):
+    def run(folder, **more):
+        costs = iter([1.0, 5.0, 4.0, 3.0, 2.0, 2.0, 2.0])
+        kept = []
+        hooks = {"evaluate": lambda _: {"loss": next(costs)}, "save_best": lambda *best: kept.append(best)}
+        return replace(run_of(folder, **hooks, **more), score_first=True), kept
+
+    first, kept = run(tmp_path / "a", updates=9, average=0)
+    events = events_of(first)
+    assert [e.update for e in events if isinstance(e, Evaluated)] == [0, 4, 8, 9]
+    assert len(kept) == 1 and bits(kept[0][0]) == bits(Tiny.init())
+    assert stopped(events).progress.best_update == 0
+    # Killed before anything else was saved, it is scored again; afterwards it is not.
+    begun = train(Tiny.init(), Batches(), run(tmp_path / "b", updates=9, average=0)[0])
+    assert [type(next(begun)).__name__ for _ in range(3)] == ["Started", "Saved", "Evaluated"]
+    begun.close()
+    for limit, wanted in ((6, [0, 4, 6]), (9, [8, 9])):
+        again, _ = run(tmp_path / "b", updates=limit, average=0, resume=True)
+        assert [e.update for e in events_of(again) if isinstance(e, Evaluated)] == wanted
 
 
 def test_a_cosine_is_not_told_to_go_on(tmp_path):

@@ -9,7 +9,10 @@ from jax import Array
 from tiny_run import Batches, Tiny, bits
 
 from seq2seq.core.module import module
+from seq2seq.core.seams import Loss
+from seq2seq.data import Batch
 from seq2seq.errors import ModuleError
+from seq2seq.models.model import Model
 from seq2seq.training.optimizer import OptimizerConfig, build
 from seq2seq.training.state import begin, make_update, mean
 
@@ -119,3 +122,18 @@ def test_the_mean_of_models_is_the_mean():
     for found, *leaves in zip(*map(jax.tree.leaves, [mean(tuple(models)), *models]), strict=True):
         wanted = np.mean([np.float64(leaf) for leaf in leaves], axis=0).astype(np.float32)
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_loss_per_sentence_is_summed_over_its_tokens():
+    @module
+    class Sum(Model):
+        w: Array
+
+        def loss(self, batch, key=None):
+            return Loss((self.w * batch.target_mask).sum(), batch.target_mask.sum())
+
+    lengths, mask = jnp.array([3, 1, 0]), jnp.array([[1.0, 1, 0], [1, 0, 0], [1, 0, 0]])  # the last row only fills up
+    batch = Batch(jnp.zeros((3, 3), int), lengths, jnp.zeros((3, 3), int), jnp.zeros((3, 3), int), mask)
+    for per, gradient in (("token", 1.0), ("sentence", 4 / 2)):
+        state, _ = make_update(optax.sgd(1.0), per=per)(begin(Sum(w=jnp.zeros(())), optax.sgd(1.0)), batch, KEY, 1.0)
+        assert float(state.model.w) == -gradient

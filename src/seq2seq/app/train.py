@@ -56,6 +56,7 @@ def run_job(job: Job, folder: Path) -> Stopped:
         optimizer=options.optimizer,
         fingerprint=job.fingerprint,
         resume=options.resume,
+        score_first=options.from_model is not None,
     )
     events = train(job.text_model.model, job.batches, run)
     _write(folder / "config.toml", options.toml())  # not before: a refused --resume leaves the run's own as it was

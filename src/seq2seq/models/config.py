@@ -70,9 +70,11 @@ class EncoderDecoderConfig:
     dropout: float = 0.3
     """Probability of dropping a unit of the embeddings, annotations, readout, and between layers."""
     variational: bool = False
-    """Drop the same units at every time step (Gal and Ghahramani 2016) instead of others at each."""
+    """Drop the same units at every time step (Gal and Ghahramani 2016) instead of others at each. Between layers of
+    the decoder they are the same in any case."""
     recurrent_dropout: float = 0.0
-    """Probability of hiding a unit of a cell's state from its recurrent weights, the same through time and batch."""
+    """Probability of hiding a unit of a cell's state from its recurrent weights (those called u and u_n), the same
+    through time and batch."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary."""
     uniform: float = 0.0

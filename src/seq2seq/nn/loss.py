@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import Loss
@@ -65,7 +66,7 @@ def cross_entropy(
         >>> round(float(loss.mean), 4), float(loss.count)                     # log 4
         (1.3863, 10.0)
     """
-    targets, mask = jnp.asarray(targets), jnp.asarray(mask, states.dtype)
+    targets, mask = jnp.asarray(targets), jnp.asarray(mask, wide(states.dtype))
     if not states.shape[:-1] == targets.shape == mask.shape:
         raise ShapeError(
             f"cross_entropy: states {states.shape}, targets {targets.shape} and mask {mask.shape} "
@@ -89,8 +90,14 @@ def cross_entropy(
     return Loss(_blockwise(block, rows)(opened.consts, states.reshape(tokens, -1), *flat), mask.sum())
 
 
+def wide(kind: DTypeLike) -> DTypeLike:
+    """What losses are summed in: float32, or a wider type that it is already."""
+    return jnp.float32 if jnp.finfo(kind).bits < 32 else kind
+
+
 def _summed(logits: Array, targets: Array, mask: Array, smoothing: float, copied: Copied | None) -> Array:
     # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
+    logits = logits.astype(wide(logits.dtype))
     return jnp.where(mask > 0, token_cross_entropy(logits, targets, smoothing, copied) * mask, 0).sum()
 
 

@@ -204,12 +204,14 @@ def drop_recurrent(tree: T, key: Key | None, rate: float) -> T:
     if key is None or rate == 0:
         return tree
     keys = iter(jax.random.split(key, max(1, len(jax.tree.leaves(tree)))))
+    of_cells: dict[str, Key] = {}  # weights of one cell hide the same units
 
     def seen(path: KeyPath, leaf: Array) -> Array:
         k = next(keys)
-        if leaf_name(path).split("/")[-1] not in RECURRENT:
+        cell, _, name = leaf_name(path).rpartition("/")
+        if name not in RECURRENT:
             return leaf
-        return leaf * dropout_mask(k, rate, (len(leaf), 1)).astype(leaf.dtype)
+        return leaf * dropout_mask(of_cells.setdefault(cell, k), rate, (len(leaf), 1)).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(seen, tree)
 

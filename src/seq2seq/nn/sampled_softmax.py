@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import Key, Loss
 from seq2seq.nn.layers import FF
+from seq2seq.nn.loss import wide
 
 
 def sampled_cross_entropy(
@@ -44,11 +45,12 @@ def sampled_cross_entropy(
         >>> bool(abs(loss.mean - jnp.log(9)) < 0.1)
         True
     """
-    targets, mask = jnp.asarray(targets), jnp.asarray(mask, states.dtype)
+    kind = wide(states.dtype)
+    targets, mask = jnp.asarray(targets), jnp.asarray(mask, kind)
     flat, wanted = states.reshape(-1, states.shape[-1]), targets.reshape(-1)
     own = columns(wanted)
-    target = jnp.einsum("nh,hn->n", flat, own.w) + own.b
-    others = jnp.where(wanted[:, None] == drawn, -jnp.inf, columns(drawn)(flat) - log_counts)
+    target = (jnp.einsum("nh,hn->n", flat, own.w) + own.b).astype(kind)
+    others = jnp.where(wanted[:, None] == drawn, -jnp.inf, columns(drawn)(flat).astype(kind) - log_counts)
     losses = jax.nn.logsumexp(jnp.concatenate([target[:, None], others], axis=-1), axis=-1) - target
     return Loss(jnp.where(mask > 0, losses.reshape(targets.shape) * mask, 0).sum(), mask.sum())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -91,6 +93,7 @@ class TrainingConfig:
         """
         value = scores[self.metric]
         loss = next((score for name, score in scores.items() if name.startswith("loss")), 0.0)
+        loss = loss if math.isfinite(loss) else sys.float_info.max  # the metric decides; JSON has no infinity
         return (value if self.lowest else -value, loss)
 
     def cadence(self, batches: int) -> int:

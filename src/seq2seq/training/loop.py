@@ -88,10 +88,12 @@ class _Session:
         optimizer = build(run.optimizer, model, self.last_update)
         self.rate = schedule(run.optimizer, self.last_update)
         decay = self.config.moving_average
-        self.update = make_update(optimizer, run.optimizer.freeze, resolve(self.config.precision), decay)
+        precision = resolve(self.config.precision)
+        self.update = make_update(optimizer, run.optimizer.freeze, precision, decay, run.optimizer.per)
         self.key = jax.random.key(self.config.seed)
         self.fingerprint = run.full_fingerprint(batches.count)
-        self.state, self.recent, self.progress = begin(model, optimizer, decay > 0), (), Progress()
+        self.state, self.recent = begin(model, optimizer, decay > 0), ()
+        self.progress = Progress(evaluated=-1 if run.score_first else 0)
         self.pending: tuple[_Place, Report] | None = None
         self.loss_before = math.nan
         self.saved: tuple[int, int] | None = None  # (update, evaluated) of the newest checkpoint

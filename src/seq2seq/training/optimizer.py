@@ -32,7 +32,7 @@ _DIRECTIONS = {
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters follow gradients. The loss is a mean per token, so rates do not depend on the batch size.
+    """How parameters follow gradients. The loss is a mean (see `per`), so rates do not depend on the batch size.
 
     Raises:
         ConfigError: a value out of its range.
@@ -70,6 +70,9 @@ class OptimizerConfig:
     """No schedule lowers the rate below this."""
     clip: float = 1.0
     """Gradients with a larger norm (over all trained parameters together) are shortened to it. 0: off."""
+    per: Literal["token", "sentence"] = "token"
+    """What the loss is a mean over, whose gradient this is: target tokens, or sentences, whose tokens are then summed
+    (Sutskever et al. 2014, section 3.4, and the other papers' presets). Rates and clip are for one of the two."""
     weight_decay: float | None = None
     """Weight decay, not on biases: decoupled for adamw (None: 0.01), added to the gradient otherwise (None: 0)."""
     freeze: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ usual_loss=None)
     window_tokens: int = 0
     """Target tokens since the last line of the log."""
     evaluated: int = 0
-    """The update that was evaluated last."""
+    """The update that was evaluated last; -1 if the model before the first one is still to be."""
     best_cost: Cost | None = None
     """The dev cost of the best model, the one in model.npz."""
     best_update: int | None = None

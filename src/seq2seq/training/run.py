@@ -44,6 +44,7 @@ class Run:
         optimizer: how to learn.
         fingerprint: what the run rests on: data, model, versions. What `training` and `optimizer` say is added.
         resume: whether to go on from the newest checkpoint; otherwise there must be none.
+        score_first: whether the model that a new run begins with is scored too, and can be the best: it is a model.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Run:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     resume: bool = False
+    score_first: bool = False
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -67,6 +69,8 @@ class Run:
         """
         training = self.training
         content = {f"optimizer.{name}": str(value) for name, value in asdict(self.optimizer).items()}
+        if self.optimizer.per == "token":  # runs that began before there was a choice still resume
+            del content["optimizer.per"]
         content |= {f"training.{name}": str(getattr(training, name)) for name in ("seed", "metric", "average")}
         if training.moving_average:  # named only where there is one: runs that began without still resume
             content["training.moving_average"] = str(training.moving_average)

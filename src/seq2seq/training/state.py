@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class Report(NamedTuple):
     Attributes:
         loss: nats, summed over the batch.
         count: target tokens in the batch.
-        gradient_norm: of the mean loss per token, over the parameters that are trained, before clipping.
+        gradient_norm: of the objective, over the parameters that are trained, before clipping.
         weight_norm: of all parameters, after the update.
         finite: whether loss and gradient are; otherwise nothing was changed.
     """
@@ -84,16 +84,17 @@ def make_update(
     freeze: tuple[str, ...] = (),
     precision: Precision = "float32",
     decay: float = 0.0,
+    per: Literal["token", "sentence"] = "token",
 ) -> Update:
     """The compiled `update`: the gradient once for each shape of batch, the optimiser once for all.
 
-    The objective is the mean loss per token of the batch. Update u (from 0) draws from `fold_in(key, u)`, so that its
-    randomness depends on the seed and on u alone. `rate_scale` multiplies the update of every parameter. The memory
-    of the state that goes in is reused (donated): it cannot be read afterwards. `precision` is that of the products in
-    loss and gradient; parameters, their gradients and the optimiser are float32. A loss or a gradient that is not
-    finite leaves all of the state as it is, but for the number of the update. An average in the state follows the
-    parameters p: average <- d average + (1 - d) p, with d = min(decay, (1 + u) / (10 + u)), so that the first updates
-    do not weigh on it for long.
+    The objective is the mean loss of the batch, per token or per sentence (rows whose source has a length). Update u
+    (from 0) draws from `fold_in(key, u)`, so that its randomness depends on the seed and on u alone. `rate_scale`
+    multiplies the update of every parameter. The memory of the state that goes in is reused (donated): it cannot be
+    read afterwards. `precision` is that of the products in loss and gradient; parameters, their gradients and the
+    optimiser are float32. A loss or a gradient that is not finite leaves all of the state as it is, but for the number
+    of the update. An average in the state follows the parameters p: average <- d average + (1 - d) p, with d =
+    min(decay, (1 + u) / (10 + u)), so that the first updates do not weigh on it for long.
 
     Raises:
         ModuleError: the model's `loss` does not return a `Loss`; when first called.
@@ -119,7 +120,9 @@ def make_update(
             if not isinstance(loss, Loss):
                 kind = type(model).__name__
                 raise ModuleError(f"{kind}.loss returned {type(loss).__name__}; wanted Loss(sum, count).")
-            return loss.mean, loss
+            if per == "token":
+                return loss.mean, loss
+            return loss.sum / jnp.maximum((jnp.asarray(batch.source_lengths) > 0).sum(), 1), loss
 
         return jax.grad(objective, has_aux=True)(model)
 

@@ -193,6 +193,16 @@ def test_a_bad_json_line(tmp_path, line, reason):
     assert read_pairs(PairFiles((path,), skip_bad=True)).skipped == {reason: 1}
 
 
+def test_a_csv_is_known_by_its_look(tmp_path):
+    for line, told in (
+        ("abc,cba", "looks like CSV"),
+        ("abc;cba", "looks like CSV"),
+        ("so he went, and", "next-sentence"),
+    ):
+        with pytest.raises(DataError, match=told):
+            read_pairs(PairFiles((write(tmp_path / "p.csv", f"{line}\n" * 2),)))
+
+
 def test_json_is_known_by_its_look_and_may_name_no_document(tmp_path):
     path = write(tmp_path / "pairs", '{ "source": "a", "target": "b", "document": null}\n')
     assert read_pairs(PairFiles((path,))).pairs[0] == ("a", "b", "")

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract.cells import BATCH, CELLS, HIDDEN, INPUT, randomised
+from jax import Array
 from nn import reference
 
-from seq2seq.core.module import named_leaves
-from seq2seq.errors import ShapeError
+from seq2seq.core.module import module, named_leaves
+from seq2seq.core.seams import Cell
+from seq2seq.errors import ModuleError, ShapeError
 from seq2seq.nn.cells import GRU, LSTM
 from seq2seq.nn.layers import dropout, dropout_mask
 from seq2seq.nn.recurrent import Bidirectional, Dropped, Stack, drop_between, drop_recurrent, output_width, unroll
@@ -183,3 +185,19 @@ def test_variational_dropout_is_the_same_at_every_time(key):
     found = np.asarray(dropout(key, 0.5, jnp.ones((7, 3, 40)), variational=True))
     assert (found == found[:1]).all() and set(np.unique(found)) == {0.0, 2.0}
     assert (np.asarray(dropout(key, 0.5, jnp.ones((7, 3, 40)))) != found).any()
+
+
+def test_a_step_that_returns_no_output_is_told():
+    @module
+    class Alone(Cell):
+        u: Array
+
+        def initial_state(self, batch):
+            return jnp.zeros((batch, 2))
+
+        def step(self, state, x):
+            return state @ self.u
+
+    for batch in (2, 3):
+        with pytest.raises(ModuleError, match=r"Alone\.step returned .*; wanted \(state, output\)"):
+            unroll(Alone(u=jnp.eye(2)), jnp.ones((4, batch, 2)), jnp.full(batch, 4))

@@ -19,7 +19,7 @@ from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import classes_of, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
-from seq2seq.data.lines import read_lines
+from seq2seq.data.lines import check_file, read_lines
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.search.ensemble import Mean
 
@@ -150,6 +150,7 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
     if path in (None, "-"):
         lines = stream_lines(sys.stdin.buffer, name, MAX_LINE, ledger)
     else:
+        check_file(str(path), f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL")
         lines = read_lines(Path(str(path)), MAX_LINE, ledger)
     for number, line in lines:
         if isinstance(line, BadLineError):

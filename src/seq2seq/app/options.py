@@ -136,16 +136,18 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     threads: int | None = None
     """Processor threads to use. None: all."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A named configuration that comes with seq2seq; options on the command line go before it."""
+    """A configuration that comes with seq2seq: small, medium, cho2014, sutskever2014, bahdanau2015 or luong2015;
+    options on the command line override it."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE.toml")] = None
-    """A TOML file of options, such as the config.toml of a run; options on the command line go before it."""
+    """A TOML file of options, such as the config.toml of a run; options on the command line override it."""
     types: Types = ()
     """A class of yours that the model of --from holds."""
     model_type: Annotated[str, tyro.conf.arg(name="model.type", metavar="NAME|FILE.py:CLASS")] = "encoder-decoder"
     """The model: encoder-decoder, hard-monotonic (for letters and sounds), or my_file.py:MyModel; the typed arguments
     of its init become --model options."""
     metric: str = "auto"
-    """The dev score that says which model is best. auto: wer_percent for spelt targets and symbols, bleu for text,
+    """The dev score that says which model is best: loss_nats_per_token, perplexity, exact_match_percent, wer_percent,
+    token_error_rate_percent, bleu or chrf. auto: wer_percent for spelt targets and symbols, bleu for text,
     loss_nats_per_token for next sentences."""
     model: M = field(default_factory=EncoderDecoderConfig)  # pyright: ignore[reportAssignmentType]
     """What the model is made of."""

@@ -124,7 +124,7 @@ def _find(node: Mapping[str, Any], types: Sequence[type]) -> type:
             return cls
     raise UnknownClassError(
         f"the model holds the class {name} (source {node['source']}), which is not part of seq2seq; hand it in: "
-        f"load(path, types=[{name}]) or --types FILE.py:{name}."
+        f"load(path, types=[{name}]) or --types FILE.py:{name} (train copied the file to RUN/code)."
     )
 
 

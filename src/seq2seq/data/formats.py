@@ -13,6 +13,7 @@ from seq2seq.data.lines import BadLineError, check_text
 
 LineFormat: TypeAlias = Literal["tsv", "sigmorphon", "jsonl", "scan", "parquet"]
 _PACKED = (".gz", ".zst")
+_CSV = re.compile(r"[^,;\s]+[,;][^,;\s][^,;]*")
 _JSON = re.compile(r'\{ *"')
 _SCAN = re.compile(r"IN: (.*?) OUT: (.*)")
 _FEATURES = re.compile(r"[^\s,;]+([,;][^\s,;]+)+|[^\s,;=]+=[^\s,;=]+")
@@ -30,7 +31,13 @@ def parse_tsv(line: str) -> Pair:
     """`source TAB target`."""
     columns = line.split("\t")
     if len(columns) == 1:
-        raise BadLineError("no TAB", "write source TAB target; plain text needs --next-sentence")
+        if _CSV.fullmatch(line):
+            raise BadLineError("no TAB", "this looks like CSV; write it with TABs (TSV), in UTF-8")
+        raise BadLineError(
+            "no TAB",
+            "write source TAB target, for which spaces do not count; plain text, each line of which is followed by its "
+            "target, needs --next-sentence",
+        )
     if len(columns) > 2:
         cure = "; lemma TAB features TAB form needs --format sigmorphon" if len(columns) == 3 else ""
         raise BadLineError("extra column", f"{len(columns)} columns where source TAB target has 2{cure}")

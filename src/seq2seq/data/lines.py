@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from seq2seq.data.packed import reading_error, reading_errors, unpacked
-from seq2seq.errors import DataError, did_you_mean
+from seq2seq.errors import DataError
 
 AnyPath: TypeAlias = str | PathLike[str]
 
@@ -66,15 +67,15 @@ class Ledger:
         return [f"{say} ({n} line{'s' * (n > 1)}, first {self.first[what]})" for say, what, n in named]
 
 
-def check_file(path: AnyPath) -> Path:
-    """The path of a file that can be read; DataError, with the cure, where it cannot."""
+def check_file(path: AnyPath, cure: str = "check the name.") -> Path:
+    """The path of a file that can be read; DataError, with the cure, where it cannot: `cure` if it is not there."""
     path = Path(path)
     if path.is_dir():
         raise DataError("this is a folder; give a file in it.", path)
     if not path.exists():
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, names) if 0 < len(names) <= 200 else "check the name."
-        raise DataError(f"no such file; {hint}", path)
+        close = get_close_matches(path.name, names, 1) if len(names) <= 1000 else []
+        raise DataError(f"no such file; {f'did you mean {close[0]}?' if close else cure}", path)
     if not path.is_file():
         raise DataError("this is not a regular file; write the text to a file first.", path)
     if path.stat().st_size == 0:

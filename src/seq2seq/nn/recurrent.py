@@ -12,7 +12,7 @@ from jax.tree_util import KeyPath
 from seq2seq.core.module import leaf_name, module
 from seq2seq.core.scan import scan
 from seq2seq.core.seams import Cell, Key, State
-from seq2seq.errors import ShapeError
+from seq2seq.errors import ModuleError, ShapeError
 from seq2seq.nn.cells import GRU
 from seq2seq.nn.initializers import RECURRENT
 from seq2seq.nn.layers import dropout_mask
@@ -61,7 +61,13 @@ def unroll(
 
     def step(before: State, inputs: tuple[Array, Array]) -> tuple[State, Array]:
         x, run = inputs
-        after, y = cell.step(before, x)
+        found = cell.step(before, x)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise ModuleError(
+                f"{type(cell).__name__}.step returned {type(found).__name__}; wanted (state, output), as lax.scan's "
+                "body does: return h, h."
+            )
+        after, y = found
         return jax.tree.map(lambda new, old: where_rows(run, new, old), after, before), where_rows(run, y, 0)
 
     return scan(step, state, (xs, running), reverse=reverse)

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from seq2seq.app.arguments import MAX_LINE, EnsembleOptions, Inputs, parse
+import tyro
+
+from seq2seq.app.arguments import MAX_LINE, EnsembleOptions, parse
 from seq2seq.app.chat import Chat
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.pictures.terminal import Screen
@@ -30,7 +33,7 @@ class ChatOptions(RerankOptions, Decoding, EnsembleOptions):
     input is no terminal: one line in, one answer out.
     """
 
-    models: Inputs = ()
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[MODEL...]")] = ()
     """More models, which answer together."""
     history: bool = True
     """Remember what was typed, in a file of the user's own state folder."""

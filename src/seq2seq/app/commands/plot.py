@@ -31,6 +31,8 @@ class PlotOptions(ModelOptions):
     With --attention TEXT, where the model looks in the text. Without --output, drawn in the terminal.
     """
 
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|MODEL")]
+    """The folder of a run, for its curves; or, for --attention, a model."""
     attention: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """Draw where the model looks in this text while it generates."""
     target: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None

@@ -244,6 +244,12 @@ def test_a_stream_that_is_closed_leads_nowhere(trained: Path, closed: str):
         assert bool(ran.stdout) == (words.startswith("inspect") and closed != ">&-")
 
 
+def test_a_name_that_is_no_utf_8_is_told():
+    command = [sys.executable, "-m", "seq2seq.app.cli", "generate", b"m\xff"]
+    ran = subprocess.run(command, capture_output=True, timeout=100)
+    assert ran.returncode == 2 and ran.stderr.startswith(b"error: m\\udcff: no such file")
+
+
 def test_output_is_utf_8_whatever_the_system(trained: Path):
     """A line of one ideographic space, so that nothing is compiled; and a dash is standard input."""
     command = [sys.executable, "-m", "seq2seq.app.cli", "generate", str(trained), "-", "--json"]

@@ -157,11 +157,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     def __post_init__(self) -> None:
         super().__post_init__()
         files = (self.source, self.target, self.dev_source, self.dev_target, self.out, self.from_model, self.model_type)
-        for name in (*self.pairs, *self.dev, *files, *self.types):
-            if name is not None and not _is_utf8(name):
-                raise ConfigError(
-                    f"{name!a}: this name is not UTF-8, as config.toml must be; rename it, or link to it."
-                )
+        for name in filter(None, (*self.pairs, *self.dev, *files, *self.types)):
+            check_name(name)
         for name in ("vocabulary", "minimum_count", "max_length", "batch_tokens", "batch_pairs"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -205,12 +202,18 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         return {name: value for name, value in to_plain(self).items() if name not in left_out}
 
 
-def _is_utf8(name: str) -> bool:
+def check_name(name: str) -> None:
+    """Refuse the name of a file that config.toml could not hold.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise ConfigError(
+            f"{name!a}: this name is not UTF-8, as config.toml must be; rename it, or link to it."
+        ) from None
 
 
 def from_files(

@@ -11,7 +11,7 @@ import tyro
 
 from seq2seq.app.arguments import parse, refuse_more_models
 from seq2seq.app.construct import model_class, option_names, options_of, settings_of
-from seq2seq.app.options import TrainOptions, from_files
+from seq2seq.app.options import TrainOptions, check_name, from_files
 from seq2seq.app.plain import read_toml
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
@@ -90,6 +90,7 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
         return made, {name for name in hints if get_origin(hints[name]) is type and words.all(f"--model.{name}")}
     if words.last("--preset"):
         raise ConfigError("--preset does not go with --from: that model is what it is.")
+    check_name(from_model)
     types = words.all("--types") or _written(tables, "types") or ()
     cls, statics = TextModel.kind_of(from_model, classes_of(types))
     made = settings_of(cls, statics)

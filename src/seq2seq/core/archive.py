@@ -165,7 +165,10 @@ def replaceable(path: Path) -> Path:
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ArchiveError(f"{path}: is a device or a pipe, of which a file would take the place; name a file.")
-        return path.resolve() if path.is_symlink() else path
+        found = path.resolve() if path.is_symlink() else path
+        if found.is_symlink():  # Python 3.13 says nothing of it
+            raise RuntimeError("links in a circle")
+        return found
     except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us; links in a circle
         raise ArchiveError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}).") from None
 

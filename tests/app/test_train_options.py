@@ -101,6 +101,16 @@ def test_a_name_that_no_configuration_could_hold(run):
     assert ran.code == 2 and "this name is not UTF-8" in " ".join(ran.err.replace("│", " ").split())
 
 
+def test_a_class_of_a_users_model_may_have_moved_whatever_its_option_is_called(tmp_path):
+    code = "import seq2seq as s2s\n\n@s2s.module\nclass Mine(s2s.Model):\n    @classmethod\n"
+    code += "    def init(cls, key, vocabulary: int, my_cell: type[s2s.Cell] = s2s.GRU): ...\n"
+    code += "    def loss(self, batch, key): ..."
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "my.toml").write_text('[model]\nmy_cell = "gone.py:Cell"')
+    words = ["pairs.tsv", "--model.type", "mine.py:Mine", "--config", "my.toml", "--model.my_cell", "lstm"]
+    assert options_from(words).model.my_cell is seq2seq.LSTM
+
+
 def test_a_file_and_the_command_line_may_say_what_only_goes_together():
     options = options_from(["pairs.tsv", "--preset", "cho2014", "--model.attention", "none"])
     assert options.model.summary == "everywhere"

@@ -87,7 +87,8 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
     if from_model is None:
         made = options_of(model_class(model_type))
         hints = get_type_hints(made)
-        return made, {name for name in hints if get_origin(hints[name]) is type and words.all(f"--model.{name}")}
+        classes = {name for name in hints if get_origin(hints[name]) is type}
+        return made, {name for name in classes if words.all(f"--model.{name.replace('_', '-')}")}
     if words.last("--preset"):
         raise ConfigError("--preset does not go with --from: that model is what it is.")
     check_name(from_model)

@@ -133,6 +133,13 @@ def test_a_vocabulary_is_kept_within_its_size():
         assert Tokenizer.train(kind, texts, vocabulary=280).size <= 280
 
 
+def test_pieces_of_bytes_match_no_letters():
+    letters, pieces = Tokenizer.train("character", ["aé"]), Tokenizer.train("bpe", ["aé"], vocabulary=260)
+    assert pieces.matching(letters) == (-1, 1, -1, 3, -1, -1)  # `é` is the name of the byte 0xE9
+    assert max(letters.matching(pieces)) == 3
+    assert pieces.matching(pieces)[4:] == tuple(range(4, pieces.size))
+
+
 def test_errors():
     with pytest.raises(ConfigError, match="did you mean symbols"):
         Tokenizer.train("symbol", ["a"])  # pyright: ignore[reportArgumentType]

@@ -85,7 +85,8 @@ def test_init_has_the_shapes_the_configuration_says():
 
 
 def test_a_pointer_without_a_common_token_is_refused(key):
-    for common in ((), (-1, -1)):
+    # Unknown words and the end are on both sides of any pair; that is no copying.
+    for common in ((), (-1, 1, -1, 3, -1), (-1, -1)):
         with pytest.raises(ConfigError, match="no token in common"):
             EncoderDecoder.init(key, 11, 13, EncoderDecoderConfig(hidden=6, embedding=4, copy=True), common)
 

@@ -26,6 +26,7 @@ PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 _SPECIAL = ["< pad >", "< unknown >", "< begin >", "< end >"]
 _SHOWN = ["<pad>", "<unknown>", "<begin>", "<end>"]
 _SMALLEST = len(_SPECIAL) + 256  # a byte each
+_OF_BYTES = ("bpe", "unigram")
 
 
 class Tokenizer:
@@ -68,7 +69,7 @@ class Tokenizer:
         for what, name, known in (("kind of tokens", kind, KINDS), ("Unicode form", form, FORMS)):
             if name not in known:
                 raise ConfigError(f"no {what} is called {name!r}; {did_you_mean(name, known)}")
-        smallest = _SMALLEST if kind in ("bpe", "unigram") else len(_SPECIAL) + 1
+        smallest = _SMALLEST if kind in _OF_BYTES else len(_SPECIAL) + 1
         if vocabulary < smallest:
             raise ConfigError(f"a {kind} vocabulary of {vocabulary} is too small: it needs at least {smallest}.")
         make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
@@ -100,7 +101,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
         kept = [index for index in _until_end(ids) if index not in (PAD, BEGIN)]
-        if self.kind in ("bpe", "unigram"):
+        if self.kind in _OF_BYTES:
             text = self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
             return self._composed(text)
         return self.join(self.token(index) for index in kept)
@@ -133,7 +134,7 @@ class Tokenizer:
         if index < len(_SPECIAL):
             return _SHOWN[index]
         piece = self._pieces[index]
-        if self.kind not in ("bpe", "unigram"):
+        if self.kind not in _OF_BYTES:
             return piece
         text = decoders.ByteLevel().decode([piece])
         return piece if "\ufffd" in text else text.replace(" ", "▁")
@@ -155,13 +156,15 @@ class Tokenizer:
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.
 
+        Pieces of bytes (bpe, unigram) are never those of whole letters or words, however they are written.
+
         Example:
             >>> Tokenizer.train("character", ["abc"]).matching(Tokenizer.train("character", ["xb"]))
             (-1, 1, -1, 3, 5, -1)
         """
-        return tuple(
-            -1 if piece in (PAD, BEGIN) else self._ids.get(name, -1) for piece, name in enumerate(other._pieces)
-        )
+        alike = (self.kind in _OF_BYTES) == (other.kind in _OF_BYTES)
+        names = other._pieces if alike else _SPECIAL + [""] * (other.size - len(_SPECIAL))
+        return tuple(-1 if piece in (PAD, BEGIN) else self._ids.get(name, -1) for piece, name in enumerate(names))
 
     def unknown_rate(self, texts: Iterable[str]) -> float:
         """The share of the pieces of the texts that this tokenizer does not know."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from seq2seq.core.module import module
-from seq2seq.core.seams import Cell, Key, State
+from seq2seq.core.seams import END, Cell, Key, State
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import ATTENTIONS, EncoderDecoderConfig, Feed
 from seq2seq.models.encoder import Encoded
@@ -142,7 +142,7 @@ class Decoder:
         Raises:
             ConfigError: it is to copy, and there is nothing to copy.
         """
-        if config.copy and max(target_of_source, default=-1) < 0:
+        if config.copy and max(target_of_source, default=-1) <= END:
             raise ConfigError("model.copy: source and target have no token in common; give them tokens of one kind.")
         keys = jax.random.split(key, 6)
         attention = None if config.attention == "none" else ATTENTIONS[config.attention]

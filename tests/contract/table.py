@@ -44,7 +44,9 @@ def preset(name: str) -> dict:
     options = from_files(TrainOptions(), (), name).model
     wide = options.annotation // options.hidden * HIDDEN
     layers = min(options.layers, 2)
-    return vars(replace(options, hidden=HIDDEN, encoder_hidden=wide, embedding=EMBEDDING, layers=layers))
+    rank = min(options.output_rank, EMBEDDING)
+    small = {"hidden": HIDDEN, "encoder_hidden": wide, "embedding": EMBEDDING, "output_rank": rank}
+    return vars(replace(options, **small, layers=layers))
 
 
 HIDDEN, EMBEDDING = 6, 4

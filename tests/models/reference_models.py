@@ -28,7 +28,7 @@ def cho(model, source, target_in):
     for word in embed(decoder.embedding, target_in):
         h, _ = reference.cho_gru(decoder.cell, h, np.concatenate([word, c]))
         s = maxout(decoder.readout.inner, np.concatenate([h, c, word]))
-        yield affine(decoder.readout.output, s), None
+        yield affine(decoder.readout.output, s @ np.asarray(decoder.readout.factor, np.float64)), None
 
 
 def sutskever(model, source, target_in):

@@ -23,6 +23,7 @@ from seq2seq.models.decoder import Bridge, output_leaf
 from seq2seq.models.encoder import Encoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
+from seq2seq.nn.normalised import NormLSTM
 from seq2seq.nn.recurrent import Stack, unroll
 from seq2seq.search import SearchOptions, greedy
 
@@ -42,6 +43,8 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"reverse_source": True}, "model.reverse_source needs model.bidirectional off"),
         ({"tied": True, "readout": "linear"}, "model.tied needs a tanh or maxout readout"),
         ({"summary": "everywhere"}, "model.summary everywhere needs model.attention none"),
+        ({"tied": True, "output_rank": 3}, "model.tied needs model.output_rank 0"),
+        ({"output_rank": -1}, "model.output_rank is -1; wanted 0"),
         ({"copy": True, "attention": "none"}, "model.copy needs model.attention"),
         ({"copy": True, "sampled_softmax": 5, "label_smoothing": 0.0}, "model.sampled_softmax needs model.copy off"),
         ({"encoder_hidden": 7}, "model.encoder_hidden is 7; a bidirectional encoder needs an even number"),
@@ -167,6 +170,34 @@ def test_the_summary_is_the_last_output_of_each_direction(key):
     np.testing.assert_allclose(summary, jnp.concatenate([forward.h, backward.h], -1), atol=1e-6)
     model = model_of("bahdanau2015")
     np.testing.assert_allclose(model.encode(SOURCE, LENGTHS), model.encoder(SOURCE, LENGTHS).summary)
+
+
+def test_uniform_draws_leave_the_scales_of_layer_normalisation(key):
+    config = EncoderDecoderConfig(cell=NormLSTM, hidden=4, embedding=3, uniform=0.08)
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    for cell in (model.decoder.cell, model.encoder.layers[0].forward):
+        assert (jnp.concatenate([cell.s_x, cell.s_h, cell.s_c]) == 1).all() and 0 < abs(cell.b).max() <= 0.08
+
+
+@pytest.mark.parametrize("name", ["recurrent_dropout", "dropout", "label_smoothing"])
+def test_each_regularisation_alone_is_in_the_loss_with_a_key(key, name):
+    config = EncoderDecoderConfig(hidden=8, embedding=6, dropout=0.0, label_smoothing=0.0)
+    plain = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, dataclasses.replace(config, **{name: 0.5}))
+    losses = [np.asarray(m.loss(BATCH, k).sum) for m, k in ((plain, None), (plain, key), (model, None), (model, key))]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    np.testing.assert_array_equal(losses[0], losses[2])
+    assert abs(losses[3] - losses[0]) > 1e-3
+
+
+def test_variational_dropout_hides_the_same_units_at_each_step(key):
+    config = EncoderDecoderConfig(hidden=8, embedding=6, dropout=0.5, label_smoothing=0.0)
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    other = dataclasses.replace(model, variational=True)
+    assert abs(model.loss(BATCH, key).sum - other.loss(BATCH, key).sum) > 1e-3
+    lengths = jnp.full(SOURCE.shape[1], len(SOURCE))
+    hidden, varied = (model.encoder(SOURCE, lengths, key, 0.5, on).annotations == 0 for on in (True, False))
+    assert hidden.any() and (hidden == hidden[:1]).all() and (varied != varied[:1]).any()
 
 
 def test_dropout_in_the_encoder_needs_a_key(key):

@@ -72,9 +72,10 @@ def layer(inputs: int, outputs: int) -> int:
 
 
 COUNTS = {
-    # Embeddings; encoder; V; V'; decoder reading a word and c; 500 maxout units of 2 over h', c and y; output.
+    # Embeddings; encoder; V; V'; decoder reading a word and c; 500 maxout units of 2 over h', c and y; output of
+    # rank 100.
     "cho2014": 100 * (SOURCE + TARGET) + gated(100) + 2 * layer(1000, 1000) + gated(100 + 1000)
-    + layer(1000 + 1000 + 100, 2 * 500) + layer(500, TARGET),
+    + layer(1000 + 1000 + 100, 2 * 500) + 500 * 100 + layer(100, TARGET),
     # Four layers on each side, of which the first reads words; softmax over the top one.
     "sutskever2014": 1000 * (SOURCE + TARGET) + 2 * 4 * lstm(1000) + layer(1000, TARGET),
     # Two directions; W_s; W_a, U_a, a bias and v_a; decoder reading a word and the context; maxout; output.

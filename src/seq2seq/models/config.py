@@ -65,6 +65,8 @@ class EncoderDecoderConfig:
     2014; Luong et al. 2015)."""
     readout: Literal["linear", "tanh", "maxout"] = "tanh"
     """What stands before the output layer; maxout (Cho 2014) also reads the last token."""
+    output_rank: int = 0
+    """Rank of the output matrix, then a product of two (Cho et al. 2014, section 4.1: 100). 0: whatever it has."""
     tied: bool = False
     """Let the target embedding be the output layer as well; the readout is then as wide as the embedding."""
     dropout: float = 0.3
@@ -103,8 +105,9 @@ class EncoderDecoderConfig:
         for name in ("uniform", "normal"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; wanted 0 (off) or more.")
-        if self.sampled_softmax < 0:
-            raise ConfigError(f"model.sampled_softmax is {self.sampled_softmax}; wanted 0 (off) or more.")
+        for name in ("sampled_softmax", "output_rank"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}; wanted 0 (off) or more.")
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(
@@ -125,6 +128,10 @@ class EncoderDecoderConfig:
             raise ConfigError("model.sampled_softmax needs model.label_smoothing 0: it does not see the other words.")
         if self.tied and self.readout == "linear":
             raise ConfigError("model.tied needs a tanh or maxout readout, which is as wide as the embedding.")
+        if self.tied and self.output_rank:
+            raise ConfigError(
+                "model.tied needs model.output_rank 0: the embedding is the output matrix, and its width."
+            )
 
     def _check_encoder(self) -> None:
         """How the encoder reads, and what the decoder can take of it."""

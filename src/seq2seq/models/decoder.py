@@ -15,6 +15,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.models.config import ATTENTIONS, EncoderDecoderConfig, Feed
 from seq2seq.models.encoder import Encoded
 from seq2seq.nn.attention import Attention, Prepared, attend, prepare
+from seq2seq.nn.initializers import glorot
 from seq2seq.nn.layers import FF, Embedding, Maxout
 from seq2seq.nn.loss import Copied
 from seq2seq.nn.pointer import Pointer
@@ -84,7 +85,9 @@ class Readout:
     """From what the decoder knows to logits: output(inner(features)).
 
     inner is tanh(FF) (Luong et al. 2015, equation 5), `Maxout` (Cho et al. 2014, section A.1; Bahdanau et al. 2015,
-    section A.2.2) or nothing. The output is an `FF`, or the target embedding itself where `output` is None.
+    section A.2.2, of s_i as in its equation 4, where the appendix prints s_{i-1}) or nothing. The output is an `FF`, or
+    the target embedding itself where `output` is None. With `factor`, (inner, rank), the output matrix is the product
+    of two (Cho et al. 2014, section 4.1).
 
     Example:
         >>> readout = Readout(inner=None, output=FF.init(jax.random.key(0), 3, 10))
@@ -94,12 +97,14 @@ class Readout:
 
     inner: FF | Maxout | None
     output: FF | None
+    factor: Array | None = None
 
     def vector(self, features: Array) -> Array:
         """(..., features) -> (..., readout)."""
+        vector = features if self.inner is None else self.inner(features)
         if isinstance(self.inner, FF):
-            return jnp.tanh(self.inner(features))
-        return features if self.inner is None else self.inner(features)
+            vector = jnp.tanh(vector)
+        return vector if self.factor is None else vector @ self.factor
 
     def logits(self, vector: Array, embedding: Embedding) -> Array:
         """(..., readout) -> (..., vocabulary)."""
@@ -155,6 +160,11 @@ class Decoder:
             vector = config.hidden // 2  # as in the papers: 1000 units, 500 maxout units of 2
         if config.tied:
             vector = config.embedding
+        inner = _inner(keys[4], features, vector, config)
+        factor = None
+        if config.output_rank:
+            factor = glorot(jax.random.fold_in(key, 7), vector, config.output_rank)
+            vector = config.output_rank
         fed = {"nothing": 0, "summary": wide, "context": wide, "attentional": vector}[config.feed]
         cell = decoder_cell(keys[0], config.embedding + fed, config)
         return cls(
@@ -163,8 +173,7 @@ class Decoder:
             bridge=None if config.bridge == "states" else Bridge.init(keys[2], wide, cell, config.bridge == "backward"),
             attention=None if attention is None else attention.init(keys[3], config.hidden, wide),
             readout=Readout(
-                inner=_inner(keys[4], features, vector, config),
-                output=None if config.tied else FF.init(keys[5], vector, vocabulary),
+                inner=inner, output=None if config.tied else FF.init(keys[5], vector, vocabulary), factor=factor
             ),
             feed=config.feed,
             readout_token=readout_token,

@@ -46,7 +46,8 @@ def orthogonal(key: Key, size: int, blocks: int = 1) -> Array:
 def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
     """The model with other parameters, drawn as the papers drew theirs.
 
-    uniform: every parameter from U(-uniform, uniform) (Sutskever et al. 2014, section 3.4; Luong et al. 2015, 4.1).
+    uniform: every parameter from U(-uniform, uniform) (Sutskever et al. 2014, section 3.4; Luong et al. 2015, 4.1),
+    but the scales of layer normalisation, which their models lack (`scale`, and `s_x` and its like of a cell), stay 1.
     normal: matrices from N(0, normal^2), those of an attention from N(0, (normal / 10)^2) and its v zero, while
     recurrent ones (`u` and `u_n` of a cell) and biases stay (Cho et al. 2014, 4.1; Bahdanau et al. 2015, B.1).
 
@@ -60,6 +61,8 @@ def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
 
     def drawn(path: KeyPath, leaf: Array) -> Array:
         k, name = next(keys), leaf_name(path).split("/")
+        if uniform and (name[-1] == "scale" or name[-1].startswith("s_")):
+            return leaf
         if uniform:
             return jax.random.uniform(k, leaf.shape, leaf.dtype, -uniform, uniform)
         attention = "attention" in name

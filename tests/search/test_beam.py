@@ -208,6 +208,9 @@ def test_compiled_once_for_each_shape_and_option():
     for seed in range(3):
         beam(Counted.random(seed), SOURCE, LENGTHS, [2 + seed] * 4, BeamOptions(size=2, max_length=5))
     assert len(traced) == 1
+    for penalty in (0.5, 0.7, 0.0):  # and once more for all penalties but the default
+        beam(Counted.random(0), SOURCE, LENGTHS, [2] * 4, BeamOptions(size=2, max_length=5, length_penalty=penalty))
+    assert len(traced) == 2
 
 
 class Growing(Flat):
@@ -248,5 +251,6 @@ def test_what_cannot_be_searched_is_said_in_one_line(wrong, error):
 
 @pytest.mark.parametrize("norm", LengthNorm)
 def test_a_divisor_is_never_infinite(norm):
-    divisors = norm.divisors(10.0, 60_000)
-    assert bool(jnp.isfinite(divisors).all()) and bool((jnp.diff(divisors) >= 0).all())
+    for power in (10.0, jnp.float32(10.0), jnp.float32(1e-9)):  # of a traced one too
+        divisors = norm.divisors(power, 60_000)
+        assert bool(jnp.isfinite(divisors).all()) and bool((jnp.diff(divisors) >= 0).all())

@@ -19,7 +19,6 @@ hypothesis. `choosing` tells how required phrases share out the places, and how 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -87,7 +86,7 @@ def beam(
         source: (source, batch) ids, 0 on padding.
         lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
         limit: (batch,) the most target tokens of each row, END counted; at most `options.max_length`.
-        options: how to search; compiled once for each value.
+        options: how to search; compiled once for all values of a penalty or of the diversity but the default.
         rules: what may be generated; compiled once for each shape. Only finished hypotheses are sure to have all that
             is required; none has what is banned.
 
@@ -119,7 +118,7 @@ def beam(
     return _beam(model, *rows, options, tuple(rules))
 
 
-@partial(jax.jit, static_argnames="options")
+@jax.jit
 def _beam(
     model: Searchable, source: Array, lengths: Array, limit: Array, options: BeamOptions, rules: tuple[Rule, ...]
 ) -> Hypotheses:
@@ -156,10 +155,10 @@ def _first(
     memory, state, token, positions = begin(model, source, lengths, options.size, options.slots or len(lengths))
     given, states = begin_rules(rules, len(lengths), options.size, options.max_length)
     on = coverage = None
-    if options.coverage_penalty:
+    if options.turned("coverage_penalty"):
         if positions is None:
             name = f"{type(model).__name__}.step gives no attention"
-            raise SearchError(f"beam: coverage_penalty is {options.coverage_penalty}, but {name}; leave it at 0.")
+            raise SearchError(f"beam: coverage_penalty is above 0, but {name}; leave it at 0.")
         on = jnp.arange(positions) < lengths[:, None]
         coverage = jnp.zeros((*token.shape, positions), jnp.float32)
     first = jnp.arange(options.size) % (options.size // options.groups) == 0

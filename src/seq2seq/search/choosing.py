@@ -85,7 +85,7 @@ def choose(
         offered = _offer(logits[:, part], possible[:, part], penalty, options, banks and banks.of(part))
         chosen = _best(offered, log_probabilities[:, part], penalty, width, banks and banks.of(part))
         found.append(chosen._replace(parents=chosen.parents + first))
-        if options.diversity:
+        if options.turned("diversity"):
             lost = jnp.where(jnp.isneginf(chosen.log_probabilities), 0.0, options.diversity)
             penalty = jnp.zeros_like(logits[:, 0]) if penalty is None else penalty
             penalty = jax.vmap(lambda row, ids, lost: row.at[ids].add(lost))(penalty, chosen.tokens, lost)

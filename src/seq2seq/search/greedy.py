@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -63,7 +62,7 @@ def greedy(
     return _greedy(model, *rows, options, tuple(rules))
 
 
-@partial(jax.jit, static_argnames="options")
+@jax.jit
 def _greedy(
     model: Searchable,
     source: Array,

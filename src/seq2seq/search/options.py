@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, END, PAD
@@ -16,6 +18,30 @@ from seq2seq.errors import SearchError
 
 UNSEEN = 1e-30
 """The least attention that coverage counts for a source token: what was never looked at has no logarithm."""
+Options = TypeVar("Options", bound="SearchOptions")
+
+
+def dials(*names: str) -> Callable[[type[Options]], type[Options]]:
+    """Make options a pytree whose leaves are the numbers of these names that are not at their default.
+
+    So one program does for all values of a dial that is turned; the rest of the options is what is compiled for.
+    """
+
+    def registered(cls: type[Options]) -> type[Options]:
+        def flatten(options: Options) -> tuple[tuple[Any, ...], Any]:
+            turned = tuple(name for name in names if options.turned(name))
+            rest = tuple((name, value) for name, value in vars(options).items() if name not in turned)
+            return tuple(getattr(options, name) for name in turned), (turned, rest)
+
+        def unflatten(static: Any, values: tuple[Any, ...]) -> Options:
+            options = object.__new__(cls)  # the values were checked before they were traced
+            options.__dict__.update(static[1], **dict(zip(static[0], values, strict=True)))
+            return options
+
+        jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+        return cls
+
+    return registered
 
 
 class LengthNorm(Enum):
@@ -24,7 +50,7 @@ class LengthNorm(Enum):
     POWER = "length ** alpha"
     GNMT = "((5 + length) / 6) ** alpha"  # Wu et al. 2016, equation 14
 
-    def divisors(self, power: float, max_length: int) -> Array:
+    def divisors(self, power: float | Array, max_length: int) -> Array:
         """For each length 0 ... `max_length`.
 
         Example:
@@ -32,19 +58,22 @@ class LengthNorm(Enum):
             ([1.0, 1.0, 2.0, 3.0], 1.0)
         """
         largest = np.finfo(np.float32).max  # by infinity -inf would be NaN, and everything else 0
-        return jnp.asarray(np.minimum(self.divisor(power, np.arange(max_length + 1)), largest), jnp.float32)
+        if not isinstance(power, Array):
+            return jnp.asarray(np.minimum(self.divisor(power, np.arange(max_length + 1)), largest), jnp.float32)
+        return lax.cummax(jnp.minimum(self.divisor(power, np.arange(max_length + 1)), largest))
 
-    def divisor(self, power: float, length: ArrayLike) -> Any:
+    def divisor(self, power: float | Array, length: ArrayLike) -> Any:
         """For one length, or an array of them.
 
         Example:
             >>> float(LengthNorm.POWER.divisor(0.5, 4))
             2.0
         """
-        base = np.maximum(length, 1) if self is LengthNorm.POWER else (5 + np.asarray(length)) / 6
-        return base ** float(power)
+        base = np.maximum(length, 1.0) if self is LengthNorm.POWER else (5 + np.asarray(length)) / 6
+        return base**power
 
 
+@dials()
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """What every search is told; greedy search is told nothing else.
@@ -78,7 +107,13 @@ class SearchOptions:
         if self.slots is not None and self.slots < 1:
             raise SearchError(f"{name}: slots is {self.slots}, wanted at least 1, or None for all rows at once.")
 
+    def turned(self, name: str) -> bool:
+        """Whether an option is not at its default; known of a traced one too."""
+        value = getattr(self, name)
+        return isinstance(value, Array) or value != next(field.default for field in fields(self) if field.name == name)
 
+
+@dials("length_penalty", "coverage_penalty", "diversity")
 @dataclass(frozen=True, kw_only=True)
 class BeamOptions(SearchOptions):
     """How a beam searches, beside what every search is told.

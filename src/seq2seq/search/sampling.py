@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from seq2seq.core.seams import Key, Searchable
 from seq2seq.errors import SearchError
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.options import SearchOptions
+from seq2seq.search.options import SearchOptions, dials
 from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
 from seq2seq.search.stepping import ban, check_rows, room, top_k
@@ -24,6 +23,7 @@ from seq2seq.search.stepping import ban, check_rows, room, top_k
 _COLDEST = 1e-6  # logits over less are no numbers any more
 
 
+@dials("temperature", "top_p")
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(SearchOptions):
     """How to draw, beside what every search is told.
@@ -105,7 +105,7 @@ def sample(
         lengths: (batch,) tokens in each source; 0 for a row that only fills the batch up.
         limit: (batch,) the most target tokens of each row, END counted; at most `options.max_length`.
         keys: (batch,) typed random keys, one for each row: `line_keys(seed, line numbers)`.
-        options: how to draw; compiled once for each value.
+        options: how to draw; compiled once for all temperatures, and for all values of top_p below 1.
         rules: what may be generated, all but required phrases; they come before the temperature.
 
     Raises:
@@ -131,7 +131,7 @@ def sample(
     return _sample(model, source, lengths, limit, keys, options, tuple(rules))
 
 
-@partial(jax.jit, static_argnames="options")
+@jax.jit
 def _sample(
     model: Searchable,
     source: Array,
@@ -178,13 +178,13 @@ def narrow(logits: Array, options: SampleOptions) -> tuple[Array, Array]:
         kept, ids = logits, jnp.broadcast_to(jnp.arange(logits.shape[-1]), logits.shape)
     else:
         kept, ids = top_k(logits, min(options.top_k, logits.shape[-1]))
-    if options.top_p < 1:
+    if options.turned("top_p"):
         probabilities = jax.nn.softmax(kept.astype(jnp.float32), axis=-1)
         kept = jnp.where(probabilities >= _least(probabilities, options.top_p)[..., None], kept, -jnp.inf)
     return kept, ids
 
 
-def _least(probabilities: Array, mass: float) -> Array:
+def _least(probabilities: Array, mass: float | Array) -> Array:
     """The highest number such that the probabilities from there on have this mass together: (...) of (..., vocabulary).
 
     It is found bit by bit, exactly, since floats of one sign are ordered as their bits are: 30 sums of the vocabulary

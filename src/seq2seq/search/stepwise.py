@@ -102,7 +102,7 @@ def _opened(
     return Fixed(memory, given, room(lengths, limit, longest), keys), first
 
 
-@partial(jax.jit, static_argnames="choose")
+@jax.jit
 def _stepped(
     model: Searchable, choose: Likeliest | Draw, rules: tuple[Rule, ...], fixed: Fixed, now: Rollout, time: Array
 ) -> tuple[Rollout, Array, Array, Array]:

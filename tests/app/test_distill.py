@@ -11,6 +11,7 @@ import seq2seq
 from seq2seq import Decoding, Pair, PairFiles, read_pairs
 from seq2seq.app.commands.distill import DistillOptions, taught, write
 from seq2seq.app.commands.train import options_from
+from seq2seq.app.hypothesis import EMPTY
 from seq2seq.app.prepare import run_folder
 from seq2seq.data import inflection_source
 from seq2seq.training import FolderLock
@@ -43,13 +44,61 @@ def test_the_student_gets_the_pairs_and_the_teachers_outputs(run, trained, twin,
     assert again.code == 0 and "update 3" in again.err
 
 
-def test_without_dev_pairs_those_held_out_are_not_taught(trained, home):
-    words = ["pairs.tsv", "--out", "run", "--teacher", str(trained), "--teacher-only", "--teacher-beam", "1"]
-    options = options_from(words, DistillOptions, "distill")
+def lessons(*words):
+    """The options of the student, whose pairs are written; nothing is trained."""
+    options = options_from([*map(str, words), "--out", "run", "--teacher-beam", "1"], DistillOptions, "distill")
     with run_folder(options) as folder:
-        student = taught(options, folder)
+        return taught(options, folder)
+
+
+@pytest.fixture
+def mirror(monkeypatch):
+    """Every teacher says the source from behind; nothing behind a "b", and without an end behind an "a"."""
+
+    def said(self, texts, *_):
+        ended = [EMPTY._replace(text="" if text[0] == "b" else text[::-1]) for text in texts]
+        return [[one._replace(finished=text[0] != "a")] for text, one in zip(texts, ended, strict=True)]
+
+    monkeypatch.setattr(seq2seq.TextModel, "hypotheses", said)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_an_output_without_an_end_is_not_taught(fails, trained, home, capsys):
+    (home / "pairs.tsv").write_text("abc\tx\nbcd\tx\naaa\tx\ncde\tx\n")
+    words = ["pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--teacher-only"]
+    lessons(*words)
+    assert distilled(home) == [{"source": "cde", "target": "edc"}]
+    assert "1 outputs to learn from; left out: 2 without an end, 1 empty" in capsys.readouterr().err
+    (home / "pairs.tsv").write_text("abc\tx\n")
+    assert "no output of the teacher is left" in fails("distill", *words, "--out", "run")
+
+
+@pytest.mark.usefixtures("mirror")
+def test_pairs_count_as_often_as_they_stand_in_the_files(trained, home):
+    (home / "pairs.tsv").write_text("cde\tedc\nfed\tx\ncde\tedc\n")
+    student = lessons("pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--deduplicate")
+    found = [(row["source"], row["target"]) for row in distilled(home)]
+    assert found == [("cde", "edc"), ("fed", "x"), ("cde", "edc"), ("fed", "def")]
+    assert student.deduplicate  # which training does
+
+
+@pytest.mark.usefixtures("mirror")
+def test_bad_lines_of_the_unlabelled_are_skipped_and_counted_where_pairs_are(fails, trained, home, capsys):
+    (home / "more.txt").write_bytes(b"ffff\n\nf\0f\n" + b"f" * 20_001 + b"\neeee\n")
+    words = ["pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--unlabelled", "more.txt"]
+    told = fails("distill", *words, "--out", "run")
+    assert told.startswith("more.txt:3: NUL character") and "--skip-bad" in told
+    lessons(*words, "--skip-bad", "--teacher-only")
+    assert [row["source"] for row in distilled(home)][-2:] == ["ffff", "eeee"]
+    err = capsys.readouterr().err
+    for what, line in (("NUL character", 3), ("over-long line", 4)):
+        assert f"skipped: {what} (1 line, first more.txt:{line})" in err
+
+
+def test_without_dev_pairs_those_held_out_are_not_taught(trained, home):
+    student = lessons("pairs.tsv", "--teacher", trained, "--teacher-only")
     assert (student.pairs, student.dev) == (("run/distilled.jsonl",), ("run/dev.jsonl",))
-    assert student.max_line > 2 * options.max_line
+    assert student.max_line > 2 * DistillOptions().max_line
     held, known = ({row["source"] for row in distilled(home, name)} for name in ("dev.jsonl", "distilled.jsonl"))
     assert held and known and not held & known
     outputs = dict(zip(known, seq2seq.load(trained).generate(list(known), Decoding(beam=1)), strict=True))

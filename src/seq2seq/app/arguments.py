@@ -146,18 +146,29 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
         DataError: a line is not UTF-8, holds a NUL, or is longer than 20,000 characters.
     """
     ledger = Ledger()
-    name = "standard input" if path in (None, "-") else str(path)
-    if path in (None, "-"):
-        lines = stream_lines(sys.stdin.buffer, name, MAX_LINE, ledger)
-    else:
-        check_file(str(path), f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL")
-        lines = read_lines(Path(str(path)), MAX_LINE, ledger)
-    for number, line in lines:
+    for number, line in input_lines(path, ledger):
         if isinstance(line, BadLineError):
-            raise DataError(f"{line}.", name, number)
+            raise DataError(f"{line}.", input_name(path), number)
         yield number, line
     for note in ledger.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def input_lines(path: str | None, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:
+    """The same, each its text or what is wrong with it, of which the caller tells the ledger.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or is UTF-16.
+    """
+    if path in (None, "-"):
+        return stream_lines(sys.stdin.buffer, input_name(path), MAX_LINE, ledger)
+    check_file(str(path), f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL")
+    return read_lines(Path(str(path)), MAX_LINE, ledger)
+
+
+def input_name(path: str | None) -> str:
+    """What messages call a file, or standard input."""
+    return "standard input" if path in (None, "-") else str(path)
 
 
 def _optional_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
 import tyro
 
-from seq2seq.app.arguments import read_input
+from seq2seq.app.arguments import input_lines, input_name
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.meter import Meter
 from seq2seq.app.options import M, TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import run_folder
-from seq2seq.app.reading import read_files
+from seq2seq.app.reading import Read, read_files
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import run_in, say
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.archive import atomic_write
-from seq2seq.data import BadLineError, Corpus, Pair, parse_inflection_source, source_of_line
+from seq2seq.data import BadLineError, Corpus, Ledger, Pair, parse_inflection_source, source_of_line
 from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError
 
@@ -34,15 +34,15 @@ _CHUNK = 2048
 class DistillOptions(TrainOptions[M], Generic[M]):
     """Train a student on what a teacher, one model or an ensemble, says (Kim and Rush 2016, sequence-level).
 
-    The student learns from the pairs and from the teacher's output for each of their sources; --unlabelled adds sources
-    that have no target (self-training). Everything else is as in `seq2seq train`. The pairs that it learns from stay in
-    RUN/distilled.jsonl (lemma, features and form: .tsv).
+    The student learns from the pairs and from the teacher's output for each of their sources, if that has an end;
+    --unlabelled adds sources that have no target (self-training). Everything else is as in `seq2seq train`. The pairs
+    that it learns from stay in RUN/distilled.jsonl (lemma, features and form: .tsv).
     """
 
     teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL...")] = ()
     """The teacher: a model.npz or the folder of a run; several are an ensemble."""
     unlabelled: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
-    """Files of sources without targets, one a line."""
+    """Files of sources without targets, one a line; --skip-bad is for these too."""
     teacher_beam: int = 5
     """Beam width of the teacher."""
     teacher_only: bool = False
@@ -65,19 +65,9 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
     """The options of the student's training, whose files are now written."""
     read = read_files(options)
     say(render(read.report))
-    corpus = read.corpus
-    teacher = _teacher(options, corpus)
-    measured = set(lines_of(read.dev, corpus.next_sentence))
-    unlabelled = list(_unlabelled(options.unlabelled, corpus.format))
-    kept = [source for source in unlabelled if as_read(source) not in measured]
-    if left_out := len(unlabelled) - len(kept):
-        say(f"{left_out:,} unlabelled sources are left out: what is measured on has them too.")
-    sources = dict.fromkeys([*(pair.source for pair in corpus.pairs), *kept])
-    own = [] if options.teacher_only else [Pair(*pair[:2]) for pair in corpus.pairs]
-    said = [Pair(*pair) for pair in _outputs(teacher, list(sources), Decoding(beam=options.teacher_beam))]
-    suffix = "tsv" if corpus.format == "sigmorphon" else "jsonl"
+    suffix = "tsv" if read.corpus.format == "sigmorphon" else "jsonl"
     files = {name: folder / f"{name}.{suffix}" for name in ("distilled", "dev")}
-    write(files["distilled"], dict.fromkeys([*own, *said]), suffix)
+    write(files["distilled"], _lessons(options, read), suffix)
     write(files["dev"], read.dev, suffix)
     student = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
     return replace(
@@ -86,11 +76,28 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
         dev=(str(files["dev"]),),
         **dict.fromkeys(("source", "target", "dev_source", "dev_target")),
         format="sigmorphon" if suffix == "tsv" else "jsonl",
-        metric=_metric(options, corpus),
+        metric=_metric(options, read.corpus),
         max_line=12 * options.max_line + 100,  # JSON of both sides, every character of which may have to be escaped
         next_sentence=False,
         split="line",
     )
+
+
+def _lessons(options: DistillOptions[Any], read: Read) -> list[Pair]:
+    """The pairs that the student learns from: those of the files as often as they stand there, then the teacher's.
+
+    Raises:
+        DataError: there is none, or a line without a target cannot be used.
+    """
+    corpus = read.corpus
+    teacher = _teacher(options, corpus)
+    sources = dict.fromkeys([*(pair.source for pair in corpus.pairs), *_unlabelled(options, read)])
+    said = _outputs(teacher, list(sources), Decoding(beam=options.teacher_beam))
+    own = [] if options.teacher_only else [Pair(*pair[:2]) for pair in corpus.pairs]
+    known = set(own)
+    if lessons := [*own, *(pair for pair in said if pair not in known)]:
+        return lessons
+    raise DataError("no output of the teacher is left to learn from: train it longer, or leave out --teacher-only.")
 
 
 def _metric(options: DistillOptions[Any], corpus: Corpus) -> str:
@@ -106,25 +113,46 @@ def _teacher(options: DistillOptions[Any], corpus: Corpus) -> TextModel:
     return replace(teacher, settings=replace(teacher.settings, format="tsv"))  # its sources are rewritten already
 
 
-def _unlabelled(paths: Iterable[str], corpus_format: str) -> Iterable[str]:
-    for path in paths:
-        for number, line in read_input(path):
-            try:
-                source = source_of_line(line, corpus_format)
-            except BadLineError as error:
-                raise DataError(str(error), path, number) from None
-            if source:
-                yield source
+def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:
+    """The sources without targets, but for those that are measured on."""
+    ledger = Ledger(options.skip_bad)
+    sources = [source for path in options.unlabelled for source in _sources(path, read.corpus.format, ledger)]
+    for note in ledger.notes:
+        say(render([("", note)]))
+    measured = set(lines_of(read.dev, read.corpus.next_sentence))
+    kept = [source for source in sources if as_read(source) not in measured]
+    if left_out := len(sources) - len(kept):
+        say(f"{left_out:,} unlabelled sources are left out: what is measured on has them too.")
+    return kept
 
 
-def _outputs(teacher: TextModel, sources: Sequence[str], decoding: Decoding) -> Iterable[tuple[str, str]]:
-    """Each source with the teacher's output, where there is any."""
+def _sources(path: str, corpus_format: str, ledger: Ledger) -> Iterator[str]:
+    """The sources in a file of one a line; the ledger hears of what is no source."""
+    for number, line in input_lines(path, ledger):
+        try:
+            if isinstance(line, BadLineError):
+                raise line
+            if line.strip():
+                yield source_of_line(line, corpus_format)
+        except BadLineError as error:
+            ledger.bad(error, input_name(path), number)
+
+
+def _outputs(teacher: TextModel, sources: Sequence[str], decoding: Decoding) -> list[Pair]:
+    """Each source with the teacher's output, where that is no empty text and has an end; says how many are left out."""
+    found, cut_off = list[Pair](), 0
     with Meter("sources", len(sources)) as meter:
         for start in range(0, len(sources), _CHUNK):
             chunk = sources[start : start + _CHUNK]
-            outputs = teacher.generate(chunk, decoding)
-            yield from ((source, output) for source, output in zip(chunk, outputs, strict=True) if output.strip())
+            best = [several[0] for several in teacher.hypotheses(chunk, decoding)]
+            cut_off += sum(not one.finished for one in best)
+            said = zip(chunk, best, strict=True)
+            found += [Pair(source, one.text) for source, one in said if one.finished and one.text.strip()]
             meter.advance(len(chunk), start + len(chunk))
+    empty = len(sources) - len(found) - cut_off
+    told = f"{len(found):,} outputs to learn from; left out: {cut_off:,} without an end, {empty:,} empty"
+    say(render([("teacher", told)]))
+    return found
 
 
 def write(path: Path, pairs: Iterable[Pair], suffix: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import threading
@@ -12,11 +13,13 @@ import pytest
 
 from benchmarks import series
 from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy import recipe
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.commands import CommandError
 from benchmarks.series import Series
 from benchmarks.table import Table
 from seq2seq.app.commands.train import options_from
+from seq2seq.app.options import TrainOptions
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -71,6 +74,103 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
     assert total["dev +-"] == pytest.approx(0.0)  # where one task is worse with a seed the other is better
     total = accuracy.macro("wer_percent", [(rows, row), (other[:1], {**row, "dev": 11.0})])
     assert total["dev +-"] is None  # one seed is left that both tasks have
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The words of each training; nothing is trained, and 10 % of the words are wrong."""
+    ran: list[list[str]] = []
+
+    def fake(*words: Any) -> str:
+        if words[0] == "train":
+            ran.append([str(word) for word in words])
+        return json.dumps({"wer_percent": 10.0})
+
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    return ran
+
+
+def test_another_recipe_is_another_row_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainings: list[list[str]]
+) -> None:
+    done = Series(tmp_path, Table(), "t")
+    files = (Path("data/a.tsv"), "--dev", Path("data/dev.tsv"))
+
+    def measured(*words: str | Path, search: tuple[str, ...] = ()) -> dict[str, Any]:
+        row = accuracy.measure(done, Task("a", words, {"dev": (Path("dev.tsv"), *search)}, 1.0), 1, 1.0, [])
+        assert row
+        return row
+
+    rows = [measured(*files, "--model.dropout", p) for p in ("0.3", "0.9", "0.3")]
+    assert rows[0] == rows[2] != rows[1] and rows[0]["run"] != rows[1]["run"] and len(trainings) == 2
+    assert measured(Path("elsewhere/a.tsv"), *files[1:], "--model.dropout", "0.3") == rows[0]  # the same file
+    assert measured(Path("data/b.tsv"), *files[1:], "--model.dropout", "0.3") != rows[0]
+    assert measured(*files, "--model.dropout", "0.3", search=("--beam", "1")) != rows[0]
+    default, trained = f"{TrainOptions().model.dropout}", len(trainings)
+    plain = measured(*files)
+    assert measured(*files, "--model.dropout", default) == plain
+    changed = dataclasses.replace(TrainOptions(), moving_average=0.5)
+    monkeypatch.setattr(recipe, "options_from", lambda words: changed)  # as if train had another default
+    assert measured(*files) != plain and len(trainings) <= trained + 2
+
+
+def test_a_row_without_a_recipe_counts_where_its_command_is_the_tasks(
+    tmp_path: Path, trainings: list[list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = "seq2seq train ../data/a.tsv --dev ../data/dev.tsv --seed 1 --out a-1 --minutes 1"
+    key = {"task": "a", "seed": 1, "minutes": 1.0, "options": "", "threads": 1}
+    row = {**key, "command": command, "run": "a-1", "dev": {"wer_percent": 7.0}}
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "results.jsonl").write_text(json.dumps(row))
+    monkeypatch.setenv("NPROC", "1")
+    words = ["accuracy", "t", "--data", str(tmp_path), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    for more, found in (((), 7.0), (("--model.dropout", "0.9"), 10.0)):
+        task = Task("a", (Path("here/a.tsv"), "--dev", Path("here/dev.tsv"), *more), {"dev": ("dev.tsv",)}, 1.0)
+        table = AccuracyTable("nobody's", "wer_percent", lambda data, work, task=task: iter([task]))
+        monkeypatch.setitem(TABLES, "t", table)
+        accuracy.main()
+        out = capsys.readouterr().out
+        assert ("1 of these runs have no recipe noted" in out) == (found == 7.0)
+        assert f"{found:.3g}" in out.splitlines()[-2 if found == 7.0 else -1]
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--precision=float32"], {"precision": "float32"}),
+        (["--precision", "bfloat16"], {"precision": "bfloat16"}),
+        (["--threads=1"], {"threads": 1}),
+    ],
+)
+def test_a_row_says_how_its_run_computed_however_that_was_spelt(
+    tmp_path: Path, trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch, options: list[str], told: Any
+) -> None:
+    monkeypatch.delenv("NPROC", raising=False)
+    task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
+    row = accuracy.measure(Series(tmp_path, Table(), "t"), task, 1, 1.0, options)
+    assert row and told.items() <= row.items() and trainings
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seeds", "1,2,1"], "wanted different whole numbers"),
+        (["--seeds", "one"], "wanted different whole numbers"),
+        (["--preset", "nothing"], "no preset is called nothing"),
+    ],
+)
+def test_what_would_mislead_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
+    monkeypatch.setitem(TABLES, "t", AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([task])))
+    monkeypatch.setattr(sys, "argv", ["accuracy", "t", "--data", str(tmp_path), "--out", str(tmp_path), *words])
+    with pytest.raises(SystemExit) as end:
+        accuracy.main()
+    assert end.value.code == 2 and told in capsys.readouterr().err
 
 
 def test_runs_go_side_by_side_and_one_that_fails_is_left_out(

@@ -2,10 +2,12 @@
 
     python -m benchmarks.accuracy cmudict --data ../shared/data --seeds 1,2,3 --out .bench/accuracy
 
-Every command is printed. What is finished stands in OUT/results.jsonl and is not run again, so that a series of hours
-can be stopped and gone on with. --minutes takes the place of a task's own minutes of training. Small models keep one
-core busy and no more: --jobs 2 runs two of them side by side, each on its share of the cores. A number behind "+-" is
-half the width of the 95 % interval of a mean over seeds, by Student's t.
+Every command is printed. What is finished stands in OUT/TABLE/results.jsonl and is not run again, so that a series of
+hours can be stopped and gone on with. A row counts where task, seed, minutes, options, threads and recipe are the same:
+the recipe is what train makes of a task's words, defaults and presets too. --minutes takes the place of a task's own
+minutes of training. Small models keep one core busy and no more: --jobs 2 runs two of them side by side, each on its
+share of the cores (of NPROC of them where that is set). A number behind "+-" is half the width of the 95 % interval of
+a mean over seeds, by Student's t.
 """
 
 from __future__ import annotations
@@ -21,27 +23,36 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from benchmarks.accuracy.recipe import before_recipes, recipe, resolved
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
 from seq2seq.app.runtime import thread_count
 from seq2seq.core.precision import resolve
+from seq2seq.errors import ConfigError
 
 
 def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
-    """The row of one run."""
-    threads = thread_count()
+    """The row of one run.
+
+    Raises:
+        ConfigError: the options do not go with the task's.
+    """
+    told = resolved(task, options)
+    threads = min(thread_count(), told.threads or thread_count())
     key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": threads}
-    run = series.folder(task.name, minutes, f"{threads} threads", seed, *options)
+    known = {**key, "recipe": recipe(task, told)}
+    run = series.folder(task.name, minutes, f"{threads} threads", known["recipe"], seed, *options)
 
     def found() -> dict[str, Any]:
         limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
-        told = series.train(run, [*task.train, "--seed", seed, *options], limits)
-        precision = options[options.index("--precision") + 1] if "--precision" in options else resolve("auto")
-        return {"command": told, "run": str(run), "precision": precision, **evaluated(task, [run])}
+        command = series.train(run, [*task.train, "--seed", seed, *options], limits)
+        return {"command": command, "run": str(run), "precision": resolve(told.precision), **evaluated(task, [run])}
 
-    return series.cell(key, found)
+    if series.found(known) is None and (row := before_recipes(series, key, task)):
+        return row
+    return series.cell(known, found)
 
 
 def evaluated(task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
@@ -101,23 +112,40 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
-    seeds = [int(seed) for seed in options.seeds.split(",")]
     tasks = [
         task
         for task in table.tasks(options.data, series.out)
         if not options.tasks or task.name in options.tasks.split(",")
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        every = product(tasks, seeds)
+        every = product(tasks, options.seeds)
         measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
         found = []
         for task in tasks:
-            if rows := [row for _ in seeds if (row := next(measured)) is not None]:
+            if rows := [row for _ in options.seeds if (row := next(measured)) is not None]:
                 several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
                 found.append((rows, row_of(table, rows, several)))
                 printed.row(f"{name}, {table.metric}", task.name, found[-1][1])
+    if old := sum("recipe" not in row for rows, _ in found for row in rows):
+        printed.note(name, f"{old} of these runs have no recipe noted: the defaults of train may have changed since")
     if table.mean and found:
         printed.row(f"{name}, {table.metric}, macro", "mean", macro(table.metric, found))
+
+
+def distinct_seeds(text: str) -> list[int]:
+    """The seeds of "1,2,3".
+
+    Raises:
+        ArgumentTypeError: one is no number, or stands there twice.
+
+    Example:
+        >>> distinct_seeds("1,2,3")
+        [1, 2, 3]
+    """
+    seeds = [int(word) for word in text.split(",") if word.strip().isdecimal()]
+    if len(seeds) != text.count(",") + 1 or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted different whole numbers with commas between, such as 1,2,3")
+    return seeds
 
 
 def main() -> None:
@@ -131,7 +159,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets' folders")
     parser.add_argument("--out", type=Path, default=Path(".bench/accuracy"), help="where runs and results stay")
-    parser.add_argument("--seeds", default="1", help="with commas between (default 1)")
+    parser.add_argument("--seeds", type=distinct_seeds, default="1", help="with commas between (default 1)")
     parser.add_argument("--minutes", type=float, help="of training for each run, instead of the table's own")
     parser.add_argument("--tasks", help="some of the table's tasks, with commas between")
     parser.add_argument("--jobs", type=int, default=1, help="so many runs side by side, which share the cores")
@@ -141,7 +169,10 @@ def main() -> None:
         parser.error(f"--data {options.data}: there is no such folder")
     share_cores(options.jobs)
     for name in options.tables:
-        run(name, options, more)
+        try:
+            run(name, options, more)
+        except ConfigError as error:
+            parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""What made a row: two rows of one recipe differ by their seeds alone, or by what the code has become."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import PurePath
+from typing import Any
+
+from benchmarks.accuracy.tables import Task
+from benchmarks.series import Series
+from seq2seq.app.commands.train import options_from
+from seq2seq.app.options import TrainOptions
+
+
+def resolved(task: Task, options: Sequence[str]) -> TrainOptions[Any]:
+    """What `seq2seq train` makes of the words of a task and more options: presets and defaults are filled in.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    return options_from([*map(str, task.train), *options])
+
+
+def recipe(task: Task, told: TrainOptions[Any]) -> str:
+    """A few letters that tell recipes apart: by every value that decides what is trained, the names of the files
+    without their folders, and the options of `seq2seq evaluate`."""
+    files = _names(word for word in task.train if not isinstance(word, str))
+    measured = (" ".join(word for word in words if isinstance(word, str)) for words in task.measured.values())
+    text = "\n".join([told.public_toml(), *files, *sorted(set(measured))])
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def before_recipes(series: Series, key: Mapping[str, Any], task: Task) -> dict[str, Any] | None:
+    """A row of a time when none had its recipe noted, if its command is that of the task; defaults may have changed."""
+    words = [*_names(task.train), "--seed", str(key["seed"])]
+    for row in series.rows:
+        if "recipe" not in row and key.items() <= row.items():
+            begun = _names(shlex.split(row["command"]))[2:]  # behind `seq2seq train`
+            if begun[: len(words)] == words:
+                return row
+    return None
+
+
+def _names(words: Iterable[Any]) -> list[str]:
+    """The words, files without their folders."""
+    return [PurePath(word).name for word in words]

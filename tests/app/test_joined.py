@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TINY, exit_code
+from command_line import TINY, exit_code, job
 
 import seq2seq
 from seq2seq import Decoding, TextModel
@@ -120,6 +120,21 @@ def test_unlike_models_are_refused(fails, trained, twin, tmp_path, pairs):
         TextModel.ensemble([model, replace(model, settings=replace(model.settings, format="sigmorphon"))])
     with pytest.raises(seq2seq.Seq2SeqError, match="no member"):
         TextModel.ensemble([])
+
+
+def test_formats_that_read_a_source_alike_join(trained):
+    model = seq2seq.load(trained)
+    student = replace(model, settings=replace(model.settings, format="jsonl"))
+    assert TextModel.ensemble([model, student]).score([("abc", "cba")]) == pytest.approx(model.score([("abc", "cba")]))
+
+
+def test_seeds_that_hold_out_other_pairs_are_told_what_to_share(tmp_path):
+    (tmp_path / "few.tsv").write_text("".join(f"{word}\t{word}\n" for word in ("aa", "bb", "cc", "dd", "ee")))
+    alone = [job("few.tsv", "--seed", seed, "--out", f"alone{seed}").text_model for seed in (1, 2)]
+    with pytest.raises(seq2seq.Seq2SeqError, match=r"unlike source tokenizers .* same --dev, .* --from one of them"):
+        TextModel.ensemble(alone)
+    told = [job("few.tsv", "--seed", seed, "--dev", "few.tsv", "--out", f"told{seed}").text_model for seed in (1, 2)]
+    assert len(TextModel.ensemble(told).model.models) == 2
 
 
 def test_words_that_are_neither_models_nor_inputs(fails, trained, twin, tmp_path, pairs):

@@ -1,4 +1,4 @@
-"""Text models that decode as one, which need equal tokenizers and equal formats."""
+"""Text models that decode as one, which need equal tokenizers and sources that are read alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def check_agreement(models: Sequence[TextModel], names: Sequence[str]) -> None:
     """Refuse models that do not cut text alike; `names` say in a message which is which.
 
     Raises:
-        ConfigError: two of them have unlike tokenizers or formats; names the first that differs from the first of all.
+        ConfigError: two of them have unlike tokenizers, or one alone reads lemma TAB features as symbols; names the
+            first that differs from the first of all.
     """
     for name, model in list(zip(names, models, strict=True))[1:]:
         for side in ("source", "target"):
@@ -38,12 +39,14 @@ def check_agreement(models: Sequence[TextModel], names: Sequence[str]) -> None:
             if difference := tokenizer_difference(ours, theirs):
                 raise ConfigError(
                     f"{names[0]} and {name} have unlike {side} tokenizers ({difference}): an ensemble needs equal "
-                    "ones; train its members on the same pairs, or with --from."
+                    "ones; train its members on the same pairs with the same --dev, without which each --seed holds "
+                    "out others, or with --from one of them, whose tokenizers and weights they then begin with."
                 )
         formats = models[0].settings.format, model.settings.format
-        if formats[0] != formats[1]:
+        if (formats[0] == "sigmorphon") != (formats[1] == "sigmorphon"):  # no other format rewrites a source
             raise ConfigError(
-                f"{names[0]} was trained on {formats[0]} and {name} on {formats[1]}: an ensemble needs equal formats."
+                f"{names[0]} was trained on {formats[0]} and {name} on {formats[1]}: one reads lemma TAB features as "
+                "symbols, the other a line as it is; train both on files of one --format."
             )
 
 

@@ -258,14 +258,14 @@ class TextModel:
         """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`.
 
         Args:
-            models: text models with equal tokenizers and formats; outputs may be as long as for one
-                model that had seen what is longest of all.
+            models: text models with equal tokenizers, of which all or none read lemma TAB features; outputs may be as
+                long as for one model that had seen what is longest of all.
             mean: what is averaged.
             weights: how much each counts; None for all alike.
             names: what an error calls them, such as their files.
 
         Raises:
-            ConfigError: tokenizers or formats differ; says which and how.
+            ConfigError: tokenizers differ, or how sources are read; says which and how.
             ModuleError: a model has no `start` and `step`.
             SearchError: no model, or not one weight above 0 for each.
         """

@@ -74,6 +74,17 @@ def test_what_would_have_no_effect_is_refused(trained, words, said):
         options_from(words)
 
 
+def test_a_preset_of_another_model_is_told_as_one():
+    with pytest.raises(ConfigError) as told:
+        options_from(["pairs.tsv", "--model.type", "hard-monotonic", "--preset", "medium"])
+    assert str(told.value) == (
+        "--preset medium is for --model.type encoder-decoder; hard-monotonic has no attention, bidirectional, bridge, "
+        "readout. Leave one of the two out; seq2seq train --model.type hard-monotonic --help tells its options."
+    )
+    options = options_from(["pairs.tsv", "--model.type", "hard-monotonic", "--preset", "small"])
+    assert (options.model.hidden, options.model.embedding) == (128, 64)  # which both models have
+
+
 def test_a_cosine_keeps_its_end(trained):
     shutil.copytree(trained, "run")
     config = Path("run/config.toml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
@@ -225,7 +225,7 @@ def from_files(
     that is named there may be gone.
 
     Raises:
-        ConfigError: there is no such preset or file, or a line of it cannot be used.
+        ConfigError: there is no such preset or file, a line of it cannot be used, or the preset is for another model.
     """
     for path in [*([preset_file(preset)] if preset else []), *map(Path, configs)]:
         values = read_toml(path)
@@ -234,8 +234,21 @@ def from_files(
                 raise ConfigError(f"{path}: {name} is for the command line, as --{name}; leave it out here.")
         if isinstance(model := values.get("model"), dict):
             values["model"] = {name: model[name] for name in model if name.replace("-", "_") not in but}
+        if preset and path == preset_file(preset):
+            _refuse_preset_of_another(preset, values, defaults)
         defaults = of_plain(type(defaults), values, str(path), defaults)
     return defaults
+
+
+def _refuse_preset_of_another(preset: str, values: Mapping[str, Any], defaults: TrainOptions[Any]) -> None:
+    """Refuse a preset with options that the model has not, since it is for another."""
+    made_for, model = values.get("model_type", "encoder-decoder"), defaults.model_type
+    unknown = sorted(set(values.get("model", ())) - {f.name for f in fields(defaults.model)})
+    if unknown and model != made_for:
+        raise ConfigError(
+            f"--preset {preset} is for --model.type {made_for}; {model} has no {', '.join(unknown)}. Leave one of the "
+            f"two out; seq2seq train --model.type {model} --help tells its options."
+        )
 
 
 def preset_file(name: str) -> Path:

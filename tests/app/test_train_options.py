@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,25 @@ def test_a_preset_of_another_model_is_told_as_one():
     )
     options = options_from(["pairs.tsv", "--model.type", "hard-monotonic", "--preset", "small"])
     assert (options.model.hidden, options.model.embedding) == (128, 64)  # which both models have
+
+
+def test_help_names_the_paper_of_what_came_later(run):
+    text = " ".join(run("train", "--help").out.replace("│", " ").split())
+    papers = {
+        "--model.type": "Wu and Cotterell 2019",
+        "--model.cell": "Ba et al. 2016",
+        "--model.copy": "See et al. 2017",
+        "--model.tied": "Press and Wolf 2017",
+        "--model.variational": "Gal and Ghahramani 2016",
+        "--model.recurrent-dropout": "Gal and Ghahramani 2016",
+        "--model.label-smoothing": "Szegedy et al. 2016",
+        "--target-dropout": "Bowman et al. 2016",
+        "--average": "Junczys-Dowmunt et al. 2016",
+        "--moving-average": "Polyak and Juditsky 1992",
+    }
+    for option, paper in papers.items():
+        told = re.search(rf" {re.escape(option)}[, ].*?\(default: ", text)
+        assert told and paper in told[0], option
 
 
 def test_a_cosine_keeps_its_end(trained):

@@ -90,7 +90,8 @@ class TextOptions:
     """Probability that the source of a training pair is left out: the model then knows targets without a source too,
     which is what generate --mmi and evaluate --listening compare with."""
     target_dropout: float = 0.0
-    """Probability that a target token which the decoder reads is hidden, so that it must look at the source."""
+    """Probability that a target token which the decoder reads is hidden, so that it must look at the source
+    (word dropout: Bowman et al. 2016)."""
 
     @property
     def dropping(self) -> Dropping:
@@ -143,8 +144,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     types: Types = ()
     """A class of yours that the model of --from holds."""
     model_type: Annotated[str, tyro.conf.arg(name="model.type", metavar="NAME|FILE.py:CLASS")] = "encoder-decoder"
-    """The model: encoder-decoder, hard-monotonic (for letters and sounds), or my_file.py:MyModel; the typed arguments
-    of its init become --model options."""
+    """The model: encoder-decoder, hard-monotonic (for letters and sounds: Wu and Cotterell 2019), or
+    my_file.py:MyModel; the typed arguments of its init become --model options."""
     metric: str = "auto"
     """The dev score that says which model is best: loss_nats_per_token, perplexity, exact_match_percent, wer_percent,
     token_error_rate_percent, bleu or chrf. auto: wer_percent for spelt targets and symbols, bleu for text,

@@ -33,8 +33,8 @@ class EncoderDecoderConfig:
     """What an `EncoderDecoder` is made of."""
 
     cell: type[Cell] = LSTM
-    """The recurrent cell of encoder and decoder: lstm, gru, cho-gru, elman, norm-lstm and norm-gru (layer-normalised),
-    or my_file.py:MyCell."""
+    """The recurrent cell of encoder and decoder: lstm, gru, cho-gru, elman, norm-lstm and norm-gru (layer-normalised:
+    Ba et al. 2016), or my_file.py:MyCell."""
     hidden: int = 512
     """Units of the decoder, and of the encoder where `encoder_hidden` does not say otherwise."""
     encoder_hidden: int | None = None
@@ -68,7 +68,8 @@ class EncoderDecoderConfig:
     output_rank: int = 0
     """Rank of the output matrix, then a product of two (Cho et al. 2014, section 4.1: 100). 0: whatever it has."""
     tied: bool = False
-    """Let the target embedding be the output layer as well; the readout is then as wide as the embedding."""
+    """Let the target embedding be the output layer as well (Press and Wolf 2017); the readout is then as wide as the
+    embedding."""
     dropout: float = 0.3
     """Probability of dropping a unit of the embeddings, annotations, readout, and between layers."""
     variational: bool = False
@@ -76,9 +77,9 @@ class EncoderDecoderConfig:
     the decoder they are the same in any case."""
     recurrent_dropout: float = 0.0
     """Probability of hiding a unit of a cell's state from its recurrent weights (those called u and u_n), the same
-    through time and batch."""
+    through time and batch (Gal and Ghahramani 2016)."""
     label_smoothing: float = 0.1
-    """Probability that the training target spreads over the whole vocabulary."""
+    """Probability that the training target spreads over the whole vocabulary (Szegedy et al. 2016)."""
     uniform: float = 0.0
     """Draw every parameter from U(-a, a) with this a at first (Sutskever et al. 2014: 0.08; Luong et al. 2015: 0.1).
     0: as each layer does by itself."""

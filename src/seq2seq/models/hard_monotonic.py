@@ -40,7 +40,7 @@ class HardMonotonicConfig:
     dropout: float = 0.3
     """Probability of dropping a unit of embeddings, annotations, what stands before the output, and between layers."""
     label_smoothing: float = 0.1
-    """Probability that the training target spreads over the whole vocabulary."""
+    """Probability that the training target spreads over the whole vocabulary (Szegedy et al. 2016)."""
 
     def __post_init__(self) -> None:
         _ = self.encoder  # which refuses what cannot be

@@ -45,7 +45,8 @@ class TrainingConfig:
     patience: int | None = 10
     """Stop after this many evaluations in a row that were not the best so far. None: never."""
     average: int = 0
-    """Score also the mean of the models of the last so many evaluations, and keep it if it is best. 0: off."""
+    """Score also the mean of the models of the last so many evaluations (Junczys-Dowmunt et al. 2016), and keep it if
+    it is best. 0: off."""
     moving_average: float = 0.999
     """Decay of an exponential moving average of the parameters, which then is what is scored and kept (Polyak and
     Juditsky 1992): 0.999 is a mean of about the last thousand updates. 0: off."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 from seq2seq.app.cli import main
+from seq2seq.app.commands.distill import DistillOptions
+from seq2seq.app.commands.train import options_from
+from seq2seq.app.options import TrainOptions
 from seq2seq.data import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +81,21 @@ def test_code_of_the_readme_trains_and_generates(
     assert capsys.readouterr().out.split("\n") == lines
     assert main(["generate", "run", "input.txt"]) == 2
     assert file.partition(":")[2] in capsys.readouterr().err
+
+
+def test_the_readmes_students_have_their_teachers() -> None:
+    (block,) = [block for block in blocks("README.md", "sh") if "distill" in block]
+    made: set[str] = set()
+    for command, *words in (shlex.split(line, comments=True)[1:] for line in block.splitlines()):
+        if command == "generate":
+            assert {words[0], words[1]} <= made and words[2:] == ["input.txt"]
+            continue
+        kind = DistillOptions if command == "distill" else TrainOptions
+        options = options_from(words, kind, command)
+        assert options.dev == ("dev.tsv",) and options.out not in made
+        assert set(getattr(options, "teacher", ())) <= made and options.pairs == ("pairs.tsv",)
+        made.add(options.out)
+    assert made == {"one", "two", "student", "wider", "again"}
 
 
 def test_the_commands_of_the_tutorial_run(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import LAST, TINY, assert_same_weights, job, report, write_pairs
+from command_line import LAST, TINY, assert_same_weights, exit_code, job, report, write_pairs
 
 import seq2seq
 from seq2seq.app import options as options_module
@@ -145,6 +146,19 @@ def test_a_fine_tuned_run_goes_on_from_another_folder_but_not_with_another_model
     assert "base.npz: no such file" in fails(*words)
     assert "from was a model of SHA-256" in fails(*words, "--from", other)
     assert run(*words, "--from", "../base.npz").code == 0
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says(trained, tmp_path, monkeypatch):
+    """`train ... 2>&1 | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    words = ("train", trained.parent / "pairs.tsv", "--dev", trained.parent / "dev.tsv", "--out", "run", *TINY)
+    with open(write, "w") as unread:
+        monkeypatch.setattr(sys, "stderr", unread)
+        assert exit_code([*words, "--updates", LAST]) == 0
+        assert sys.stderr is unread
+    assert_same_weights(tmp_path / "run", trained)
+    assert '"stopped"' in (tmp_path / "run" / "log.jsonl").read_text() and (tmp_path / "run" / "model.npz").exists()
 
 
 def test_what_is_cleaned_away_is_our_own(fails, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -48,6 +49,23 @@ def test_the_bar_shows_speed_loss_and_dev_score_on_a_terminal(events):
     text = shown(events, terminal=True)
     for part in ("tokens/s", "loss", "dev loss", "update 10, epoch 2", "%"):
         assert part in text
+
+
+@pytest.mark.parametrize("end", ["pipe", "terminal", "disk"])
+def test_a_bar_that_nobody_reads_ends_nothing(events, monkeypatch, end):
+    monkeypatch.setenv("TERM", "xterm")
+    reader, writer = os.openpty() if end == "terminal" else os.pipe()
+    out = sys.stdout.fileno()
+    with open(writer, "w") if end != "disk" else open("/dev/full", "w") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        bar = ProgressBar()
+        bar(events[0])
+        os.close(reader)
+        for event in events[1:]:
+            bar(event)
+        bar.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # or its end fails
+    assert os.fstat(out).st_ino != os.stat(os.devnull).st_ino  # rich would have let it lead there
 
 
 def test_events_are_json(events):

@@ -8,9 +8,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from seq2seq.core.streams import lasting
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 
 COMMANDS = {
@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     _set_streams()
+    told_on, sys.stderr = sys.stderr, lasting(sys.stderr)
     try:
         code = _run(words)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # what cannot be written is told now; at its end Python would say so in its own words
+        sys.stdout.flush()  # what cannot be written is told now; at its end Python would say so in its own words
         return code
     except Seq2SeqError as error:
         if debug:
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _told(f"error: {_in_one_line(error)}; --debug shows the way there.", 2)
     finally:
+        sys.stderr = told_on
         _leave_off()
 
 
@@ -86,8 +87,7 @@ def _set_streams() -> None:
 
 def _told(text: str, code: int) -> int:
     """The exit status, after a line on standard error, if anybody reads that."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
     return code
 
 

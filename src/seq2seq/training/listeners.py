@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seq2seq.core.archive import atomic_write
+from seq2seq.core.streams import lasting
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
 
@@ -53,11 +54,12 @@ def follow(events: Generator[Event, None, None], listeners: Sequence[Listener]) 
 class ProgressBar:
     """A bar on a terminal with speed, time left, loss and dev score; elsewhere silent, but for a line per evaluation.
 
-    It writes to standard error, so that standard output stays free for results.
+    It writes to standard error, so that standard output stays free for results, and while somebody reads that: a
+    terminal or a reader that goes (`2>&1 | head`) does not end the run.
     """
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(file=lasting(sys.stderr))
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._limits: tuple[int | None, float | None] = (None, None)

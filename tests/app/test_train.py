@@ -102,6 +102,24 @@ def test_more_updates_go_on_with_the_same_run(run, trained, tmp_path):
     assert_same_weights(tmp_path / "run", trained)
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_best_model_that_is_lost_is_told_and_made_again(run, trained, gone):
+    shutil.copytree(trained, "run")
+    path = Path("run/model.npz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink() if gone else path.write_bytes(content)
+    ran = run("train", "--resume", "--out", "run")
+    told = "is gone" if gone else "is set aside as model.npz.bad"
+    assert ran.code == 0 and "warning: run/model.npz: " in ran.err and told in ran.err
+    assert f"Wrote {path}." in ran.err
+    assert gone or Path("run/model.npz.bad").read_bytes() == content
+    assert seq2seq.load("run").provenance["scores"] == pytest.approx(seq2seq.load(trained).provenance["scores"])
+    ran = run("train", "--resume", "--out", "run")
+    assert ran.code == 0 and "warning" not in ran.err and "Wrote" not in ran.err
+    assert f"{path} stays as it was" in ran.err
+
+
 def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
     pairs = write_pairs(tmp_path / "pairs.tsv")
     words = ("train", pairs, "--out", "tuned", "--from", trained, "--updates", 1, "--dev", trained.parent / "dev.tsv")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,31 @@ def test_a_moving_average_goes_on_too(tmp_path, whole):
     assert bits(end.model) == bits(wanted.model) != bits(stopped(whole).model)
     with pytest.raises(ResumeError, match=r"training.moving_average was 0.5"):
         events_of(run_of(tmp_path / "killed", resume=True, updates=UPDATES + 1))
+
+
+@pytest.mark.parametrize("after", [9, 23])
+def test_a_lost_best_model_costs_nothing_but_itself(tmp_path, whole, after):
+    kept = []
+    killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), after)
+    run = run_of(tmp_path, updates=UPDATES, resume=True, save_best=lambda model, scores: kept.append((model, scores)))
+    events = events_of(replace(run, lost_best=lambda: "model.npz is gone."))
+    end, wanted = stopped(events), stopped(whole)
+    assert next(event.message for event in events if isinstance(event, Warned)).startswith("model.npz is gone. ")
+    first = next(event for event in events if isinstance(event, Evaluated))
+    assert first.is_best and first.update == events[0].update and kept[0][1] == first.scores
+    best = {name: None for name in ("seconds", "best_cost", "best_update")}
+    assert end.progress.json() | best == wanted.progress.json() | best
+    assert bits(end.model) == bits(wanted.model)
+    assert dev_loss(kept[-1][0])["loss"] == end.progress.best_cost[0]
+
+
+def test_a_best_model_is_looked_for_where_there_was_one(tmp_path):
+    killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), 3)
+
+    def never():
+        raise AssertionError
+
+    events_of(replace(run_of(tmp_path, updates=6, resume=True), lost_best=never))
 
 
 def test_a_run_may_be_made_longer(tmp_path, whole):

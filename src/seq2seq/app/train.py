@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
+from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.archive import atomic_write
+from seq2seq.errors import ArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
 
 
@@ -29,8 +33,6 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
     job = prepare(options)
     say(render(job.report))
     end = run_job(job, folder)
-    if (folder / "model.npz").exists():  # who resumes a run and has moved it gets one when a better one is found
-        say(f"Wrote {folder / 'model.npz'}.")
     if end.reason == "interrupted":
         say(f"Go on:  seq2seq train --resume --out {folder}")
         return 130
@@ -42,16 +44,19 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
 
 def run_job(job: Job, folder: Path) -> Stopped:
     """Train, with a progress bar, a log and TensorBoard; the best model ends in `folder`/model.npz."""
-    options = job.options
+    options, path = job.options, folder / "model.npz"
+    written: list[Mapping[str, float]] = []
 
     def save_best(model: Any, scores: Mapping[str, float]) -> None:
         best = replace(job.text_model.with_model(model), provenance=_provenance(job, scores))
-        best.save(folder / "model.npz")
+        best.save(path)
+        written.append(scores)
 
     run = Run(
         folder=folder,
         evaluate=job.evaluation,
         save_best=save_best,
+        lost_best=lambda: _lost(path, options),
         training=TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)}),
         optimizer=options.optimizer,
         fingerprint=job.fingerprint,
@@ -63,7 +68,26 @@ def run_job(job: Job, folder: Path) -> Stopped:
     copy_code(user_classes(options), folder)
     board = tensorboard(folder / "tensorboard")
     listeners = [ProgressBar(), JsonLog(folder / "log.jsonl"), *([board] if board else [])]
-    return follow(events, listeners)
+    end = follow(events, listeners)
+    if not path.exists():
+        say(f"warning: {path} was written, and is gone; --resume makes one.")
+    else:
+        say(f"Wrote {path}." if written else f"{path} stays as it was: no better model was found.")
+    return end
+
+
+def _lost(path: Path, options: TrainOptions[Any]) -> str | None:
+    """What is wrong with the best model of a run, if it cannot be read; what there is is set aside."""
+    if not path.exists():
+        return f"{path}: the best model so far is gone."
+    try:
+        TextModel.kind_of(path, user_classes(options))
+        return None
+    except ArchiveError as error:
+        aside = path.with_suffix(".npz.bad")
+        with suppress(OSError):  # what cannot be moved will be replaced
+            os.replace(path, aside)
+        return f"{error} It was the best model so far, and is set aside as {aside.name}."
 
 
 def say(text: str) -> None:

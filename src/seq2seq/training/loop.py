@@ -96,7 +96,8 @@ class _Session:
         self.progress = Progress(evaluated=-1 if run.score_first else 0)
         self.pending: tuple[_Place, Report] | None = None
         self.loss_before = math.nan
-        self.saved: tuple[int, int] | None = None  # (update, evaluated) of the newest checkpoint
+        self.saved: tuple[int | None, ...] = ()  # `_told_apart` of the newest checkpoint
+        self.lost_best = False
         self.warnings = self._restore()
         self.clock = Clock(self.progress.seconds, self.progress.tokens)
         self.interrupt = Interrupt()
@@ -129,8 +130,15 @@ class _Session:
             return []
         snapshot, warnings = found.load(self.state, self.fingerprint)
         self.state, self.recent, self.progress = snapshot.state, snapshot.recent, snapshot.progress
-        self.saved = (self.progress.update, self.progress.evaluated)
+        self.saved = self._told_apart()
+        if self.progress.best_update is not None and (lost := self.run.lost_best()):
+            self.lost_best, self.progress = True, self.progress.without_best()
+            warnings.append(f"{lost} The model of the checkpoint takes its place until it is beaten.")
         return warnings
+
+    def _told_apart(self) -> tuple[int | None, ...]:
+        """What tells checkpoints apart."""
+        return self.progress.update, self.progress.evaluated, self.progress.best_update
 
     def _start(self) -> Iterator[Event]:
         p = self.progress
@@ -146,6 +154,9 @@ class _Session:
         for message in self.warnings:
             yield Warned(update=p.update, message=message)
         yield from self._save()  # of a new run too: a folder that cannot be written is found before hours of work
+        if self.lost_best and not self._is_due():
+            yield from self._evaluate(regular=False)
+            yield from self._save()
 
     def _source(self) -> Iterator[BatchLike]:
         """The batches from where the run stands, without an end."""
@@ -258,12 +269,12 @@ class _Session:
         yield from self._settle()
         self.clock.saved = self.clock.seconds()
         self.progress = p = replace(self.progress, seconds=self.clock.saved)
-        if (p.update, p.evaluated) == self.saved:
+        if self._told_apart() == self.saved:
             return
         with self.clock.aside():
             self._check_finite()
             path = self.run.checkpoints.save(Snapshot(self.state, self.recent, p, self.fingerprint))
-        self.saved = (p.update, p.evaluated)
+        self.saved = self._told_apart()
         yield Saved(update=p.update, path=path)
 
     def _finish(self, reason: Reason) -> Iterator[Event]:

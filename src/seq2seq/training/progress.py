@@ -122,6 +122,10 @@ usual_loss=None)
         """With this update's model as the best."""
         return replace(self, best_cost=cost, best_update=self.update)
 
+    def without_best(self) -> Progress:
+        """With no best model: the one there was is lost."""
+        return replace(self, best_cost=None, best_update=None)
+
     def judged(self, cost: Cost, config: OptimizerConfig) -> Progress:
         """After a regular evaluation: patience counted, and the rate lowered if the schedule is a plateau's."""
         if _better(cost, self.watched):

@@ -31,6 +31,10 @@ def _keep_nothing(model: Any, scores: Mapping[str, float]) -> None:
     """The default of `save_best`."""
 
 
+def _lose_nothing() -> None:
+    """The default of `lost_best`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run: its folder, what it calls, and its configuration.
@@ -40,6 +44,8 @@ class Run:
         evaluate: gives the dev scores of a model by name; None trains without a dev set.
         save_best: called with each model that is the best so far and its scores, before the checkpoint is written;
             also once, without scores, if a run ends before it was ever evaluated.
+        lost_best: called on a resume, if there was a best model: what has become of it since, if it cannot be used; the
+            model of the checkpoint is then scored, and is the best until it is beaten.
         training: when to stop, evaluate and save.
         optimizer: how to learn.
         fingerprint: what the run rests on: data, model, versions. What `training` and `optimizer` say is added.
@@ -50,6 +56,7 @@ class Run:
     folder: Path
     evaluate: Callable[[Any], Mapping[str, float]] | None = None
     save_best: Callable[[Any, Mapping[str, float]], None] = _keep_nothing
+    lost_best: Callable[[], str | None] = _lose_nothing
     training: TrainingConfig = field(default_factory=TrainingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)

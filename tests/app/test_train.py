@@ -381,6 +381,18 @@ def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):
     assert [path.name for path in (tmp_path / "busy").iterdir()] == ["lock"]
 
 
+def test_a_run_whose_folder_is_removed_does_not_write_into_the_next(fails, monkeypatch):
+    class Removing(_Impatient):
+        def __call__(self, event):
+            if isinstance(event, Updated) and event.update == 2:
+                shutil.rmtree("run")
+
+    monkeypatch.setattr("seq2seq.app.train.JsonLog", Removing)
+    words = ("train", write_pairs(Path("pairs.tsv")), "--out", "run", *TINY, "--updates", 3)
+    assert fails(*words).startswith("run: the folder, or the lock in it, was moved or removed while")
+    assert not Path("run").exists()
+
+
 def test_repeated_and_unlike_pairs_are_left_out_where_asked():
     lines = [f"{a}{b}\t{b}{a}\n" for a in "abcd" for b in "abcd"]
     Path("pairs.tsv").write_text("".join([*lines, *lines, "ab\tabababab\n"]))

@@ -19,7 +19,7 @@ from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.archive import atomic_write
 from seq2seq.errors import ArchiveError
-from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, follow, tensorboard, train
+from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
 
 
 def run(options: TrainOptions[Any]) -> int:
@@ -57,6 +57,7 @@ def run_job(job: Job, folder: Path) -> Stopped:
         evaluate=job.evaluation,
         save_best=save_best,
         lost_best=lambda: _lost(path, options),
+        before_saving=lambda: check_lock(folder),
         training=TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)}),
         optimizer=options.optimizer,
         fingerprint=job.fingerprint,

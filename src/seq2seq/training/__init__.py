@@ -6,7 +6,7 @@ from seq2seq.training.checkpoint import Checkpoints, Fingerprint, machine
 from seq2seq.training.config import TrainingConfig
 from seq2seq.training.events import Evaluated, Event, Judged, Sample, Saved, Started, Stopped, Updated, Warned
 from seq2seq.training.listeners import JsonLog, Listener, ProgressBar, follow, tensorboard
-from seq2seq.training.lock import FolderLock
+from seq2seq.training.lock import FolderLock, check_lock
 from seq2seq.training.loop import train
 from seq2seq.training.optimizer import OptimizerConfig
 from seq2seq.training.progress import Progress
@@ -32,6 +32,7 @@ __all__ = [
     "TrainingConfig",
     "Updated",
     "Warned",
+    "check_lock",
     "follow",
     "machine",
     "tensorboard",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, TrainingError
 
 
 class FolderLock:
@@ -31,25 +34,73 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+", encoding="utf-8")
+            while not self._is_taken():
+                pass
         except OSError as error:
+            self.__exit__()
             raise ConfigError(f"{self.path}: cannot be written ({error.strerror or error}).") from None
-        if not _locked(self._file):
-            self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
-            self._file.close()
-            raise ConfigError(
-                f"{self.path.parent}: {holder} is training here; wait for it or stop it, or choose another --out."
-            )
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        self._file.flush()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()  # which gives the lock back
+            with suppress(OSError):  # of a full disk, which was said already
+                self._file.close()  # which gives the lock back
+
+    def _is_taken(self) -> bool:
+        """Try to take the lock; false if its file was removed meanwhile, which then locks nothing."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file = self.path.open("a+", encoding="utf-8")
+        if not _locked(file):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise ConfigError(
+                f"{self.path.parent}: {holder} is training here; wait for it or stop it, or choose another --out."
+            )
+        if not _is_at(file, self.path):
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(f"{_name(os.getpid())}\n")
+        file.flush()
+        return True
+
+
+def check_lock(folder: Path) -> None:
+    """Look whether the lock of a folder is still this process's; to be called before anything is written there.
+
+    It is lost with its file: where the folder is removed or moved, the next run gets a lock of its own.
+
+    Raises:
+        TrainingError: it is not; says whose it is, if anybody's.
+    """
+    try:
+        holder = (folder / "lock").read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        holder = ""
+    except OSError:  # a disk that cannot be read for a while is no other run
+        return
+    if holder == _name(os.getpid()):
+        return
+    found = f"{holder} trains here now" if holder else "the folder, or the lock in it, was moved or removed"
+    raise TrainingError(
+        f"{folder}: {found} while process {os.getpid()} was training here; it ends. "
+        "Go on by --resume from what it has saved, where that is now."
+    )
+
+
+@cache
+def _name(process: int) -> str:
+    """What a holder is called: its process, since when it trains, and where."""
+    return f"process {process}, since {time.strftime('%Y-%m-%d %H:%M:%S')}, on {socket.gethostname()}"
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(file: IO[str]) -> bool:

@@ -11,7 +11,7 @@ host work at the same time, and a loss that is not finite, whose update changes 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -251,7 +251,7 @@ class _Session:
         cost = self.config.cost(scores)
         is_best = self.progress.is_best(cost)
         if is_best:
-            self.run.save_best(model, scores)
+            self._save_best(model, scores)
             self.progress = self.progress.with_best(cost)
         p = self.progress
         return Evaluated(
@@ -265,6 +265,10 @@ class _Session:
             samples=scores.samples,
         )
 
+    def _save_best(self, model: Any, scores: Mapping[str, float]) -> None:
+        self.run.before_saving()
+        self.run.save_best(model, scores)
+
     def _save(self) -> Iterator[Event]:
         yield from self._settle()
         self.clock.saved = self.clock.seconds()
@@ -273,6 +277,7 @@ class _Session:
             return
         with self.clock.aside():
             self._check_finite()
+            self.run.before_saving()
             path = self.run.checkpoints.save(Snapshot(self.state, self.recent, p, self.fingerprint))
         self.saved = self._told_apart()
         yield Saved(update=p.update, path=path)
@@ -283,7 +288,7 @@ class _Session:
             yield from self._evaluate(regular=False)
         if self.progress.best_update is None:
             self._check_finite()
-            self.run.save_best(fresh(self.state.best_guess), {})
+            self._save_best(fresh(self.state.best_guess), {})
         yield from self._save()
         p, path = self.progress, self.run.checkpoints.paths()[0]
         longer = self.run.optimizer.schedule != "cosine"

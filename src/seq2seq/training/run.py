@@ -31,8 +31,8 @@ def _keep_nothing(model: Any, scores: Mapping[str, float]) -> None:
     """The default of `save_best`."""
 
 
-def _lose_nothing() -> None:
-    """The default of `lost_best`."""
+def _nothing() -> None:
+    """The default of `lost_best` and `before_saving`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class Run:
             also once, without scores, if a run ends before it was ever evaluated.
         lost_best: called on a resume, if there was a best model: what has become of it since, if it cannot be used; the
             model of the checkpoint is then scored, and is the best until it is beaten.
+        before_saving: called before each checkpoint and each `save_best`; what it raises ends the run.
         training: when to stop, evaluate and save.
         optimizer: how to learn.
         fingerprint: what the run rests on: data, model, versions. What `training` and `optimizer` say is added.
@@ -56,7 +57,8 @@ class Run:
     folder: Path
     evaluate: Callable[[Any], Mapping[str, float]] | None = None
     save_best: Callable[[Any, Mapping[str, float]], None] = _keep_nothing
-    lost_best: Callable[[], str | None] = _lose_nothing
+    lost_best: Callable[[], str | None] = _nothing
+    before_saving: Callable[[], None] = _nothing
     training: TrainingConfig = field(default_factory=TrainingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)

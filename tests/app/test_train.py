@@ -19,7 +19,8 @@ import seq2seq
 from seq2seq.app import options as options_module
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.prepare import prepare, run_folder
-from seq2seq.training import FolderLock, Updated
+from seq2seq.training import Checkpoints, FolderLock, JsonLog, Updated
+from seq2seq.training.events import to_json
 
 # The run's folder.
 
@@ -60,6 +61,9 @@ class _Impatient:
     def __call__(self, event):
         if isinstance(event, Updated) and event.update == 2:
             signal.raise_signal(signal.SIGINT)
+
+    def sync(self):
+        pass
 
 
 def test_interrupted_and_resumed_is_uninterrupted(run, fails, trained, tmp_path, monkeypatch):
@@ -118,6 +122,32 @@ def test_a_best_model_that_is_lost_is_told_and_made_again(run, trained, gone):
     ran = run("train", "--resume", "--out", "run")
     assert ran.code == 0 and "warning" not in ran.err and "Wrote" not in ran.err
     assert f"{path} stays as it was" in ran.err
+
+
+def test_a_log_is_on_the_disk_before_the_checkpoint_that_rests_on_it(run, monkeypatch):
+    """Before each checkpoint the log was made durable since its last line."""
+    said, checkpoints = [], []
+
+    class Watched(JsonLog):
+        def _write(self, event):
+            super()._write(event)
+            said.append(to_json(event)["event"])
+
+        def sync(self):
+            super().sync()
+            said.append("sync")
+
+    def save(self, snapshot):
+        told = [what for what in said if what in ("sync", "updated", "evaluated")]
+        checkpoints.append(not told or told[-1] == "sync")
+        return saved(self, snapshot)
+
+    saved = Checkpoints.save
+    monkeypatch.setattr("seq2seq.app.train.JsonLog", Watched)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    words = ("train", write_pairs(Path("pairs.tsv")), "--out", "run", *TINY, "--updates", 2)
+    assert run(*words).code == 0
+    assert "evaluated" in said and checkpoints == [True, True]
 
 
 def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):

@@ -105,6 +105,42 @@ def test_the_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path, even
     assert without_times(log_of(tmp_path / "log.jsonl")) == without_times(log_of(tmp_path / "whole.jsonl"))
 
 
+@pytest.mark.parametrize("lost", [1, 2, 4, None])
+def test_a_log_with_a_gap_says_so_once(tmp_path, capsys, lost):
+    path = tmp_path / "log.jsonl"
+    follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=10, average=0)), [JsonLog(path)])
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["event"] in ("updated", "evaluated")]
+    if lost:
+        path.write_text("".join(kept[:-lost]))
+    for updates in (13, 14):
+        run = run_of(tmp_path, updates=updates, average=0, resume=True)
+        follow(train(Tiny.init(), Batches(), run), [JsonLog(path)])
+    told = [line for line in path.read_text().splitlines() if "lines are lost: the last that is left is of" in line]
+    assert len(told) == (1 if lost else 0) and capsys.readouterr().err.count("warning") == len(told)
+    assert not told or json.loads(told[0])["event"] == "warned"
+
+
+@pytest.mark.parametrize("line", ["17", "[]", '{"update": []}', '{"update": "4"}', "[" * 100_000, '{"upd', "\0" * 99])
+def test_a_line_that_is_no_event_is_left_out(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=4)), [JsonLog(path)])
+    path.write_text(f"{path.read_text()}{line}\n")
+    follow(train(Tiny.init(), Batches(), run_of(tmp_path, updates=5, resume=True)), [JsonLog(path)])
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [event["event"] for event in found].count("stopped") == 2 and "warned" not in str(found)
+
+
+def test_a_log_is_synced(tmp_path, monkeypatch, events):
+    log, synced = JsonLog(tmp_path / "log.jsonl"), []
+    log.sync()  # before it is begun
+    log(events[0])
+    monkeypatch.setattr("os.fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    log.sync()
+    log.close()
+    assert synced == [(tmp_path / "log.jsonl").stat().st_ino]
+
+
 def test_an_evaluation_that_is_made_again_is_logged_once(tmp_path):
     path = tmp_path / "log.jsonl"
 

@@ -44,7 +44,7 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
 
 def run_job(job: Job, folder: Path) -> Stopped:
     """Train, with a progress bar, a log and TensorBoard; the best model ends in `folder`/model.npz."""
-    options, path = job.options, folder / "model.npz"
+    options, path, log = job.options, folder / "model.npz", JsonLog(folder / "log.jsonl")
     written: list[Mapping[str, float]] = []
 
     def save_best(model: Any, scores: Mapping[str, float]) -> None:
@@ -52,12 +52,16 @@ def run_job(job: Job, folder: Path) -> Stopped:
         best.save(path)
         written.append(scores)
 
+    def before_saving() -> None:
+        check_lock(folder)
+        log.sync()
+
     run = Run(
         folder=folder,
         evaluate=job.evaluation,
         save_best=save_best,
         lost_best=lambda: _lost(path, options),
-        before_saving=lambda: check_lock(folder),
+        before_saving=before_saving,
         training=TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)}),
         optimizer=options.optimizer,
         fingerprint=job.fingerprint,
@@ -68,7 +72,7 @@ def run_job(job: Job, folder: Path) -> Stopped:
     _write(folder / "config.toml", options.toml())  # not before: a refused --resume leaves the run's own as it was
     copy_code(user_classes(options), folder)
     board = tensorboard(folder / "tensorboard")
-    listeners = [ProgressBar(), JsonLog(folder / "log.jsonl"), *([board] if board else [])]
+    listeners = [ProgressBar(), log, *([board] if board else [])]
     end = follow(events, listeners)
     if not path.exists():
         say(f"warning: {path} was written, and is gone; --resume makes one.")

@@ -20,6 +20,7 @@ class Started:
     Attributes:
         update: the update it goes on from, 0 for a new run.
         evaluated: the update that was evaluated last.
+        logged: the update that was last told of in an `Updated`; 0 if none was, or nobody knows.
         resumed: whether it goes on from a checkpoint.
         epoch_updates: updates in an epoch.
         updates: the update at which the run will end, if it ends at one.
@@ -34,6 +35,7 @@ class Started:
     updates: int | None
     minutes: float | None
     seconds: float
+    logged: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -127,7 +128,8 @@ class JsonLog:
     """One JSON object per event, appended to a file and flushed line by line.
 
     When a run goes on from a checkpoint, the lines after it are removed first: they tell of updates that are about
-    to be made again. So the log of a run that was killed is, but for its times, that of one that was not.
+    to be made again. So the log of a run that was killed is, but for its times, that of one that was not. Lines before
+    it that are not there any more are missed, on standard error and in the log.
 
     Raises:
         ArchiveError: the file cannot be written.
@@ -139,14 +141,18 @@ class JsonLog:
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
-        try:
-            if isinstance(event, Started):
-                self._open(event)
-            if self._file:
-                self._file.write(json.dumps(to_json(event), ensure_ascii=False) + "\n")
-                self._file.flush()
-        except OSError as error:
-            raise ArchiveError(f"{self._path}: cannot be written ({error.strerror or error}).") from None
+        with self._writing():
+            missed = self._open(event) if isinstance(event, Started) else None
+            self._write(event)
+            if missed:
+                print(f"warning: {missed}", file=sys.stderr)
+                self._write(Warned(update=event.update, message=missed))
+
+    def sync(self) -> None:
+        """Have all that is written on the disk: a checkpoint made afterwards has its log, also after a power cut."""
+        if self._file:
+            with self._writing():
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -155,12 +161,27 @@ class JsonLog:
                 self._file.close()
             self._file = None
 
-    def _open(self, event: Started) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArchiveError(f"{self._path}: cannot be written ({error.strerror or error}).") from None
+
+    def _write(self, event: Event) -> None:
+        if self._file:
+            self._file.write(json.dumps(to_json(event), ensure_ascii=False) + "\n")
+            self._file.flush()
+
+    def _open(self, event: Started) -> str | None:
+        """Open the log, cut to what stays true; what is missing in it."""
         self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = "".join(_lines_until(self._path, event)) if event.resumed and self._path.exists() else ""
-        atomic_write(self._path, lambda temporary: Path(temporary).write_text(kept, "utf-8"))
+        kept = list(_lines_until(self._path, event)) if event.resumed and self._path.exists() else []
+        text = "".join(line for line, _ in kept)
+        atomic_write(self._path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
         self._file = self._path.open("a", encoding="utf-8")
+        return _missed(self._path, event, [found for _, found in kept]) if event.resumed else None
 
 
 def tensorboard(folder: Path) -> Listener | None:
@@ -233,14 +254,33 @@ def _evaluation_line(event: Evaluated, loss: str) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _lines_until(path: Path, start: Started) -> Iterator[str]:
-    """The lines of a log that stay true when its run goes on from `start`; a line cut by a crash is none."""
+def _lines_until(path: Path, start: Started) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a log that stay true when its run goes on from `start`, and what is in them.
+
+    A line cut by a crash is none, nor is one that no run wrote.
+    """
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 found = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            last = start.evaluated if found.get("event") == "evaluated" else start.update
-            if found.get("update", 0) <= last:
-                yield line
+            if not isinstance(found, dict) or not isinstance(update := found.get("update", 0), int):
+                continue
+            if update <= (start.evaluated if found.get("event") == "evaluated" else start.update):
+                yield line, found
+
+
+def _missed(path: Path, start: Started, kept: Sequence[Mapping[str, Any]]) -> str | None:
+    """What to say of a log that lacks the last lines which the checkpoint knows of."""
+
+    def is_there(event: str, update: int) -> bool:
+        return update <= 0 or any((line.get("event"), line.get("update")) == (event, update) for line in kept)
+
+    if is_there("updated", start.logged) and is_there("evaluated", start.evaluated):
+        return None
+    last = max((line.get("update", 0) for line in kept if line.get("event") in ("updated", "evaluated")), default=0)
+    return (
+        f"{path.name}: lines are lost: the last that is left is of update {last:,}, and the run goes on from update "
+        f"{start.update:,}; its curves have a gap there."
+    )

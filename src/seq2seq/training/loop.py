@@ -144,6 +144,7 @@ class _Session:
         p = self.progress
         yield Started(
             update=p.update,
+            logged=p.logged,
             evaluated=p.evaluated,
             resumed=self.run.resume,
             epoch_updates=self.batches.count,
@@ -193,7 +194,7 @@ class _Session:
         self.progress = p = self.progress.seen(loss, tokens)
         if place.update % self.config.log_every:
             return
-        self.progress = p.logged()
+        self.progress = p.told(place.update)
         yield Updated(
             update=place.update,
             epoch=place.epoch,

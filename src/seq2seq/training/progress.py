@@ -20,8 +20,8 @@ class Progress:
 
     Example:
         >>> Progress(epoch=1, index=9).advanced(batches=10)
-        Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, evaluated=0, \
-best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0, skipped=0, skipped_in_a_row=0, \
+        Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, logged=0, \
+evaluated=0, best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0, skipped=0, skipped_in_a_row=0, \
 usual_loss=None)
     """
 
@@ -39,6 +39,8 @@ usual_loss=None)
     """Nats since the last line of the log, so that the log of a resumed run goes on where it was."""
     window_tokens: int = 0
     """Target tokens since the last line of the log."""
+    logged: int = 0
+    """The update that the last line of the log tells of; 0 if there is none."""
     evaluated: int = 0
     """The update that was evaluated last; -1 if the model before the first one is still to be."""
     best_cost: Cost | None = None
@@ -110,9 +112,9 @@ usual_loss=None)
         """The loss since the last line of the log, in nats/token."""
         return self.window_loss / max(self.window_tokens, 1)
 
-    def logged(self) -> Progress:
-        """With a new window."""
-        return replace(self, window_loss=0.0, window_tokens=0)
+    def told(self, update: int) -> Progress:
+        """With a new window: the one before it ended with this update."""
+        return replace(self, window_loss=0.0, window_tokens=0, logged=update)
 
     def is_best(self, cost: Cost) -> bool:
         """Whether `cost` is less than that of the best model so far. A NaN or an infinity never is."""

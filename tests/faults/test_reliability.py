@@ -48,6 +48,19 @@ def test_pairs_that_are_deleted_meanwhile_are_not_missed(tmp_path, capsys):
     assert "dev.tsv" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_data_of_a_run_that_has_changed_is_told_and_made_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("seq2seq.data.spool.MOST_CHARACTERS", 100)
+    pairs, run = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "run"
+    assert exit_code(["train", pairs, "--out", run, *TINY, "--updates", 1]) == 0
+    for update, name in enumerate(("pairs", "source.npy"), 2):
+        content = (run / "data" / name).read_bytes()
+        (run / "data" / name).write_bytes(content[:-1] + bytes([content[-1] ^ 64]))
+        capsys.readouterr()
+        assert exit_code(["train", "--resume", "--out", run, "--updates", update]) == 0  # on the same data
+        assert f"data/{name}: not what was written" in capsys.readouterr().err.replace("\n", "")
+        assert (run / "data" / name).read_bytes() == content
+
+
 @pytest.mark.parametrize("jump", [-1e6, 1e9])
 def test_a_clock_that_jumps_changes_nothing(monkeypatch, jump):
     run = clock.Clock(10.0, 0)

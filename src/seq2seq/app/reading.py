@@ -81,6 +81,8 @@ def tokenised(read: Read, options: TrainOptions[Any], source: Tokenizer, target:
     files = {"folder": Path(options.out) / "data", "of": read.of, "workers": workers} if read.of else {}
     with Meter("pairs", len(pairs), task="tokenising") as meter:
         data = Dataset.build(_watched(meter, pairs), source, target, **limits, **files)
+    if data.damaged:
+        read.report.append(("", f"{data.damaged}: not what was written; the pairs were tokenised again"))
     if data.dropped:
         ratio = "" if options.max_ratio is None else f", or so long for the other (--max-ratio {options.max_ratio:g})"
         too_long = f"{data.dropped:,} pairs with a side of more than {options.max_length} tokens{ratio}"

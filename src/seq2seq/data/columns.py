@@ -5,9 +5,12 @@ Of each side there are two flat arrays: the ids of all texts, and where each tex
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zlib
 from array import array
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
@@ -24,21 +27,27 @@ Arrays: TypeAlias = tuple[Integers, Integers, Integers, Integers]
 NAMES = ("source", "source_offsets", "target", "target_offsets")
 _TYPES = (np.dtype("<i4"), np.dtype("<i8")) * 2
 _NOTED = 16  # chunks: what is tokenised again after a kill, at most
+_BLOCK = 1 << 20  # bytes read at a time
 
 
 class Progress(NamedTuple):
-    """How far a build is: pairs read, pairs left out, and the length of each array."""
+    """How far a build is: pairs read, pairs left out, and the length and the CRC-32 of each array.
+
+    A CRC-32 can be gone on with, which no other hash of Python's can; there are none in the notes of older versions.
+    """
 
     read: int = 0
     dropped: int = 0
-    lengths: tuple[int, int, int, int] = (0, 1, 0, 1)
+    lengths: tuple[int, ...] = (0, 1, 0, 1)
     complete: bool = False
+    checksums: tuple[int, ...] | None = (0, zlib.crc32(bytes(8))) * 2  # the first offsets are 0
 
 
 class Columns(Protocol):
     """What takes the chunks of a build."""
 
     progress: Progress
+    damaged: Path | None
 
     def append(self, chunk: Encoded) -> None:
         """Take the pairs of a chunk."""
@@ -58,6 +67,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.progress = Progress()
+        self.damaged: Path | None = None
         self._arrays = [array(kind) for kind in "iqiq"]
         for offsets in self._arrays[1::2]:
             offsets.append(0)
@@ -84,7 +94,10 @@ class OnDisk:
     Args:
         folder: where; made.
         key: what tells this build from others: one of the same key that did not end is gone on with, and one that did
-            is done. "" begins anew.
+            is done, unless a file does not hold what was written. "" begins anew.
+
+    Attributes:
+        damaged: that file.
     """
 
     def __init__(self, folder: Path, key: str):
@@ -92,7 +105,9 @@ class OnDisk:
         self._files: list[BinaryIO] = []
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.progress = _noted_progress(folder, key) or Progress()
+            before = _noted_progress(folder, key)
+            self.damaged = before and _damaged(folder, before)
+            self.progress = before if before and not self.damaged else Progress()
             if not self.progress.complete:
                 self._open(folder)
 
@@ -114,9 +129,10 @@ class OnDisk:
     def append(self, chunk: Encoded) -> None:
         """Take the pairs of a chunk."""
         with writing(self._folder):
-            for part, file in zip(_parts(chunk, self.progress), self._files, strict=True):
-                file.write(part.tobytes())
-            self.progress = _after(self.progress, chunk)
+            contents = [part.tobytes() for part in _parts(chunk, self.progress)]
+            for content, file in zip(contents, self._files, strict=True):
+                file.write(content)
+            self.progress = _after(self.progress, chunk)._replace(checksums=_going_on(self.progress, contents))
             self._noted += 1
             if self._key and self._noted % _NOTED == 0:
                 self._note()
@@ -130,7 +146,7 @@ class OnDisk:
                 self.progress = self.progress._replace(complete=True)
                 self._note()
                 self.close()
-        return load(self._folder)
+        return _mapped(self._folder)
 
     def close(self) -> None:
         """Close the files."""
@@ -144,21 +160,36 @@ class OnDisk:
         for file in self._files:
             file.flush()
             os.fsync(file.fileno())
-        path = _progress_file(self._folder)
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"key": self._key, **self.progress._asdict()}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        _note(self._folder, self._key, self.progress)
+
+
+def save(folder: Path, arrays: Iterable[Integers]) -> None:
+    """Write the four arrays; what is there and memory-mapped stays what it is until then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _progress_file(folder).unlink(missing_ok=True)  # the files become others: no build there is to go on
+    lengths, checksums = [], []
+    for name, values in zip(NAMES, arrays, strict=True):
+        np.save(folder / f"{name}.part.npy", values, allow_pickle=False)
+        os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")
+        lengths.append(len(values))
+        checksums.append(zlib.crc32(np.ascontiguousarray(values).data))
+    pairs = lengths[1] - 1
+    _note(folder, "", Progress(pairs, 0, tuple(lengths), complete=True, checksums=tuple(checksums)))
 
 
 def load(folder: Path) -> Arrays:
-    """The four arrays that a folder holds, memory-mapped.
+    """The four arrays that a folder holds, memory-mapped; each is read once, to see that it is what was written.
 
     Raises:
         CorruptArchiveError: a file is missing, or is not what was written.
     """
+    arrays, noted = _mapped(folder), _noted(folder)
+    if noted and noted[1].complete and (path := _damaged(folder, noted[1])):
+        raise CorruptArchiveError(f"{path}: not what was written; build the data set again.")
+    return arrays
+
+
+def _mapped(folder: Path) -> Arrays:
     source, source_offsets, target, target_offsets = map(_load, (folder / f"{name}.npy" for name in NAMES), _TYPES)
     return source, source_offsets, target, target_offsets
 
@@ -166,7 +197,7 @@ def load(folder: Path) -> Arrays:
 def _load(path: Path, wanted: np.dtype[Any]) -> Integers:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy reads the head as Python, which may go wrong in any way
         raise CorruptArchiveError(f"{path}: not readable as an array: {error}.") from None
     if values.dtype != wanted or values.ndim != 1:
         raise CorruptArchiveError(f"{path}: {values.dtype} {values.shape} where flat {wanted} was written.")
@@ -188,30 +219,80 @@ def _after(before: Progress, chunk: Encoded) -> Progress:
     return Progress(before.read + chunk.read, dropped, (lengths[0], lengths[1], lengths[2], lengths[3]))
 
 
+def _going_on(before: Progress, contents: Iterable[bytes]) -> tuple[int, ...] | None:
+    """The checksums after more of each array."""
+    if before.checksums is None:
+        return None
+    return tuple(zlib.crc32(content, old) for content, old in zip(contents, before.checksums, strict=True))
+
+
 def _progress_file(folder: Path) -> Path:
     return folder / "tokenised.json"
 
 
-def forget_progress(folder: Path) -> None:
-    """The files in the folder become others: no build there is to go on."""
-    _progress_file(folder).unlink(missing_ok=True)
+def _note(folder: Path, key: str, progress: Progress) -> None:
+    path = _progress_file(folder)
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"key": key, **progress._asdict()}))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _noted(folder: Path) -> tuple[str, Progress] | None:
+    """The key and the progress that were written down, if they can be read."""
+    try:
+        noted = json.loads(_progress_file(folder).read_text("utf-8"))
+        key = noted.pop("key")
+        lengths, checksums = noted["lengths"], noted.setdefault("checksums")
+        progress = Progress(**noted)._replace(lengths=tuple(map(int, lengths)))
+        fits = len(lengths) == len(NAMES) and (checksums is None or len(checksums) == len(NAMES))
+        fits = fits and lengths[1] == lengths[3] == progress.read - progress.dropped + 1
+        return (key, progress) if fits else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _noted_progress(folder: Path, key: str) -> Progress | None:
-    """How far a build of this key is, where its files are all there."""
-    path = _progress_file(folder)
-    try:
-        noted = json.loads(path.read_text("utf-8"))
-        fits = key and noted.pop("key") == key
-        progress = Progress(**noted)._replace(lengths=tuple(noted["lengths"]))
-        for name, kind, length in zip(NAMES, _TYPES, progress.lengths, strict=True):
-            fits = fits and (folder / f"{name}.npy").stat().st_size >= kind.itemsize * length
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return progress if fits else None
+    """How far a build of this key is."""
+    noted = _noted(folder)
+    return noted[1] if noted and key and noted[0] == key else None
+
+
+def _damaged(folder: Path, progress: Progress) -> Path | None:
+    """The first file that does not hold what was written so far."""
+    checksums = progress.checksums or (None,) * len(NAMES)
+    for name, kind, length, checksum in zip(NAMES, _TYPES, progress.lengths, checksums, strict=True):
+        path, head, size = folder / f"{name}.npy", _header(kind, length), kind.itemsize * length
+        try:
+            with path.open("rb") as file:
+                whole = os.fstat(file.fileno()).st_size >= len(head) + size
+                if checksum is not None:
+                    whole = whole and (file.read(len(head)) == head or not progress.complete)
+                    whole = whole and _checksum(file, size) == checksum
+        except OSError:
+            whole = False
+        if not whole:
+            return path
+    return None
+
+
+def _checksum(file: BinaryIO, size: int) -> int:
+    """The CRC-32 of the next so many bytes."""
+    found = 0
+    while size and (block := file.read(min(size, _BLOCK))):
+        found, size = zlib.crc32(block, found), size - len(block)
+    return found
+
+
+def _header(kind: np.dtype[Any], length: int) -> bytes:
+    """The head of an .npy file: NumPy leaves room in it for the length to grow, so it can be written again."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind.str, "fortran_order": False, "shape": (length,)})
+    return file.getvalue()
 
 
 def _write_header(file: BinaryIO, kind: np.dtype[Any], length: int) -> None:
-    """The head of an .npy file: NumPy leaves room in it for the length to grow, so it can be written again."""
     file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": kind.str, "fortran_order": False, "shape": (length,)})
+    file.write(_header(kind, length))

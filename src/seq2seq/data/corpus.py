@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -88,8 +88,9 @@ def read_pairs(
     """
     ledger = Ledger(files.skip_bad)
     kind = corpus_format(files)
+    damage: list[str] = []
     if spool is not None:
-        if before := _spooled_before(files, spool):
+        if before := _spooled_before(files, spool, damage):
             return before
         _note_of(spool).unlink(missing_ok=True)  # it tells of a file that may now be overwritten
     pairs = spooled(watch(iterate_pairs(files, ledger)), spool)
@@ -104,7 +105,7 @@ def read_pairs(
         told = {"files": _identity(files), "count": len(pairs), "sha256": pairs.sha256}
         told |= {"size": pairs.path.stat().st_size, "skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
         _note_of(pairs.path).write_text(json.dumps(told), "utf-8")
-    return corpus
+    return replace(corpus, notes=[*damage, *corpus.notes])
 
 
 def _note_of(spool: Path) -> Path:
@@ -115,15 +116,24 @@ def _note_of(spool: Path) -> Path:
 def _identity(files: PairFiles) -> list[Any]:
     """What tells files from other or changed ones without reading them, as JSON gives it back."""
     paths = [path for path in (*files.paths, files.source, files.target) if path is not None]
-    return [repr(files), [[(stat := os.stat(path)).st_size, stat.st_mtime_ns] for path in paths]]
+    stats = [os.stat(path) for path in paths]
+    # Size and time of change can be those of before: a program may set that time, but not the inode's own (ctime).
+    return [repr(files), [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in stats]]
 
 
-def _spooled_before(files: PairFiles, spool: Path) -> Corpus | None:
-    """The corpus that was spooled there, if it is of these files as they are now."""
+def _spooled_before(files: PairFiles, spool: Path, damage: list[str]) -> Corpus | None:
+    """The corpus that was spooled there, if it is of these files as they are now, and whole; else perhaps a note in
+    `damage`.
+
+    It is read once for that: a hash goes through 10^7 pairs in a second or two.
+    """
     try:
         told = json.loads(_note_of(spool).read_text("utf-8"))
         pairs = Spooled(spool, told["count"], told["sha256"])
-        if told["files"] != _identity(files) or told["size"] != spool.stat().st_size:
+        if told["files"] != _identity(files):
+            return None
+        if not pairs.is_whole(told["size"]):
+            damage.append(f"{spool}: not what was written; the files of pairs were read again")
             return None
         return Corpus(pairs, told["skipped"], told["notes"], told["format"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, forget_progress, load
+from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load, save
 from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
 from seq2seq.data.spool import Pairs, select
@@ -36,6 +36,7 @@ class Dataset:
         target: (target tokens,) int32.
         target_offsets: (pairs + 1,) int64.
         dropped: pairs left out because a side was longer than `max_length`, or so many times longer than the other.
+        damaged: a file of an earlier build that did not hold what was written, so that all was tokenised again.
 
     Args:
         folder: where the arrays are files, if they are.
@@ -49,10 +50,11 @@ class Dataset:
         target_offsets: Integers,
         dropped: int = 0,
         folder: Path | None = None,
+        damaged: Path | None = None,
     ):
         self.source, self.source_offsets = source, source_offsets
         self.target, self.target_offsets = target, target_offsets
-        self.dropped = dropped
+        self.dropped, self.damaged = dropped, damaged
         self._folder = folder
 
     @classmethod
@@ -78,7 +80,7 @@ class Dataset:
             max_ratio: how many times as long as the other a side may be; other pairs are left out.
             folder: where the files are to be.
             of: what tells these pairs from others. A build of the same in `folder` that was killed is gone on with, and
-                one that ended is read; "" begins anew.
+                one that ended is read, if its files are what was written; "" begins anew.
             workers: processes that tokenise.
 
         Raises:
@@ -106,20 +108,17 @@ class Dataset:
             arrays = columns.finish()
         finally:
             columns.close()
-        return cls(*arrays, dropped, folder)
+        return cls(*arrays, dropped, folder, columns.damaged)
 
     def save(self, folder: str | Path) -> None:
         """Write the four arrays as .npy files into `folder`, which is made."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        forget_progress(folder)
-        for name in NAMES:
-            np.save(folder / f"{name}.part.npy", getattr(self, name), allow_pickle=False)
-            os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")
+        save(Path(folder), (getattr(self, name) for name in NAMES))
 
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:
         """The data set that was saved or built in `folder`, memory-mapped: it may be larger than memory.
+
+        Each file is read once, to see that it is what was written.
 
         Raises:
             CorruptArchiveError: a file is missing, or is not what was written.

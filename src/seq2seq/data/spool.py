@@ -79,6 +79,14 @@ class Spooled:
     def __len__(self) -> int:
         return self._count
 
+    def is_whole(self, size: int) -> bool:
+        """Whether the file holds what was written, of so many bytes; reads it once."""
+        with self.path.open("rb") as file:
+            return (
+                os.fstat(file.fileno()).st_size == size
+                and hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            )
+
     def __iter__(self) -> Iterator[Pair]:
         decoder = codecs.getincrementaldecoder("utf-8")()
         rest = ""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 
 from seq2seq.data import Pair, PairFiles, read_pairs
+from seq2seq.data.lines import over_long
+from seq2seq.data.parquet import parquet_rows
 from seq2seq.errors import DataError
 
 zstd = pytest.importorskip("backports.zstd")
@@ -78,3 +81,60 @@ def test_what_is_wrong_in_parquet_is_said(tmp_path):
     path.write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_pairs(PairFiles((str(path),)))
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_small_parquet_of_much_text_takes_little_memory(tmp_path, dictionary):
+    path = tmp_path / "pairs.parquet"
+    wide = pyarrow.array(["x" * 60_000]).dictionary_encode().take(pyarrow.array([0] * 8192)).cast(pyarrow.string())
+    parquet.write_table(table(source=wide, target=["y"] * 8192), path, compression="zstd", use_dictionary=dictionary)
+    del wide
+    assert path.stat().st_size < 100_000
+    before = pyarrow.total_allocated_bytes()
+    for max_line in (20_000, 14_000):  # these may be letters of 3 bytes, and must be decoded to be told; those not
+        tracemalloc.start()
+        sizes = [pyarrow.total_allocated_bytes() for _ in parquet_rows(path, max_line)]
+        assert len(sizes) == 8192 and max(sizes) - before < 1e8  # of 5e8
+        assert tracemalloc.get_traced_memory()[1] < (4e7 if max_line == 20_000 else 1e6)
+        tracemalloc.stop()
+    assert str(next(parquet_rows(path, 14_000))[1]) == str(over_long("more than 14000", 14_000))
+
+
+@pytest.mark.parametrize("options", [{"column_encoding": "DELTA_BYTE_ARRAY", "use_dictionary": False}, {}])
+def test_long_texts_are_left_out_and_the_others_decoded_some_at_a_time(tmp_path, monkeypatch, options):
+    monkeypatch.setattr("seq2seq.data.parquet._BYTES", 1000)
+    path = tmp_path / "pairs.parquet"
+    rows = [Pair("é" * (n % 30 + 1), "x" * (n % 7 + 1), "d" * (n % 3)) for n in range(3000)]
+    columns = {name: [row[place] or None for row in rows] for place, name in enumerate(Pair._fields)}
+    parquet.write_table(table(**columns), path, **options)
+    found = read_pairs(PairFiles((str(path),), skip_bad=True, max_line=20))
+    assert found.pairs == [row for row in rows if len(row.source) <= 20]
+    assert found.skipped == {"over-long line": 1000}
+
+
+def test_columns_that_hold_no_texts_are_told_before_a_row_is_read(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    late = pyarrow.array([2**62], pyarrow.timestamp("us"))  # a year that Python has not
+    for columns, told in (
+        ({"source": ["a"], "target": ["x"], "document": late}, r"column document is of type timestamp\[us\]"),
+        ({"source": [b"a"], "target": ["x"]}, "column source is of type binary; write it as strings"),
+        ({"source": ["a"], "target": [["x"]]}, "column target is of type list"),
+    ):
+        parquet.write_table(table(**columns), path)
+        with pytest.raises(DataError, match=rf"pairs\.parquet: {told}"):
+            read_pairs(PairFiles((str(path),), skip_bad=True))
+    twice = pyarrow.table([["a"], ["x"], ["b"]], names=["source", "target", "source"])
+    parquet.write_table(twice, path)
+    with pytest.raises(DataError, match="has 2 columns source"):
+        read_pairs(PairFiles((str(path),)))
+    category = pyarrow.array(["a", "b"]).dictionary_encode()
+    parquet.write_table(table(source=category, target=["x", "y"], document=[None, None]), path)
+    assert read_pairs(PairFiles((str(path),))).pairs == [Pair("a", "x"), Pair("b", "y")]
+
+
+def test_a_parquet_of_one_enormous_text_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "pairs.parquet"
+    monkeypatch.setattr("seq2seq.data.parquet._LARGE", 100_000)
+    parquet.write_table(table(source=["x" * 200_000], target=["y"]), path, compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError, match=r"row group 0 has 200,\d\d\d bytes of source in 1 rows"):
+        read_pairs(PairFiles((str(path),), skip_bad=True))

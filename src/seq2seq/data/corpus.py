@@ -218,7 +218,7 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
 
 
 def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:
-    for number, row in parquet_rows(path):
+    for number, row in parquet_rows(path, max_line):
         try:
             if isinstance(row, BadLineError):
                 raise row

@@ -112,7 +112,7 @@ def clean_line(raw: bytes, max_line: int) -> tuple[str, list[str]]:
     if raw.endswith(b"\r"):
         raw, mended = raw[:-1], ["CR LF line end read as LF"]
     if len(raw) > 4 * max_line:
-        raise BadLineError("over-long line", _TOO_LONG.format(f"more than {max_line}", max_line))
+        raise over_long(f"more than {max_line}", max_line)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -128,7 +128,7 @@ def check_text(text: str, max_line: int) -> str:
         BadLineError: it is over-long, or holds a NUL, a carriage return or half a surrogate pair.
     """
     if len(text) > max_line:
-        raise BadLineError("over-long line", _TOO_LONG.format(len(text), max_line))
+        raise over_long(len(text), max_line)
     if "\0" in text:
         raise BadLineError("NUL character", f"at character {text.index(chr(0)) + 1}; is this a text file?")
     if "\r" in text:
@@ -138,8 +138,13 @@ def check_text(text: str, max_line: int) -> str:
     return text
 
 
+def over_long(found: int | str, max_line: int) -> BadLineError:
+    """What is wrong with a line of so many characters."""
+    cure = f"{found} characters where at most {max_line} are taken; are its line breaks missing?"
+    return BadLineError("over-long line", cure)
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_TOO_LONG = "{} characters where at most {} are taken; are its line breaks missing?"
 
 
 def read_lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:

@@ -24,12 +24,12 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def fails(run: Run) -> Callable[..., str]:
-    """As `run`, for what must fail: the one line on standard error, without `error: `."""
+    """As `run`, for what must fail, after it wrote `out`: the one line on standard error, without `error: `."""
 
-    def call(*words: object, stdin: bytes = b"") -> str:
+    def call(*words: object, stdin: bytes = b"", out: str = "") -> str:
         ran = run(*words, stdin=stdin)
         lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
-        assert (ran.code, ran.out, len(lines)) == (2, "", 1), ran
+        assert (ran.code, ran.out, len(lines)) == (2, out, 1), ran
         assert "Traceback" not in ran.err and ran.err.endswith(lines[0] + "\n")
         return lines[0].removeprefix("error: ")
 

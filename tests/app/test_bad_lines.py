@@ -7,7 +7,8 @@ from command_line import TINY, job, report
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.data import PairFiles, read_pairs
+from seq2seq.app.arguments import in_chunks
+from seq2seq.data import Ledger, PairFiles, iterate_rows, read_pairs
 from seq2seq.errors import DataError
 
 GOOD = b"".join(b"%c%c\t%c\n" % (a, b, a) for a in b"abcd" for b in b"abcde")
@@ -69,3 +70,38 @@ def test_whatever_the_bytes_a_file_is_read_or_says_where_it_is_bad(tmp_path, lin
             assert all(pair.source.strip() and pair.target.strip() for pair in found.pairs)
         except DataError as error:
             assert not skip and str(path) in str(error) and "\n" not in str(error)
+
+
+BAD = {
+    "tsv": b"abc\tcba\n\n\xff\tb\nfed\tdef\n",
+    "jsonl": b'{"source": "abc", "target": "cba"}\n{}\n[\n{"source": "fed", "target": "def"}\n',
+    "sigmorphon": b"abc\tN\tcba\nabc\nx\t\ty\nabc\tN\tcba\n",
+    "scan": b"IN: abc OUT: cba\nIN: a\n\0\nIN: fed OUT: def\n",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_line_that_is_left_out_keeps_its_place(tmp_path, kind):
+    (tmp_path / "pairs").write_bytes(BAD[kind])
+    rows = list(iterate_rows(PairFiles((str(tmp_path / "pairs"),), format=kind), Ledger(skip_bad=True)))
+    assert [row is None for row in rows] == [False, True, True, False]
+
+
+def test_parallel_lines_keep_their_place_whichever_side_is_bad(tmp_path):
+    (tmp_path / "source").write_bytes(b"a\n\nb\n\xff\nc\n")
+    (tmp_path / "target").write_bytes(b"x\ny\n\n\xff\nz\n")
+    files = PairFiles(source=str(tmp_path / "source"), target=str(tmp_path / "target"))
+    rows = list(iterate_rows(files, Ledger(skip_bad=True)))
+    assert [row and row.source for row in rows] == ["a", None, None, None, "c"]
+
+
+def test_what_was_read_before_an_error_comes_out_before_it():
+    def numbers():
+        yield from range(5)
+        raise DataError("the sixth")
+
+    found = []
+    with pytest.raises(DataError, match="the sixth"):
+        for chunk in in_chunks(numbers(), 3):
+            found.append(chunk)
+    assert found == [[0, 1, 2], [3, 4]]

@@ -120,7 +120,9 @@ def test_prefixes_of_a_file_notes_and_json(run, fails, monkeypatch, tmp_path):
     ran = run("generate", "a model", *options, "--json", stdin=b"ab\n\nab\n")
     assert "longer than" not in ran.err
     assert json.loads(ran.out.splitlines()[2])["outputs"][0]["text"].startswith("b")
-    assert "only 3 prefixes" in fails("generate", "a model", *options, stdin=b"\n\n\n\n")
+    assert "only 3 prefixes" in fails("generate", "a model", *options, stdin=b"\n\n\n\n", out="\n\n\n")
+    (tmp_path / "prefixes.txt").write_bytes(b"\n\xff\n")
+    assert "prefixes.txt:2: not UTF-8" in fails("generate", "a model", *options, stdin=b"\n\n", out="\n")
 
 
 def test_prefixes_left_over_are_an_error(run, monkeypatch, tmp_path):

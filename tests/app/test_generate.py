@@ -179,9 +179,10 @@ def test_attention_that_memory_cannot_hold(fails, trained):
     assert "line 2: its attention could be" in fails("generate", trained, "--json", stdin=b"abc\n" + line)
 
 
-def test_bad_input_says_where(fails, trained, tmp_path):
+def test_bad_input_says_where(run, fails, trained, tmp_path):
     assert "cannot both be standard input" in fails("generate", trained, "--prefix", "-", stdin=b"abc\n")
-    message = fails("generate", trained, stdin=b"abc\n\xff\n")
+    before = run("generate", trained, stdin=b"abc\n").out
+    message = fails("generate", trained, stdin=b"abc\n\xff\n", out=before)
     assert message.startswith("standard input:2: not UTF-8") and "--skip-bad" not in message
     assert fails("generate", trained, stdin=b"abc\0\n").startswith("standard input:1: NUL")
     assert fails("generate", trained, "nothing.txt").startswith("nothing.txt: no such file")
@@ -259,8 +260,9 @@ def test_output_is_utf_8_whatever_the_system(trained: Path):
     assert b"\\u3000" not in ran.stdout
 
 
-def test_an_over_long_line_is_one_line_of_error(fails, trained):
-    message = fails("generate", trained, stdin=b"abc\n" + b"a" * 100_000 + b"\n")
+def test_an_over_long_line_is_one_line_of_error(run, fails, trained):
+    before = run("generate", trained, stdin=b"abc\n").out
+    message = fails("generate", trained, stdin=b"abc\n" + b"a" * 100_000 + b"\n", out=before)
     assert message.startswith("standard input:2: ")
 
 

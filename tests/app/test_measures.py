@@ -84,10 +84,12 @@ def test_the_names_of_the_scores_are_known_beforehand(trained):
     assert set(names[2:]) == set(metrics.evaluate(["a"], [["a"]]))
 
 
-def test_what_cannot_be_measured(fails, trained, tmp_path):
+def test_what_cannot_be_measured(run, fails, trained, tmp_path):
     (tmp_path / "bad.tsv").write_text("abc\tcba\nno tab\n")
+    (tmp_path / "good.tsv").write_text("abc\tcba\n")
     for command in ("score", "evaluate"):
-        assert fails(command, trained, "bad.tsv").startswith("bad.tsv:2: no TAB")
+        before = run("score", trained, "good.tsv").out if command == "score" else ""
+        assert fails(command, trained, "bad.tsv", out=before).startswith("bad.tsv:2: no TAB")
         assert "give files of pairs" in fails(command, trained)
         assert "no such file" in fails(command, trained, "missing.tsv")
     assert "--source FILE and --target FILE" in fails("score", trained, "--source", "bad.tsv")
@@ -96,7 +98,10 @@ def test_what_cannot_be_measured(fails, trained, tmp_path):
 def test_bad_pairs_are_skipped_and_counted_where_asked(run, trained, tmp_path):
     (tmp_path / "bad.tsv").write_bytes(b"abc\tcba\r\nno tab\nfed\tdef\n")
     ran = run("score", trained, "bad.tsv", "--skip-bad")
-    assert len(ran.out.splitlines()) == 2
+    numbers = [float(line) for line in ran.out.splitlines()]
+    assert [math.isnan(number) for number in numbers] == [False, True, False]
+    blocks = run("score", trained, "bad.tsv", "--skip-bad", "--per-token").out.removesuffix("\n\n").split("\n\n")
+    assert len(blocks) == 3 and blocks[1] == "\tnan"
     assert "2 pairs scored, 1 skipped" in ran.err
     assert "skipped: no TAB (1 line, first bad.tsv:2)" in ran.err and "CR LF" in ran.err
 

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from seq2seq.data import Pair, PairFiles, read_pairs
+from seq2seq.data import Ledger, Pair, PairFiles, iterate_rows, read_pairs
 from seq2seq.data.lines import over_long
 from seq2seq.data.parquet import parquet_rows
 from seq2seq.errors import DataError
@@ -69,6 +69,8 @@ def test_what_is_wrong_in_parquet_is_said(tmp_path):
         read_pairs(PairFiles((str(path),)))
     found = read_pairs(PairFiles((str(path),), skip_bad=True))
     assert found.pairs == [Pair("a", "x"), Pair("c", "z")] and found.skipped == {"missing or not text": 1}
+    rows = iterate_rows(PairFiles((str(path),)), Ledger(skip_bad=True))
+    assert list(rows) == [Pair("a", "x"), None, Pair("c", "z")]
     texts = pyarrow.array([b"a", b"\xff", b"c"]).view(pyarrow.string())
     parquet.write_table(
         pyarrow.table({"source": texts, "target": ["x", "y", "z"], "document": ["d", "d", "e\0f"]}), path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,7 @@ from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import classes_of, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
 from seq2seq.data.lines import check_file, read_lines
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.errors import ConfigError, DataError, Seq2SeqError
 from seq2seq.search.ensemble import Mean
 
 T = TypeVar("T")
@@ -169,6 +170,28 @@ def input_lines(path: str | None, ledger: Ledger) -> Iterator[tuple[int, str | B
 def input_name(path: str | None) -> str:
     """What messages call a file, or standard input."""
     return "standard input" if path in (None, "-") else str(path)
+
+
+def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many; where an error of ours ends the items, those before it come out first.
+
+    Example:
+        >>> list(in_chunks("abc", 2))
+        [['a', 'b'], ['c']]
+    """
+    rest = iter(items)
+    failure: Seq2SeqError | None = None
+    while failure is None:
+        chunk: list[T] = []
+        try:
+            chunk.extend(islice(rest, size))  # keeps what came before an error
+        except Seq2SeqError as error:
+            failure = error
+        if chunk:
+            yield chunk
+        elif failure is None:
+            return
+    raise failure
 
 
 def _optional_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seq2seq.data.batches import Batch, Batches, SourceBatch, collate, inference_batches
 from seq2seq.data.buckets import Shape
 from seq2seq.data.choice import Choice, choose_form, choose_kind
-from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, read_pairs
+from seq2seq.data.corpus import Corpus, PairFiles, corpus_format, iterate_pairs, iterate_rows, read_pairs
 from seq2seq.data.dataset import Dataset, distinct
 from seq2seq.data.dropping import Dropping
 from seq2seq.data.formats import Pair, source_of_line
@@ -47,6 +47,7 @@ __all__ = [
     "inference_batches",
     "inflection_source",
     "iterate_pairs",
+    "iterate_rows",
     "parse_inflection_source",
     "read_lines",
     "read_pairs",

@@ -142,6 +142,11 @@ def _spooled_before(files: PairFiles, spool: Path, damage: list[str]) -> Corpus 
 
 def iterate_pairs(files: PairFiles, ledger: Ledger) -> Iterator[Pair]:
     """The pairs one by one, for a corpus larger than memory; `ledger` fills as they are read."""
+    return (pair for pair in iterate_rows(files, ledger) if pair is not None)
+
+
+def iterate_rows(files: PairFiles, ledger: Ledger) -> Iterator[Pair | None]:
+    """As `iterate_pairs`, and None for each line that is left out as bad; next sentences have no lines of their own."""
     corpus_format(files)
     if files.source is not None and files.target is not None:
         return _parallel_pairs(files.source, files.target, files.max_line, ledger)
@@ -196,7 +201,7 @@ def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
     return guess_format(check_file(path), first)
 
 
-def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:
     if line_format == "parquet":
         yield from _parquet_pairs(path, max_line, ledger)
         return
@@ -211,13 +216,14 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
             sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), pair[:2], strict=True)]
         except BadLineError as error:
             ledger.bad(error, path, number)
+            yield None
             continue
         if trimmed != text or tuple(sides) != pair[:2]:
             ledger.note(_TRIMMED, path, number)
         yield Pair(sides[0], sides[1], pair.document)
 
 
-def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:
     for number, row in parquet_rows(path, max_line):
         try:
             if isinstance(row, BadLineError):
@@ -225,13 +231,14 @@ def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pai
             sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), row[:2], strict=True)]
         except BadLineError as error:
             ledger.bad(error, path, number)
+            yield None
             continue
         if tuple(sides) != row[:2]:
             ledger.note(_TRIMMED, path, number)
         yield Pair(sides[0], sides[1], row[2])
 
 
-def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair]:
+def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:
     both = [read_lines(path, max_line, ledger) for path in (source, target)]
     for number, lines in enumerate(zip_longest(*both), 1):
         if None in lines:
@@ -242,6 +249,7 @@ def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Led
                 sides.append(_side("this", text, max_line))
             except BadLineError as error:
                 ledger.bad(error, path, number)
+                yield None
                 break  # one bad side leaves out the pair, and counts once
             if sides[-1] != text:
                 ledger.note(_TRIMMED, path, number)

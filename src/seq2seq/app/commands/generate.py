@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import EnsembleOptions, Inputs, parse, read_input
+from seq2seq.app.arguments import EnsembleOptions, Inputs, in_chunks, parse, read_input
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis, as_json, as_nbest, escaped
 from seq2seq.app.meter import count_lines, watched
@@ -59,22 +58,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def _generate_all(model: TextModel, reranker: Reranker | None, path: str | None, options: GenerateOptions) -> None:
     search = model.hypotheses if reranker is None else partial(reranker.hypotheses, model)
-    lines = iter(read_input(path))
-    prefixes = None if options.prefix is None else read_input(options.prefix)
     notes, first = Notes(), 0
-    for chunk in _chunks(lines, 1 if _is_typed(path) else _LINES_AT_ONCE):
-        begun = None if prefixes is None else [line for _, line in islice(prefixes, len(chunk))]
-        if begun is not None and len(begun) < len(chunk):
-            raise DataError(f"only {first + len(begun)} prefixes; wanted one line for each input.", options.prefix)
-        notes.before(model, chunk, first)
-        found = search(chunk, options, first_line=first, attention=options.json, prefixes=begun)
-        for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
+    for chunk in in_chunks(_rows(model, path, options.prefix), 1 if _is_typed(path) else _LINES_AT_ONCE):
+        lines = [line for line, _ in chunk]
+        begun = None if options.prefix is None else [prefix for _, prefix in chunk]
+        notes.before(model, lines, first)
+        found = search(lines, options, first_line=first, attention=options.json, prefixes=begun)
+        for number, (line, hypotheses) in enumerate(zip(lines, found, strict=True), first):
             _write(number, line, hypotheses, options)
             notes.count(number, hypotheses)
         sys.stdout.flush()
         first += len(chunk)
-    if prefixes is not None and next(prefixes, None):
-        raise DataError(f"more prefixes than inputs, which are {first}.", options.prefix)
     if options.require or options.prefix or options.min_length > 1:
         notes.after()
 
@@ -109,9 +103,18 @@ def _is_typed(path: str | None) -> bool:
     return path in (None, "-") and sys.stdin.isatty()
 
 
-def _chunks(lines: Iterator[tuple[int, str]], size: int) -> Iterator[list[str]]:
-    while chunk := [line for _, line in islice(lines, size)]:
-        yield chunk
+def _rows(model: TextModel, path: str | None, prefix: str | None) -> Iterator[tuple[str, str]]:
+    """Each line of the input, and what its outputs begin with; "" where there is no file of that."""
+    prefixes = None if prefix is None else read_input(prefix)
+    number = 0
+    for number, line in read_input(path):
+        model.sources([line], number - 1)  # raises for a line that is no source
+        begun = (number, "") if prefixes is None else next(prefixes, None)
+        if begun is None:
+            raise DataError(f"only {number - 1} prefixes; wanted one line for each input.", prefix)
+        yield line, begun[1]
+    if prefixes is not None and next(prefixes, None):
+        raise DataError(f"more prefixes than inputs, which are {number}.", prefix)
 
 
 def _write(number: int, line: str, hypotheses: list[Hypothesis], options: GenerateOptions) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-from seq2seq.app.arguments import EnsembleOptions, parse
+from seq2seq.app.arguments import EnsembleOptions, in_chunks, parse
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.hypothesis import escaped
 from seq2seq.app.meter import count_lines, watched
@@ -16,16 +16,18 @@ from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.phrase_table import TableOptions, score_table, sha256_of
 from seq2seq.app.text_model import model_file
 from seq2seq.app.train import say
-from seq2seq.data import Ledger, Pair, corpus_format, iterate_pairs
+from seq2seq.data import Ledger, corpus_format, iterate_rows
 from seq2seq.errors import ConfigError
 
-_PAIRS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 8192
+_LEFT_OUT = ([""], [math.nan])  # a bad line: one empty token of no probability
 
 
 @dataclass(frozen=True)
 class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
     """log p(target | source) of each pair, one number a line: natural log, the end of the target counted.
 
+    A line that --skip-bad leaves out has the number nan, so that line n of the output is still that of line n.
     With --phrase-table, the lines of a Moses phrase table with one more score each; no line is ever lost.
     """
 
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     model, paths = options.load_leading(options.pairs)
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
     model.check_format(corpus_format(options.files(paths)))
-    pairs = iterate_pairs(options.files(paths), ledger)
+    rows = iterate_rows(options.files(paths), ledger)
     shown = not sys.stdout.isatty()  # else the numbers themselves tell how far it is
     total = count_lines(paths or (options.source,)) if shown else None
     with watched("pairs", total, shown=shown):
-        for chunk in _chunks(pairs):
-            _write(model.token_scores(chunk, options), options.per_token)
-            count += len(chunk)
+        for chunk in in_chunks(rows, _ROWS_AT_ONCE):
+            pairs = [pair[:2] for pair in chunk if pair is not None]
+            scored = iter(model.token_scores(pairs, options))
+            _write([_LEFT_OUT if pair is None else next(scored) for pair in chunk], options.per_token)
+            count += len(pairs)
     seconds = time.perf_counter() - began
     for note in ledger.notes:
         say(f"note: {note}")
@@ -87,8 +91,3 @@ def _score_table(options: ScoreOptions) -> int:
     left = f", {unchanged:,} bad ones passed on as they were" * (unchanged > 0)
     say(f"{told.written.lines:,} phrases, {unique:,} different ones scored{left}, {told.speed:,.0f} phrases/s")
     return 0
-
-
-def _chunks(pairs: Iterator[Pair]) -> Iterator[list[tuple[str, str]]]:
-    while chunk := [(pair.source, pair.target) for pair in islice(pairs, _PAIRS_AT_ONCE)]:
-        yield chunk

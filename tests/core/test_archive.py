@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -201,12 +202,85 @@ def test_a_changed_member_is_named(path, change, message):
         read(path)
 
 
+def header_of(path) -> dict:
+    with np.load(path) as file:
+        return json.loads(bytes(file["header"]))
+
+
+def sign(path, header: bytes) -> None:
+    """Another header, with the checksum that belongs to it."""
+    checksum = hashlib.sha256(header).hexdigest().encode()
+    own = {"header.npy": npy(np.frombuffer(header, np.uint8)), "checksum.npy": npy(np.frombuffer(checksum, np.uint8))}
+    save(path, {**members(path), **own})
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"\xff", "utf-8"),
+        (b"", "Expecting value"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"format": 1, "note": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "nested too deeply"),
+        (b'{"format": 1, "note": "\\ud800"}', "surrogates not allowed"),
+        (b" " * 2**22 + b"{}", "4,194,304 are the most"),
+        (b"[]", "it is no dict"),
+        (b"{}", "format is missing"),
+        (b'{"format": "9"}', "format is no int"),
+        (b'{"format": true}', "format is no int"),
+        (b'{"format": 1}', "leaves is missing"),
+        (b'{"format": 1, "leaves": {}}', "texts is missing"),
+        (b'{"format": 1, "leaves": [], "texts": {}}', "leaves is no dict"),
+        (
+            b'{"format": 1, "leaves": {"count": {"dtype": "int32", "shape": []}}, "texts": {}}',
+            "count/sha256 is missing",
+        ),
+        (b'{"format": 1, "leaves": {"count": 3}, "texts": {}}', "leaves/count is no dict"),
+        (b'{"format": 1, "leaves": {}, "texts": {"words": null}}', "texts/words is no str"),
+        (b'{"format": 1, "leaves": {}, "texts": {}, "text": {}}', "model is missing"),
+        (b'{"format": 1, "leaves": {}, "texts": {}, "model": {}, "provenance": []}', "text is missing"),
+        (b'{"format": 1, "leaves": {}, "texts": {}, "kind": "checkpoint"}', "content is missing"),
+    ],
+    ids=lambda text: str(text[:40]),
+)
+def test_a_header_that_is_signed_but_makes_no_sense_is_corrupt(path, header, message):
+    sign(path, header)
+    with pytest.raises(CorruptArchiveError, match=rf"tree\.npz: the header is none that seq2seq writes \(.*{message}"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["dtype", "shape", "sha256"])
+@pytest.mark.parametrize("value", [None, 3, "x", [], ["x"], [1.5], {}, [3, 2]])
+def test_whatever_a_header_says_of_a_leaf_it_is_corrupt(path, name, value):
+    header = header_of(path)
+    header["leaves"]["encoder/w"][name] = value
+    sign(path, json.dumps(header).encode())
+    with pytest.raises(CorruptArchiveError, match=r"tree\.npz"):
+        read(path)
+
+
+def test_a_text_that_is_signed_but_is_no_text_is_corrupt(path):
+    header = header_of(path)
+    header["texts"]["words"] = hashlib.sha256(b"\xff").hexdigest()
+    save(path, {**members(path), "text/words.npy": npy(np.frombuffer(b"\xff", np.uint8))})
+    sign(path, json.dumps(header).encode())
+    with pytest.raises(CorruptArchiveError, match=r"tree\.npz: text words is not UTF-8"):
+        read(path)
+
+
+def test_a_header_too_large_to_be_read_is_not_written(tmp_path):
+    with pytest.raises(ArchiveError, match="take too many bytes"):
+        write(tmp_path / "x.npz", Archive({}, {"note": "x" * 2**22}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_newer_format_says_so(path, monkeypatch):
     monkeypatch.setattr(archive, "FORMAT", 2)
     write(path, Archive.of(TREE))
     monkeypatch.setattr(archive, "FORMAT", 1)
-    with pytest.raises(ArchiveError, match="has format 2, this version reads up to 1; upgrade seq2seq-jax"):
-        read(path)
+    for _ in range(2):
+        with pytest.raises(ArchiveError, match="has format 2, this version reads up to 1; upgrade seq2seq-jax"):
+            read(path)
+        sign(path, b'{"format": 2}')  # whatever else stands in it
 
 
 def test_what_is_no_archive_of_ours_says_so(tmp_path, path):

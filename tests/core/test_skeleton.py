@@ -17,7 +17,7 @@ from jax import Array
 from seq2seq.core.module import module, named_leaves
 from seq2seq.core.seams import Cell
 from seq2seq.core.skeleton import describe, rebuild, source_hash
-from seq2seq.errors import ArchiveError, LeafError, UnknownClassError
+from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, UnknownClassError
 from seq2seq.nn.cells import LSTM
 from seq2seq.nn.layers import FF, Embedding
 from seq2seq.nn.recurrent import Stack
@@ -80,10 +80,30 @@ def test_a_static_value_that_json_cannot_hold_is_refused(setting):
 
 def test_only_functions_of_the_allowed_modules_are_imported():
     skeleton = describe(mine(jax.nn.silu))
-    for name in ("os.system", "jax.nn.nothing", "json.loads", "seq2seq.core.archive.write", ""):
+    for name in ("os.system", "jax.nn.nothing", "json.loads", "seq2seq.core.archive.write", "", "jax.nn.initializers"):
         skeleton["static"]["setting"] = {"function": name}
         with pytest.raises(ArchiveError, match=f"names the function {name}, which cannot be found"):
             rebuild(skeleton, named_leaves(mine()), [Mine])
+
+
+FF_CLASS = "seq2seq.nn.layers.FF"
+
+
+@pytest.mark.parametrize(
+    "skeleton",
+    [
+        *("x", "tuple", 3, [], {}, {"tuple": 3}, {"tuple": {}}, {"list": "leaf"}, {"dict": []}),
+        *({"fields": {}}, {"fields": {}, "class": FF_CLASS}, {"fields": {}, "static": {}}),
+        *({"class": FF_CLASS, "static": [], "fields": {}}, {"class": 3, "static": {}, "fields": {}}),
+        *({"class": FF_CLASS, "static": {"a": value}, "fields": {}} for value in ([], {}, {"tuple": 3})),
+        *({"class": FF_CLASS, "static": {"a": {"function": value}}, "fields": {}} for value in (None, [])),
+        {"class": FF_CLASS, "static": {"a": {"tuple": [[]]}}, "fields": {}},
+    ],
+    ids=str,
+)
+def test_what_describe_never_wrote_is_corrupt(skeleton):
+    with pytest.raises(CorruptArchiveError, match="which seq2seq never writes"):
+        rebuild(skeleton, {})
 
 
 def test_a_class_of_the_users_must_be_handed_in():
@@ -99,7 +119,8 @@ def test_a_class_of_the_users_must_be_handed_in():
 
 
 def test_a_class_of_ours_that_is_gone_says_upgrade():
-    for gone in ("seq2seq.nn.cells.Nothing", "seq2seq.nowhere.X", "seq2seq.nn.cells.zeros"):
+    for name in ("nn.cells.Nothing", "nowhere.X", "nn.cells.zeros", "nn.cells.GRU.init"):
+        gone = f"seq2seq.{name}"
         skeleton = {**describe(FF(w=jnp.ones((1, 1)), b=jnp.ones(1))), "class": gone}
         with pytest.raises(UnknownClassError, match=f"no module {gone}; upgrade seq2seq-jax"):
             rebuild(skeleton, {})

@@ -148,6 +148,19 @@ def test_errors():
     for text in ("", "{}", "[]", "3", '{"format": 1, "kind": "bpe", "tokenizer": {}}', '{"format": 9, "kind": "bpe"}'):
         with pytest.raises(CorruptArchiveError, match="not a tokenizer"):
             Tokenizer.from_json(text)
+    for deep in ("[" * 100_000, '{"format": 1, "kind": "word", "tokenizer": ' + "[" * 50_000 + "]" * 50_000 + "}"):
+        with pytest.raises(CorruptArchiveError, match="not a tokenizer"):
+            Tokenizer.from_json(deep)
+
+
+@pytest.mark.parametrize("change", [("a", 99), ("b", 4), ("< end >", 99), ("< pad >", None)])
+def test_ids_with_a_hole_are_no_tokenizer_of_ours(change):
+    fields = json.loads(Tokenizer.train("word", ["a b a"]).to_json())
+    vocabulary = fields["tokenizer"]["model"]["vocab"]
+    piece, number = change
+    vocabulary.update({piece: number} if number else {"more": vocabulary.pop(piece)})
+    with pytest.raises(CorruptArchiveError, match="leave some out"):
+        Tokenizer.from_json(json.dumps(fields))
 
 
 @given(st.text("가나다라각힣éêạấ aé", max_size=12), st.sampled_from(["nfd", "nfkd"]))

@@ -20,6 +20,7 @@ from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, r
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copying, read
 from seq2seq.app.meter import told
 from seq2seq.app.runtime import give_back_memory
+from seq2seq.app.text_settings import TextSettings
 from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
@@ -37,33 +38,6 @@ _TOKENS = 4096
 """Time steps of source and target in a batch that is scored."""
 MAX_TEXT = 20_000
 """The longest text taken, in characters."""
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """What a text model remembers of the text it was trained on.
-
-    Attributes:
-        format: how the lines were written; "sigmorphon" input is rewritten as in training.
-        source_longest: tokens of the longest training source, its end counted.
-        target_longest: tokens of the longest training target, its end counted.
-    """
-
-    format: str = "tsv"
-    source_longest: int = 50
-    target_longest: int = 50
-
-    def limit(self, lengths: NDArray[Any]) -> NDArray[np.int32]:
-        """The most tokens to generate for sources of these lengths: 10 more than ever seen, more for longer sources.
-
-        A function of the one source alone, so that batch mates change nothing.
-
-        Example:
-            >>> TextSettings(source_longest=10, target_longest=20).limit(np.array([0, 5, 10, 20])).tolist()
-            [0, 30, 30, 60]
-        """
-        times = np.maximum(1.0, lengths / self.source_longest)
-        return np.where(lengths > 0, np.ceil((self.target_longest + 10) * times), 0).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -286,7 +260,9 @@ class TextModel:
     def kind_of(cls, path: str | os.PathLike[str], types: Sequence[type] = ()) -> tuple[type, dict[str, Any]]:
         """The class and the static fields of the model in a file; nothing is computed. Arguments and errors are those
         of `load`."""
-        return class_and_statics(cls._read(path)[1].header["model"], types)
+        path, found = cls._read(path)
+        with archive.reading(path):
+            return class_and_statics(found.header["model"], types)
 
     @staticmethod
     def _read(path: str | os.PathLike[str]) -> tuple[Path, Archive]:
@@ -326,17 +302,20 @@ class TextModel:
 
         Raises:
             ArchiveError: the file cannot be read, or holds a model without tokenizers.
+            CorruptArchiveError: its bytes are not those that were written, or say what no model does.
             UnknownClassError: it holds a class of yours that is not among `types`.
         """
         path, found = cls._read(path)
-        return cls(
-            model=model_of(found, path, types),
-            source_tokenizer=Tokenizer.from_json(found.texts["source_tokenizer"]),
-            target_tokenizer=Tokenizer.from_json(found.texts["target_tokenizer"]),
-            settings=TextSettings(**found.header["text"]),
-            provenance=found.header["provenance"],
-            config=found.texts["config"],
-        )
+        model = model_of(found, path, types)
+        with archive.reading(path):
+            return cls(
+                model=model,
+                source_tokenizer=Tokenizer.from_json(found.texts["source_tokenizer"]),
+                target_tokenizer=Tokenizer.from_json(found.texts["target_tokenizer"]),
+                settings=TextSettings.of_json(found.header["text"]),
+                provenance=found.header["provenance"],
+                config=found.texts["config"],
+            )
 
     def sources(self, texts: Sequence[str], first_line: int = 0) -> list[str]:
         """The texts as sources stood in training.

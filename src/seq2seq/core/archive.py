@@ -19,8 +19,8 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.core import header as headers
 from seq2seq.core.module import leaf_name, named_leaves
 from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError
 
@@ -110,6 +111,8 @@ def write(path: str | os.PathLike[str], archive: Archive) -> None:
     texts = {name: _digest(members[_TEXT + name]) for name in archive.texts}
     header = {**archive.header, "format": FORMAT, "leaves": leaves, "texts": texts}
     members[_HEADER] = np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), np.uint8)
+    if members[_HEADER].size > headers.LARGEST:
+        raise ArchiveError(f"{path}: {len(leaves):,} leaves and what the header says take too many bytes to be read.")
     members[_CHECKSUM] = np.frombuffer(_digest(members[_HEADER]).encode(), np.uint8)
     atomic_write(path, lambda temporary: _write_members(temporary, members))
 
@@ -133,6 +136,22 @@ def read(path: str | os.PathLike[str]) -> Archive:
         raise CorruptArchiveError(f"{path}: member {min(stray)} is not in the header.")
     arrays = {name: _leaf(path, name, members, wanted) for name, wanted in leaves.items()}
     return Archive(arrays, header, {name: _text(path, name, members, digest) for name, digest in texts.items()})
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """For what is made of an archive that was read from `path`: errors name it.
+
+    Raises:
+        ArchiveError: as inside, the path before its message.
+        CorruptArchiveError: also where something is nested without end.
+    """
+    try:
+        yield
+    except RecursionError:
+        raise CorruptArchiveError(f"{path}: something in its header is nested too deeply.") from None
+    except ArchiveError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def atomic_write(path: Path, fill: Any) -> None:
@@ -226,12 +245,16 @@ def _header(path: object, members: Mapping[str, NDArray[Any]]) -> dict[str, Any]
         raise ArchiveError(f"{path}: an .npz, but not one that seq2seq wrote (it has no header).")
     if _digest(members[_HEADER]).encode() != members[_CHECKSUM].tobytes():
         raise CorruptArchiveError(f"{path}: the header does not match its checksum.")
-    header = json.loads(members[_HEADER].tobytes())
-    if header["format"] > FORMAT:
-        raise ArchiveError(
-            f"{path}: has format {header['format']}, this version reads up to {FORMAT}; upgrade seq2seq-jax."
-        )
-    return header
+    try:
+        header = headers.parse(members[_HEADER].tobytes())
+        if header["format"] <= FORMAT:
+            headers.check(header)
+            return header
+    except ValueError as error:
+        raise CorruptArchiveError(f"{path}: the header is none that seq2seq writes ({error}).") from None
+    raise ArchiveError(
+        f"{path}: has format {header['format']}, this version reads up to {FORMAT}; upgrade seq2seq-jax."
+    )
 
 
 def _leaf(path: object, name: str, members: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any]) -> NDArray[Any]:
@@ -250,7 +273,10 @@ def _text(path: object, name: str, members: Mapping[str, NDArray[Any]], digest: 
     member = members.get(_TEXT + name)
     if member is None or _digest(member) != digest:
         raise CorruptArchiveError(f"{path}: text {name} is missing or does not match its checksum.")
-    return member.tobytes().decode()
+    try:
+        return member.tobytes().decode()
+    except UnicodeDecodeError:
+        raise CorruptArchiveError(f"{path}: text {name} is not UTF-8.") from None
 
 
 def _stored(name: str, array: NDArray[Any]) -> NDArray[Any]:

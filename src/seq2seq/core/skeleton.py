@@ -10,12 +10,13 @@ import enum
 import hashlib
 import importlib
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
 from seq2seq.core.module import is_module, restore
-from seq2seq.errors import ArchiveError, LeafError, UnknownClassError
+from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, UnknownClassError
 
 _OURS = "seq2seq."
 _FUNCTIONS = ("jax.nn.", "seq2seq.nn.")
@@ -60,27 +61,32 @@ def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = ()
     Raises:
         UnknownClassError: the tree holds a class that is neither ours nor in `types`.
         LeafError: an array is missing, or one has no place.
+        CorruptArchiveError: `describe` never wrote this.
     """
     used: set[str] = set()
 
     def build(node: Any, name: str) -> Any:
         inside = f"{name}/" if name else ""
-        if node is None:
-            return None
-        if node == "leaf":
-            if name not in arrays:
-                raise LeafError(f"leaf {name} is missing from the archive.")
-            used.add(name)
-            return arrays[name]
-        if "tuple" in node:
-            return tuple(build(child, f"{inside}{i}") for i, child in enumerate(node["tuple"]))
-        if "list" in node:
-            return [build(child, f"{inside}{i}") for i, child in enumerate(node["list"])]
-        if "dict" in node:
-            return {key: build(child, inside + key) for key, child in node["dict"].items()}
-        cls, statics = class_and_statics(node, types)
-        values = {key: build(child, inside + key) for key, child in node["fields"].items()}
-        return restore(cls, _completed(cls, values | statics))
+        match node:
+            case None:
+                return None
+            case "leaf":
+                if name not in arrays:
+                    raise LeafError(f"leaf {name} is missing from the archive.")
+                used.add(name)
+                return arrays[name]
+            case {"tuple": list(children)}:
+                return tuple(build(child, f"{inside}{i}") for i, child in enumerate(children))
+            case {"list": list(children)}:
+                return [build(child, f"{inside}{i}") for i, child in enumerate(children)]
+            case {"dict": dict(children)}:
+                return {key: build(child, inside + key) for key, child in children.items()}
+            case {"fields": dict(children)}:
+                cls, statics = class_and_statics(node, types)
+                values = {key: build(child, inside + key) for key, child in children.items()}
+                return restore(cls, _completed(cls, values | statics))
+            case _:
+                raise _strange(name or "the model", node)
 
     tree = build(skeleton, name)
     if extra := sorted(set(arrays) - used):
@@ -93,8 +99,13 @@ def class_and_statics(node: Mapping[str, Any], types: Sequence[type] = ()) -> tu
 
     Raises:
         UnknownClassError: it is neither ours nor in `types`.
+        CorruptArchiveError: `describe` never wrote this.
     """
-    return _find(node, types), {name: _unstatic(value) for name, value in node["static"].items()}
+    match node:
+        case {"class": str(), "static": dict(statics)}:
+            return _find(node, types), {name: _unstatic(name, value) for name, value in statics.items()}
+        case _:
+            raise _strange("the class of a module", node)
 
 
 def source_hash(cls: type) -> str:
@@ -116,14 +127,15 @@ def _find(node: Mapping[str, Any], types: Sequence[type]) -> type:
     name: str = node["class"]
     if name.startswith(_OURS):
         found = _import(name)
-        if is_module(found):
+        if isinstance(found, type) and is_module(found):
             return found
         raise UnknownClassError(f"this version of seq2seq has no module {name}; upgrade seq2seq-jax.")
     for cls in types:
         if cls.__name__ == name and is_module(cls):
             return cls
+    source = node.get("source", "unknown")
     raise UnknownClassError(
-        f"the model holds the class {name} (source {node['source']}), which is not part of seq2seq; hand it in: "
+        f"the model holds the class {name} (source {source}), which is not part of seq2seq; hand it in: "
         f"load(path, types=[{name}]) or --types FILE.py:{name} (train copied the file to RUN/code)."
     )
 
@@ -173,13 +185,20 @@ def _function_name(value: Any) -> str:
     return ""
 
 
-def _unstatic(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if "tuple" in value:
-        return tuple(_unstatic(item) for item in value["tuple"])
-    name = value["function"]
-    found = _import(name) if name.startswith(_FUNCTIONS) else None
-    if found is None:
-        raise ArchiveError(f"the archive names the function {name}, which cannot be found.")
-    return found
+def _unstatic(name: str, value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case {"tuple": list(items)}:
+            return tuple(_unstatic(name, item) for item in items)
+        case {"function": str(path)}:
+            found = _import(path) if path.startswith(_FUNCTIONS) else None
+            if not callable(found):
+                raise ArchiveError(f"the archive names the function {path}, which cannot be found.")
+            return found
+        case _:
+            raise _strange(name, value)
+
+
+def _strange(name: str, found: Any) -> CorruptArchiveError:
+    return CorruptArchiveError(f"{name} is {reprlib.repr(found)}, which seq2seq never writes.")

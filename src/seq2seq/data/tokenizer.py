@@ -188,9 +188,17 @@ class Tokenizer:
             kind, form, inner = fields["kind"], fields.get("form", "none"), fields["tokenizer"]
             if fields["format"] != 1 or kind not in KINDS or form not in FORMS:
                 raise ValueError(f"format {fields['format']}, kind {kind}, form {form}")
-            return cls(kind, _from_dictionary(inner), form)
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(kind, _counted(_from_dictionary(inner)), form)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
+
+
+def _counted(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same, if its pieces have the ids 0, 1, 2, ... and the special ones are the first, as all of ours."""
+    ids = inner.get_vocab()
+    if [ids.get(name) for name in _SPECIAL] != list(range(len(_SPECIAL))) or set(ids.values()) != {*range(len(ids))}:
+        raise ValueError(f"the ids of its {len(ids):,} pieces leave some out")
+    return inner
 
 
 def normalised(text: str, form: Form) -> str:

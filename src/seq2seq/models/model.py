@@ -85,4 +85,5 @@ def model_of(found: Archive, path: object, types: Sequence[type] = ()) -> Any:
     if "model" not in found.header:
         raise ArchiveError(f"{path}: an archive of seq2seq, but not of a model; RUN/model.npz is one.")
     arrays = {name: jnp.asarray(array) for name, array in found.arrays.items()}
-    return rebuild(found.header["model"], arrays, types)
+    with archive.reading(path):
+        return rebuild(found.header["model"], arrays, types)

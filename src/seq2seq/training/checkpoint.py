@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from seq2seq.core.archive import Archive, read, write
-from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, ResumeError
+from seq2seq.core.archive import Archive, read, reading, write
+from seq2seq.errors import ArchiveError, CorruptArchiveError, ResumeError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
 
@@ -170,11 +170,9 @@ class Checkpoints:
 
 def _snapshot(path: Path, found: Archive, like: TrainState, fingerprint: Fingerprint) -> Snapshot:
     progress = Progress.of_json(found.header["progress"])
-    recent = (like.model,) * found.header["recent"]
-    try:
+    recent = (like.model,) * min(found.header["recent"], len(found.arrays))  # more than leaves are none of ours
+    with reading(path):
         tree = found.into({"state": like, "recent": recent})
-    except LeafError as error:
-        raise LeafError(f"{path}: {error}") from None
     return Snapshot(fresh(tree["state"]), tuple(map(on_host, tree["recent"])), progress, fingerprint)
 
 

@@ -32,6 +32,22 @@ export function percent(probability) {
 // A space would not be seen.
 export const shown = (token) => (token === " " ? "␣" : token);
 
+// Copies a text, and says so. Browsers lend the clipboard to pages that come from this machine or by https; elsewhere the
+// text stands selected in `place`, whence it is copied as it used to be, or by hand.
+export async function copyText(text, place) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = element("textarea", { value: text, readOnly: true, rows: 8, "aria-label": "As JSON" });
+    place.replaceChildren(area);
+    area.focus({ preventScroll: true });
+    area.select();
+    if (!document.execCommand("copy")) return "This browser does not let the page copy; copy what is selected.";
+  }
+  place.replaceChildren();
+  return "Copied.";
+}
+
 // Runs a form's action, with its button disabled meanwhile and what goes wrong in the status line.
 export function onSubmit(form, action) {
   form.addEventListener("submit", async (event) => {
@@ -40,13 +56,14 @@ export function onSubmit(form, action) {
   });
 }
 
+// Runs an action; what it returns, if anything, is what is said at its end.
 export async function busy(button, action) {
   const begun = performance.now();
   button.disabled = true;
   say("Working …");
   try {
-    await action();
-    say(`Done in ${((performance.now() - begun) / 1000).toFixed(2)} s.`);
+    const said = await action();
+    say(said ?? `Done in ${((performance.now() - begun) / 1000).toFixed(2)} s.`);
   } catch (error) {
     if (error.name !== "AbortError") say(error.message, true);
     if (error.constructor.name === "Unauthorised") $("token-form").hidden = false;

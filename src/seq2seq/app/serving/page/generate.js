@@ -1,11 +1,12 @@
 // An input, its outputs, and what the model thought at each token.
 
 import { post, stream } from "./api.js";
-import { $, busy, element, onSubmit, percent, shown, weigh } from "./dom.js";
+import { $, busy, copyText, element, onSubmit, percent, shown, weigh } from "./dom.js";
 import { heatMap, highlight } from "./heatmap.js";
 
 let model = () => undefined;
 let answer = null; // the last one
+let rule = ""; // how the tokens of its model make a text; another model may be chosen by now
 let current = { place: 0, at: -1 }; // the output and the token that are looked at
 let asking = null; // aborts the generation that another one follows
 let looking = null; // aborts the alternatives that nobody waits for any more
@@ -69,7 +70,8 @@ async function generate() {
   asking = new AbortController();
   const { signal } = asking;
   const prefix = $("prefix").value;
-  const body = { model: model().name, inputs: [$("input").value], options: options(), attention: true };
+  const card = model();
+  const body = { model: card.name, inputs: [$("input").value], options: options(), attention: true };
   if (prefix) body.prefixes = [prefix];
   try {
     if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix, signal);
@@ -77,6 +79,7 @@ async function generate() {
     const asked = { model: body.model, input: body.inputs[0], prefix, count: 1 };
     const begun = prefix ? (await post("/next", asked, signal)).prefix_tokens : [];
     answer = found;
+    rule = card.target_tokens;
     show(begun.length);
   } finally {
     if (!signal.aborted) $("growing").hidden = true;
@@ -106,11 +109,13 @@ async function grow({ model, inputs, options: { beam, nbest, ...options } }, pre
 }
 
 function show(forced) {
+  looking?.abort(); // what comes of a token of the answer before is not of this one
   const output = answer.outputs[0];
   $("result").hidden = false;
   $("source").replaceChildren(...output.source_tokens.map((token) => element("span", { className: "piece heat" }, shown(token))));
   $("hypotheses").replaceChildren(...output.hypotheses.map((one, place) => line(one, place, forced)));
   $("alternatives").replaceChildren(element("p", { className: "hint" }, "Here come the alternatives of a token."));
+  $("json").replaceChildren();
   current = { place: 0, at: -1 };
   drawHeat(0);
 }
@@ -147,19 +152,19 @@ function line(hypothesis, place, forced) {
 function before(place, count) {
   const { tokens, text, finished } = answer.outputs[0].hypotheses[place];
   const kept = finished ? Math.min(count, tokens.length - 1) : count;
-  return kept ? beginnings(tokens, text, model().target_tokens)[kept - 1] : "";
+  return kept ? beginnings(tokens, text, rule)[kept - 1] : "";
 }
 
 async function look(place, at) {
   if (current.place === place && current.at === at) return;
-  const before = current.place;
+  const elsewhere = current.place !== place;
   current = { place, at };
   for (const button of $("hypotheses").querySelectorAll("button.piece")) {
     const here = Number(button.dataset.place) === place && Number(button.dataset.at) === at;
     if (here) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
-  if (before !== place || !$("heat").firstChild) drawHeat(place);
+  if (elsewhere || !$("heat").firstChild) drawHeat(place);
   highlight($("heat"), at);
   const { hypotheses } = answer.outputs[0];
   attend(hypotheses[place].attention?.[at]);
@@ -225,5 +230,5 @@ function walk(event) {
 }
 
 async function copy() {
-  await busy($("copy"), () => navigator.clipboard.writeText(JSON.stringify(answer, null, 2)));
+  await busy($("copy"), () => copyText(JSON.stringify(answer, null, 2), $("json")));
 }

@@ -29,7 +29,11 @@ tabs.forEach((tab, index) => {
   });
 });
 
-const chosen = () => models.get($("model").value);
+function chosen() {
+  const card = models.get($("model").value);
+  if (!card) throw new Error("No model is known here yet: give the token above, or load the page again.");
+  return card;
+}
 
 function describe() {
   const card = chosen();

@@ -1,0 +1,119 @@
+"""What the scripts of the page do, by node and a document of a few lines; a real browser is another test's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2seq.app.serving import work
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+PAGE = Path(work.__file__).parent / "page"
+BEGIN = """
+import { readFileSync } from "node:fs";
+import { stand } from "./page_dom.mjs";
+
+const html = readFileSync("index.html", "utf8");
+const card = (name, rule) => ({ name, type: "T", source_tokens: rule, target_tokens: rule, source_vocabulary: 9,
+  target_vocabulary: 9, source_longest: 9, target_longest: 9, embeds: true });
+const output = (...tokens) => ({ text: tokens.join(" "), score: -1, log_probability: -1, finished: false, tokens,
+  token_log_probabilities: tokens.map(() => -0.5), attention: null });
+const found = (...hypotheses) => ({ model: "words", outputs: [{ input: "in", source_tokens: ["in"], hypotheses }] });
+const next = (token) => ({ prefix_tokens: [], alternatives: [{ token, text: token, probability: 0.5, ends: false }] });
+const asked = [];
+const answers = { "/models": { models: [card("words", "word"), card("letters", "character")] } };
+const of = (path) => asked.filter(([one]) => one === path).map(([_, body]) => body);
+const rest = () => new Promise((done) => setTimeout(done));
+const generate = async () => { $("model").value = "words"; await $("ask").hear("submit"); };
+const piece = (at) => $("hypotheses").querySelectorAll("button.piece")[at];
+"""
+
+
+def play(folder: Path, script: str, navigator: str = "{}") -> Any:
+    """What the script tells, as JSON, after the page has begun."""
+    shutil.copytree(PAGE, folder / "page")
+    shutil.copy(Path(__file__).with_name("page_dom.mjs"), folder / "page")
+    (folder / "page" / "package.json").write_text('{"type": "module"}')
+    made = f'const $ = stand(html, answers, asked, {navigator});\nawait import("./main.js");\nawait rest();\n'
+    (folder / "page" / "test.js").write_text(BEGIN + made + script)
+    ran = subprocess.run(["node", "test.js"], cwd=folder / "page", capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("event", ["mouseenter", "focus"])
+def test_a_token_that_is_looked_at_shows_its_alternatives(tmp_path, event):
+    script = """
+        answers["/generate"] = found(output("to", "Ur"));
+        answers["/next"] = next("Haran");
+        await generate();
+        await piece(1).hear("EVENT");
+        const label = $("alternatives").querySelector("button").textContent;
+        console.log(JSON.stringify([of("/next"), label, piece(1).getAttribute("aria-current")]));
+    """
+    wanted = {"model": "words", "input": "in", "prefix": "to", "count": 10}
+    assert play(tmp_path, script.replace("EVENT", event)) == [[wanted], "Haran", "true"]
+
+
+def test_a_token_forces_by_the_rule_of_the_model_that_said_it(tmp_path):
+    script = """
+        answers["/generate"] = found(output("to", "Ur", "of"));
+        answers["/next"] = next("Haran");
+        await generate();
+        $("model").value = "letters";
+        await piece(1).hear("mouseenter");
+        await piece(1).hear("click");
+        await rest();
+        console.log(JSON.stringify([of("/next")[0], of("/generate").at(-1).prefixes]));
+    """
+    looked, forced = play(tmp_path, script)
+    assert (looked["model"], looked["prefix"], forced) == ("words", "to", ["to Ur"])
+
+
+def test_alternatives_that_come_late_are_not_shown_beside_another_answer(tmp_path):
+    script = """
+        let send;
+        answers["/generate"] = found(output("to", "Ur"));
+        answers["/next"] = () => new Promise((done) => (send = done));
+        await generate();
+        const looking = piece(1).hear("mouseenter");
+        answers["/generate"] = found(output("from", "Ur"));
+        await generate();
+        send(next("late"));
+        await looking;
+        console.log(JSON.stringify($("alternatives").textContent));
+    """
+    assert play(tmp_path, script) == "Here come the alternatives of a token."
+
+
+@pytest.mark.parametrize(
+    "navigator", ["{}", '{ clipboard: { writeText: () => Promise.reject(new Error("no")) } }'], ids=["none", "refused"]
+)
+@pytest.mark.parametrize("able", [True, False])
+def test_an_answer_is_copied_where_the_browser_lends_no_clipboard(tmp_path, navigator, able):
+    script = """
+        answers["/generate"] = found(output("to", "Ur"));
+        await generate();
+        document.execCommand = () => ABLE;
+        await $("copy").hear("click");
+        const left = $("json").querySelectorAll("textarea").length;
+        console.log(JSON.stringify([JSON.parse(document.selected).model, left, $("status").textContent]));
+    """
+    model, left, said = play(tmp_path, script.replace("ABLE", str(able).lower()), navigator)
+    assert (model, left) == ("words", 0 if able else 1)
+    assert said == "Copied." if able else "copy what is selected" in said
+
+
+def test_what_is_asked_before_the_models_are_known_is_told(tmp_path):
+    script = """
+        $("model").value = "";
+        await $("ask").hear("submit");
+        console.log(JSON.stringify([$("status").textContent, asked.map(([path]) => path)]));
+    """
+    said, asked = play(tmp_path, script)
+    assert said == "No model is known here yet: give the token above, or load the page again." and asked == ["/models"]

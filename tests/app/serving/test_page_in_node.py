@@ -75,6 +75,24 @@ def test_a_token_forces_by_the_rule_of_the_model_that_said_it(tmp_path):
     assert (looked["model"], looked["prefix"], forced) == ("words", "to", ["to Ur"])
 
 
+def test_a_finger_looks_at_a_token_before_it_forces(tmp_path):
+    script = """
+        answers["/generate"] = found(output("to", "Ur", "of"));
+        answers["/next"] = next("Haran");
+        await generate();
+        const counts = [];
+        for (let tap = 0; tap < 2; tap++) {
+            await piece(1).hear("pointerdown", { pointerType: "touch" });
+            for (const event of ["mouseenter", "click"]) await piece(1).hear(event);
+            await rest();
+            counts.push([of("/next").length, of("/generate").length]);
+        }
+        console.log(JSON.stringify([counts, of("/generate").at(-1).prefixes]));
+    """
+    counts, forced = play(tmp_path, script)
+    assert counts[0] == [1, 1] and counts[1][1] == 2 and forced == ["to Ur"]
+
+
 def test_alternatives_that_come_late_are_not_shown_beside_another_answer(tmp_path):
     script = """
         let send;

@@ -59,6 +59,7 @@ export function onSubmit(form, action) {
 // Runs an action; what it returns, if anything, is what is said at its end.
 export async function busy(button, action) {
   const begun = performance.now();
+  const held = document.activeElement === button;
   button.disabled = true;
   say("Working …");
   try {
@@ -69,5 +70,6 @@ export async function busy(button, action) {
     if (error.constructor.name === "Unauthorised") $("token-form").hidden = false;
   } finally {
     button.disabled = false;
+    if (held && document.activeElement === document.body) button.focus(); // a disabled one loses it
   }
 }

@@ -9,6 +9,7 @@ let answer = null; // the last one
 let rule = ""; // how the tokens of its model make a text; another model may be chosen by now
 let current = { place: 0, at: -1 }; // the output and the token that are looked at
 let asking = null; // aborts the generation that another one follows
+let touched = false; // whether a finger is only looking: a second tap on the same token forces
 let looking = null; // aborts the alternatives that nobody waits for any more
 let unseen = ""; // why an output has no attention
 
@@ -130,7 +131,8 @@ function line(hypothesis, place, forced) {
     made.dataset.at = at;
     made.addEventListener("mouseenter", () => look(place, at));
     made.addEventListener("focus", () => look(place, at));
-    made.addEventListener("click", () => before(place, at + 1) !== null && force(before(place, at + 1)));
+    made.addEventListener("pointerdown", ({ pointerType }) => (touched = pointerType === "touch" && !isLooked(place, at)));
+    made.addEventListener("click", () => touched || before(place, at + 1) === null || force(before(place, at + 1)));
     return weigh(made, probability);
   });
   const log = hypothesis.log_probability;
@@ -155,13 +157,14 @@ function before(place, count) {
   return kept ? beginnings(tokens, text, rule)[kept - 1] : "";
 }
 
+const isLooked = (place, at) => current.place === place && current.at === at;
+
 async function look(place, at) {
-  if (current.place === place && current.at === at) return;
+  if (isLooked(place, at)) return;
   const elsewhere = current.place !== place;
   current = { place, at };
   for (const button of $("hypotheses").querySelectorAll("button.piece")) {
-    const here = Number(button.dataset.place) === place && Number(button.dataset.at) === at;
-    if (here) button.setAttribute("aria-current", "true");
+    if (isLooked(Number(button.dataset.place), Number(button.dataset.at))) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
   if (elsewhere || !$("heat").firstChild) drawHeat(place);
@@ -186,7 +189,7 @@ async function look(place, at) {
 function attend(row) {
   [...$("source").children].forEach((span, index) => {
     const weight = row?.[index] ?? 0;
-    weigh(span, weight).classList.toggle("strong", weight > 0.55);
+    weigh(span, weight);
     span.title = row ? `attention ${percent(weight)}` : "";
   });
 }

@@ -9,7 +9,6 @@ export function heatMap(source, hypothesis, unseen) {
     const cells = hypothesis.attention[at].map((weight, from) => {
       const cell = element("td", { className: "heat" }, weight < 0.005 ? "" : weight.toFixed(2).replace(/^0/, ""));
       cell.title = `${token} looks at ${source[from]}: ${percent(weight)}`;
-      cell.classList.toggle("strong", weight > 0.55);
       return weigh(cell, weight);
     });
     return element("tr", {}, element("th", { scope: "row" }, shown(token)), ...cells);

@@ -4,10 +4,8 @@ import { post } from "./api.js";
 import { $, element, onSubmit, percent } from "./dom.js";
 import { pca } from "./pca.js";
 
-const WIDTH = 900;
-const HEIGHT = 560;
 const MARGIN = 46;
-const LABELS = 60; // with more points, only the one that is looked at has its text written
+const LETTER = 7; // the width of one, about
 
 export function begin(model) {
   onSubmit($("map-form"), async () => {
@@ -21,14 +19,20 @@ export function begin(model) {
 }
 
 function draw(texts, { points, shares }) {
-  const place = [0, 1].map((axis) => scale(points.map((point) => point[axis]), [WIDTH, HEIGHT][axis]));
-  const svg = svgElement("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Map of the lines" });
+  // As many units as pixels, so that letters are as large on a phone.
+  const width = Math.min(Math.max($("map").clientWidth, 320), 1200);
+  const height = Math.max(Math.round(0.62 * width), 320);
+  const across = scale(points.map((point) => point[0]), MARGIN, width - MARGIN);
+  const up = scale(points.map((point) => point[1]), height - MARGIN, MARGIN);
+  const labelled = [];
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Map of the lines" });
   texts.forEach((text, n) => {
-    const [x, y] = [place[0](points[n][0]), place[1](points[n][1])];
+    const [x, y] = [across(points[n][0]), up(points[n][1])];
     const group = svgElement("g", { tabindex: 0, role: "img", "aria-label": text });
-    const right = x > WIDTH * 0.8;
+    const right = x > width * 0.7;
     const label = svgElement("text", { x: x + (right ? -9 : 9), y: y + 4, "text-anchor": right ? "end" : "start" });
-    label.textContent = texts.length <= LABELS ? cut(text) : "";
+    label.textContent = cut(text);
+    group.classList.toggle("under", !hasRoom(labelled, right ? x - 9 - reach(text) : x + 9, y, reach(text)));
     group.append(svgElement("circle", { cx: x, cy: y, r: 5.5 }), label);
     group.dataset.text = text;
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
@@ -52,14 +56,24 @@ function search() {
   if (wanted) $("point").textContent = `${found} ${found === 1 ? "line has" : "lines have"} “${wanted}”.`;
 }
 
-const cut = (text) => (text.length > 28 ? `${text.slice(0, 27)}…` : text);
+function cut(text) {
+  const letters = [...text];
+  return letters.length > 28 ? `${letters.slice(0, 27).join("")}…` : text;
+}
 
-// From values to pixels, the least at the margin; upwards is up.
-function scale(values, size) {
+const reach = (text) => LETTER * cut(text).length;
+
+// Whether a label lies on none of those that are seen; it is one of them then. Others are seen when they are looked at.
+function hasRoom(labelled, left, y, wide) {
+  if (labelled.some((other) => Math.abs(other.y - y) < 12 && left < other.left + other.wide && other.left < left + wide)) return false;
+  labelled.push({ left, y, wide });
+  return true;
+}
+
+// From values to pixels, the least at `first` and the largest at `last`.
+function scale(values, first, last) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const span = high - low || 1;
-  const along = (value) => MARGIN + ((value - low) / span) * (size - 2 * MARGIN);
-  return size === HEIGHT ? (value) => HEIGHT - along(value) : along;
+  return (value) => first + ((value - low) / (high - low || 1)) * (last - first);
 }
 
 function svgElement(name, attributes) {

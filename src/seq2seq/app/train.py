@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from seq2seq.app.called import program, quoted
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
@@ -34,11 +35,14 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
     say(render(job.report))
     end = run_job(job, folder)
     if end.reason == "interrupted":
-        say(f"Go on:  seq2seq train --resume --out {folder}")
+        say(f"Go on:  {program()} train --resume --out {quoted(folder)}")
         return 130
-    types = "".join(f" --types {name_of(cls)}" for cls in dict.fromkeys(user_classes(options)))
-    say(f"Next:  seq2seq generate {folder} INPUT{types}    seq2seq evaluate {folder} PAIRS{types}")
-    say(f"       seq2seq chat {folder}{types}    seq2seq plot {folder}")
+    types = "".join(f" --types {quoted(name_of(cls))}" for cls in dict.fromkeys(user_classes(options)))
+    of_it = f"{quoted(folder)}{types}"
+    say(
+        f"Next:  {program()} generate {quoted(folder)} INPUT{types}    {program()} evaluate {quoted(folder)} PAIRS{types}"
+    )
+    say(f"       {program()} chat {of_it}    {program()} plot {quoted(folder)}    {program()} serve {of_it}")
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from seq2seq.app.arguments import parse
+from seq2seq.app.called import program, quoted
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.prepare import holds_run, run_folder
@@ -136,10 +137,11 @@ def _listening(model: TextModel, dev: list[Pair]) -> dict[str, float]:
 
 
 def _next(folder: Path, text: str) -> None:
-    print("What to try next:")
-    print(f"  echo {text} | seq2seq generate {folder} --nbest 3")
-    print(f"  seq2seq chat {folder}")
-    print(f"  seq2seq plot {folder}")
-    print(f"  seq2seq serve {folder}")
-    print(f"  seq2seq train --resume --out {folder} --minutes 20")
-    print("  seq2seq train YOUR_PAIRS.tsv --out run --minutes 10")
+    called, run = program(), quoted(folder)
+    print("What to try next; the first is a page, at the address that it tells:")
+    print(f"  {called} serve {run}")
+    print(f"  {called} chat {run}")
+    print(f"  echo {text} | {called} generate {run} --nbest 3")
+    print(f"  {called} plot {run}")
+    print(f"  {called} train --resume --out {run} --minutes 20")
+    print(f"  {called} train YOUR_PAIRS.tsv --out run --minutes 10")

@@ -38,10 +38,14 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
         h11_max_incomplete_event_size=32768,
     )
     host, port = bound.getsockname()[:2]
-    print(f"Serving {', '.join(service.models)} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    # uvicorn raises what it caught again when all is answered; then there is nothing left to stop.
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     server = Server(config)
+
+    def early(sig: int, frame: FrameType | None) -> None:
+        if not server.started:  # uvicorn hears signals meanwhile, and raises them again when all is answered
+            server.handle_exit(sig, frame)
+
+    before = {number: signal.signal(number, early) for number in (signal.SIGTERM, signal.SIGINT)}
+    print(f"Serving {', '.join(service.models)} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[bound]))
         if server.force_exit:  # what is being computed cannot be stopped otherwise

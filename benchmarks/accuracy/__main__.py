@@ -112,16 +112,16 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
-    tasks = [
-        task
-        for task in table.tasks(options.data, series.out)
-        if not options.tasks or task.name in options.tasks.split(",")
-    ]
+    tasks = {task.name: task for task in table.tasks(options.data, series.out)}
+    if options.tasks:
+        if unknown := sorted(set(options.tasks.split(",")) - set(tasks)):
+            raise ConfigError(f"--tasks {unknown[0]}: {name} has {', '.join(tasks)}")
+        tasks = {task: tasks[task] for task in options.tasks.split(",")}
     with ThreadPoolExecutor(options.jobs) as pool:
-        every = product(tasks, options.seeds)
+        every = product(tasks.values(), options.seeds)
         measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
         found = []
-        for task in tasks:
+        for task in tasks.values():
             if rows := [row for _ in options.seeds if (row := next(measured)) is not None]:
                 several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
                 found.append((rows, row_of(table, rows, several)))

@@ -105,14 +105,15 @@ _EQUAL = (
     *("--optimizer.name", "adam", "--optimizer.learning-rate", "0.001", "--optimizer.schedule", "constant"),
     *("--optimizer.clip", "1", "--optimizer.per", "token", "--model.normal", "0", "--model.uniform", "0"),
 )
+_CHO = ("--model.hidden", "512", "--model.output-rank", "0", "--no-deduplicate")
 _PAPERS: dict[str, Options] = {
     "sutskever2014": ("--preset", "sutskever2014", *_EQUAL, "--model.hidden", "512", "--model.layers", "2"),
     "sutskever2014 forward": (
         *("--preset", "sutskever2014", *_EQUAL, "--model.hidden", "512", "--model.layers", "2"),
         "--model.no-reverse-source",
     ),
-    "cho2014": ("--preset", "cho2014", *_EQUAL, "--model.hidden", "512"),
-    "cho2014 reversed": ("--preset", "cho2014", *_EQUAL, "--model.hidden", "512", "--model.reverse-source"),
+    "cho2014": ("--preset", "cho2014", *_EQUAL, *_CHO),
+    "cho2014 reversed": ("--preset", "cho2014", *_EQUAL, *_CHO, "--model.reverse-source"),
     "bahdanau2015": ("--preset", "bahdanau2015", *_EQUAL, "--model.hidden", "512", "--model.encoder-hidden", "1024"),
 }
 

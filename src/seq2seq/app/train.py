@@ -38,11 +38,9 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
         say(f"Go on:  {program()} train --resume --out {quoted(folder)}")
         return 130
     types = "".join(f" --types {quoted(name_of(cls))}" for cls in dict.fromkeys(user_classes(options)))
-    of_it = f"{quoted(folder)}{types}"
-    say(
-        f"Next:  {program()} generate {quoted(folder)} INPUT{types}    {program()} evaluate {quoted(folder)} PAIRS{types}"
-    )
-    say(f"       {program()} chat {of_it}    {program()} plot {quoted(folder)}    {program()} serve {of_it}")
+    command, of_it = program(), quoted(folder)
+    say(f"Next:  {command} generate {of_it} INPUT{types}    {command} evaluate {of_it} PAIRS{types}")
+    say(f"       {command} chat {of_it}{types}    {command} plot {of_it}    {command} serve {of_it}{types}")
     return 0
 
 

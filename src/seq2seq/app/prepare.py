@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,22 @@ import numpy as np
 
 from seq2seq.app.construct import build_model, model_class, shares_vocabulary, with_settings
 from seq2seq.app.evaluation import GREEDY, Evaluation
+from seq2seq.app.fingerprint import fingerprint
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.plain import to_plain
 from seq2seq.app.preflight import cost_lines, text_line
 from seq2seq.app.reading import read_files, short_enough, tokenised
-from seq2seq.app.runtime import give_back_memory, thread_count
+from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of, file_hash
-from seq2seq.core.module import count, named_leaves
+from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
-from seq2seq.core.skeleton import describe
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
-from seq2seq.training import Fingerprint, FolderLock, machine
+from seq2seq.training import Fingerprint, FolderLock
 from seq2seq.training.checkpoint import Checkpoints
 
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
@@ -116,7 +113,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         evaluation=evaluation,
         options=options,
         report=report + cost_lines(model, batches, options),
-        fingerprint=_fingerprint(data, evaluation.fingerprint, options, model),
+        fingerprint=fingerprint(read, data.fingerprint, evaluation.fingerprint, options, model, _hashes(options)),
     )
 
 
@@ -196,32 +193,15 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
         return made(seed)
 
 
-def _fingerprint(data: Dataset, dev: str, options: TrainOptions[Any], model: Any) -> Fingerprint:
-    content = {"data": data.fingerprint, "dev data": dev, "batch_tokens": str(options.batch_tokens)}
-    if options.from_model is not None:
-        # What it is, not where it lies; its weights are in the checkpoint, as they are by now.
-        shapes = {name: leaf.shape for name, leaf in named_leaves(model).items()}
-        what = json.dumps([describe(model), shapes], sort_keys=True)
-        content["from"] = f"a model of SHA-256 {sha256(what.encode()).hexdigest()[:12]}"
-    else:
-        content["model.type"] = _nameless(options.model_type)
-        content |= {f"model.{name}": _nameless(str(value)) for name, value in to_plain(options.model).items()}
-    if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
-        content["dropping"] = str(options.dropping)
-    content |= {f"source of {cls.__name__}": file_hash(cls) for cls in user_classes(options)}
-    return Fingerprint(content, machine() | {"threads": str(thread_count())})
-
-
-def _nameless(value: str) -> str:
-    """A class of the user's without its folder: what is in the file is compared, not where it lies."""
-    return Path(value).name if ".py:" in value else value
-
-
 def user_classes(options: TrainOptions[Any]) -> list[type]:
     """The classes of the user's that the options name."""
     named = [model_class(options.model_type), *(getattr(options.model, f.name) for f in fields(options.model))]
     ours = {*CELLS.values(), *MODELS.values()}
     return [cls for cls in named if isinstance(cls, type) and cls not in ours] + classes_of(options.types)
+
+
+def _hashes(options: TrainOptions[Any]) -> dict[str, str]:
+    return {cls.__name__: file_hash(cls) for cls in user_classes(options)}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,4 +87,4 @@ class Run:
         content["training.evaluate_every"] = str(training.cadence(batches))
         if self.optimizer.schedule == "cosine":
             content["training.updates"] = str(training.last_update(batches))
-        return Fingerprint(content | dict(self.fingerprint.content), self.fingerprint.machine)
+        return replace(self.fingerprint, content=content | dict(self.fingerprint.content))  # of whatever kind it is

@@ -1,0 +1,122 @@
+"""What a run of the command line rests on, and what it says where that has changed.
+
+Ids decide whether the data is the same, however it is named and wherever it lies. How the ids came about is written
+beside them, under `reading.`: where they differ, it says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.plain import to_plain
+from seq2seq.app.reading import Read
+from seq2seq.app.runtime import thread_count
+from seq2seq.core.module import named_leaves
+from seq2seq.core.skeleton import describe
+from seq2seq.data import Dropping
+from seq2seq.data.packed import is_packed
+from seq2seq.training import Fingerprint, machine
+
+_READING, _IDS, _SEED = "reading.", ("data", "dev data"), "training.seed"
+_OPTIONS = ("format", "next_sentence", "split", "skip_bad", "max_line", "max_length", "max_ratio", "deduplicate")
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+class RunFingerprint(Fingerprint):
+    """A fingerprint whose names under `reading.` decide nothing, but are told instead of the ids that they made.
+
+    Example:
+        >>> old = {"data": "9f2c", "reading.max_length": "1000", "reading.split": "line"}
+        >>> new = {"data": "7b1a", "reading.max_length": "4", "reading.split": "line"}
+        >>> RunFingerprint(new).check(Fingerprint(old))
+        Traceback (most recent call last):
+        seq2seq.errors.ResumeError: this is not the run that was saved: reading.max_length was 1000 and is now 4; \
+resume with what the run began with, or begin a new run.
+        >>> RunFingerprint(new | {"data": "9f2c"}).check(Fingerprint(old))
+    """
+
+    def check(self, saved: Fingerprint) -> None:
+        """Compare with that of a checkpoint.
+
+        Raises:
+            ResumeError: what decides differs; says in what.
+        """
+        (was, was_read), (now, now_read) = _parted(saved.content), _parted(self.content)
+        explained = was.get(_SEED) != now.get(_SEED) or was_read != now_read
+        explained = explained and bool(was_read)  # which runs of older versions have not
+        if explained and any(was.get(name) != now.get(name) for name in _IDS):
+            was, now = ({name: one[name] for name in one if name not in _IDS} for one in (was, now))
+            was, now = was | was_read, now | now_read
+        Fingerprint(now).check(Fingerprint(was))
+
+
+def _parted(content: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What decides, and what only explains."""
+    explains = {name: value for name, value in content.items() if name.startswith(_READING)}
+    return {name: value for name, value in content.items() if name not in explains}, explains
+
+
+def fingerprint(
+    read: Read, data: str, dev: str, options: TrainOptions[Any], model: Any, user_classes: Mapping[str, str]
+) -> RunFingerprint:
+    """What a resume compares.
+
+    Args:
+        read: the pairs.
+        data: SHA-256 of their ids.
+        dev: the same of those to measure on.
+        options: the options, resolved.
+        model: the model that training begins with.
+        user_classes: the hash of the file of each class of the user's, by its name.
+    """
+    content = {"data": data, "dev data": dev, "batch_tokens": str(options.batch_tokens)}
+    if options.from_model is not None:
+        # What it is, not where it lies; its weights are in the checkpoint, as they are by now.
+        shapes = {name: leaf.shape for name, leaf in named_leaves(model).items()}
+        what = json.dumps([describe(model), shapes], sort_keys=True)
+        content["from"] = f"a model of SHA-256 {sha256(what.encode()).hexdigest()[:12]}"
+    else:
+        content["model.type"] = _nameless(options.model_type)
+        content |= {f"model.{name}": _nameless(str(value)) for name, value in to_plain(options.model).items()}
+    if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
+        content["dropping"] = str(options.dropping)
+    content |= {f"source of {name}": digest for name, digest in user_classes.items()}
+    content |= {f"{_READING}{name}": value for name, value in _reading(read, options)}
+    return RunFingerprint(content, machine() | {"threads": str(thread_count())})
+
+
+def _nameless(value: str) -> str:
+    """A class of the user's without its folder: what is in the file is compared, not where it lies."""
+    return Path(value).name if ".py:" in value else value
+
+
+def _reading(read: Read, options: TrainOptions[Any]) -> Iterator[tuple[str, str]]:
+    """How the ids came about: options, numbers of pairs, and the files."""
+    yield from ((name, str(getattr(options, name))) for name in _OPTIONS)
+    yield "pairs to train on", str(len(read.corpus.pairs))
+    yield "pairs to measure on", str(len(read.dev))
+    for name in ("pairs", "source", "target", "dev", "dev_source", "dev_target"):
+        found = getattr(options, name) or ()
+        paths = (found,) if isinstance(found, str) else found
+        for number, path in enumerate(paths, 1):
+            yield f"{name}{f' {number}' * (len(paths) > 1)}", _what_is_in(Path(path))
+
+
+def _what_is_in(path: Path) -> str:
+    """A file by its name, its lines and its hash, in one pass."""
+    digest, lines = sha256(), 0
+    try:
+        with path.open("rb") as file:
+            packed = path.suffix == ".parquet" or is_packed(file.read(4))
+            file.seek(0)
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                lines += block.count(b"\n")
+    except OSError as error:  # gone since it was read
+        return f"{path.name} ({error.strerror or error})"
+    return f"{path.name} ({'' if packed else f'{lines:,} lines, '}SHA-256 {digest.hexdigest()[:12]})"

@@ -1,7 +1,8 @@
 """What a run of the command line rests on, and what it says where that has changed.
 
 Ids decide whether the data is the same, however it is named and wherever it lies. How the ids came about is written
-beside them, under `reading.`: where they differ, it says why.
+beside them, under `reading.`: where they differ, it says why. The git revision of the user's folder is only written
+down: whatever of it matters is compared by itself. That of seq2seq goes with the versions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import to_plain
 from seq2seq.app.reading import Read
+from seq2seq.app.revision import own_revision, revision
 from seq2seq.app.runtime import thread_count
 from seq2seq.core.module import named_leaves
 from seq2seq.core.skeleton import describe
@@ -23,6 +25,7 @@ from seq2seq.data.packed import is_packed
 from seq2seq.training import Fingerprint, machine
 
 _READING, _IDS, _SEED = "reading.", ("data", "dev data"), "training.seed"
+_FOLDER, _OURS = "git revision", "seq2seq git revision"
 _OPTIONS = ("format", "next_sentence", "split", "skip_bad", "max_line", "max_length", "max_ratio", "deduplicate")
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -58,7 +61,7 @@ resume with what the run began with, or begin a new run.
 def _parted(content: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """What decides, and what only explains."""
     explains = {name: value for name, value in content.items() if name.startswith(_READING)}
-    return {name: value for name, value in content.items() if name not in explains}, explains
+    return {name: value for name, value in content.items() if name not in (*explains, _FOLDER)}, explains
 
 
 def fingerprint(
@@ -87,7 +90,17 @@ def fingerprint(
         content["dropping"] = str(options.dropping)
     content |= {f"source of {name}": digest for name, digest in user_classes.items()}
     content |= {f"{_READING}{name}": value for name, value in _reading(read, options)}
-    return RunFingerprint(content, machine() | {"threads": str(thread_count())})
+    versions = machine() | {"threads": str(thread_count())}
+    return RunFingerprint(content | _if_any(_FOLDER, revision(Path())), versions | _if_any(_OURS, own_revision()))
+
+
+def revisions(told: Fingerprint) -> dict[str, str]:
+    """The git revisions in a fingerprint: of the folder in which the command began, and of seq2seq."""
+    return _if_any("folder", told.content.get(_FOLDER)) | _if_any("seq2seq", told.machine.get(_OURS))
+
+
+def _if_any(name: str, value: str | None) -> dict[str, str]:
+    return {} if value is None else {name: value}
 
 
 def _nameless(value: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.app.called import program, quoted
+from seq2seq.app.fingerprint import revisions
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
@@ -112,6 +113,7 @@ def _provenance(job: Job, scores: Mapping[str, float]) -> dict[str, Any]:
         "seed": job.options.seed,
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
+        **({"git": found} if (found := revisions(job.fingerprint)) else {}),
     }
 
 

@@ -20,6 +20,7 @@ from seq2seq.core.archive import read
 from seq2seq.errors import ResumeError
 from seq2seq.training.checkpoint import Fingerprint
 from seq2seq.training.events import Evaluated, Event, Updated, Warned
+from seq2seq.training.lock import FolderLock
 from seq2seq.training.loop import train
 from seq2seq.training.optimizer import OptimizerConfig
 from seq2seq.training.run import Run
@@ -103,6 +104,19 @@ def test_a_best_model_is_looked_for_where_there_was_one(tmp_path):
         raise AssertionError
 
     events_of(replace(run_of(tmp_path, updates=6, resume=True), lost_best=never))
+
+
+def test_the_folders_of_a_run_reach_the_disk(tmp_path, monkeypatch):
+    """Each in the one above it; or a power cut takes the checkpoint with the name of its folder."""
+    synced: list[int] = []
+    folder = tmp_path / "new" / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+        with FolderLock(folder):
+            assert {path.stat().st_ino for path in (tmp_path, folder.parent)} <= {*synced}
+            synced.clear()
+            events_of(run_of(folder, updates=1))
+    assert {path.stat().st_ino for path in (folder, folder / "checkpoints")} <= {*synced}
 
 
 def test_a_run_may_be_made_longer(tmp_path, whole):

@@ -22,6 +22,7 @@ from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of, file_hash
+from seq2seq.core.folders import make_folder
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
@@ -216,7 +217,7 @@ def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
     folder = Path(options.out)
     _check_free(options, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     with FolderLock(folder):

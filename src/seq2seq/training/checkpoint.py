@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from seq2seq.core.archive import Archive, read, reading, write
+from seq2seq.core.folders import make_folder
 from seq2seq.errors import ArchiveError, CorruptArchiveError, ResumeError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
@@ -105,7 +106,7 @@ class Checkpoints:
             ArchiveError: the folder cannot be written, or the disk is full.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as error:
             raise ArchiveError(f"{self.folder}: cannot be made ({error.strerror or error}).") from None
         path = self.folder / f"update-{snapshot.progress.update:09d}.npz"

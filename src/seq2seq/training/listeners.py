@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seq2seq.core.archive import atomic_write
+from seq2seq.core.folders import make_folder
 from seq2seq.core.streams import lasting
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
@@ -176,7 +177,7 @@ class JsonLog:
     def _open(self, event: Started) -> str | None:
         """Open the log, cut to what stays true; what is missing in it."""
         self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         kept = list(_lines_until(self._path, event)) if event.resumed and self._path.exists() else []
         text = "".join(line for line, _ in kept)
         atomic_write(self._path, lambda temporary: Path(temporary).write_text(text, "utf-8"))

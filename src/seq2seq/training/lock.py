@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from seq2seq.core.folders import make_folder
 from seq2seq.errors import ConfigError, TrainingError
 
 
@@ -48,7 +49,7 @@ class FolderLock:
 
     def _is_taken(self) -> bool:
         """Try to take the lock; false if its file was removed meanwhile, which then locks nothing."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         self._file = file = self.path.open("a+", encoding="utf-8")
         if not _locked(file):
             file.seek(0)

@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 
+from seq2seq.app.meter import count_lines
 from seq2seq.data import Ledger, Pair, PairFiles, iterate_rows, read_pairs
 from seq2seq.data.lines import over_long
 from seq2seq.data.parquet import parquet_rows
@@ -48,6 +49,15 @@ def test_several_members_follow_each_other_and_a_cut_says_where(tmp_path, packin
     path.write_bytes(whole[:-20])
     with pytest.raises(DataError, match=r"pairs\.tsv\.\w+:\d+: not a whole packed file"):
         read_pairs(PairFiles((str(path),)))
+
+
+@pytest.mark.parametrize("kind", [0x50, 0x5F])
+def test_a_zstd_file_that_begins_with_what_is_to_be_skipped(tmp_path, kind):
+    path = tmp_path / "pairs.tsv"
+    frame = bytes([kind]) + b"\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"what"
+    path.write_bytes(frame + zstd.compress(lines("tsv")))
+    assert read_pairs(PairFiles((str(path),))).pairs == PAIRS
+    assert count_lines([str(path)]) is None  # its line ends are not those of lines
 
 
 def table(**columns):

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO
 
 from seq2seq.errors import ConfigError, DataError
 
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
+"""How frames begin: those of data, and those to be skipped, with one of which pzstd begins a file."""
 
 
 def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
@@ -29,7 +31,7 @@ def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
     begins: bytes = peeked.peek(4)[:4]  # pyright: ignore[reportAttributeAccessIssue]
     if begins.startswith(_GZIP):
         packed: Any = stack.enter_context(gzip.GzipFile(fileobj=peeked))
-    elif begins == _ZSTD:
+    elif begins in _ZSTD:
         packed = stack.enter_context(_zstd().ZstdFile(peeked))
     else:
         return peeked
@@ -38,7 +40,7 @@ def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
 
 def is_packed(begins: bytes) -> bool:
     """Whether a file that begins so is packed."""
-    return begins.startswith((_GZIP, _ZSTD))
+    return begins.startswith((_GZIP, *_ZSTD))
 
 
 def _zstd() -> Any:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import pytest
 from command_line import TINY, job, report
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.app.arguments import in_chunks
+from seq2seq.app.arguments import in_chunks, read_input
 from seq2seq.data import Ledger, PairFiles, iterate_rows, read_pairs
+from seq2seq.data.raw_lines import RawLines
 from seq2seq.errors import DataError
 
 GOOD = b"".join(b"%c%c\t%c\n" % (a, b, a) for a in b"abcd" for b in b"abcde")
@@ -60,6 +68,53 @@ def test_bad_files(fails, tmp_path):
         assert message in fails("train", *words, "--out", "run", *TINY)
 
 
+@contextmanager
+def piped(content: bytes) -> Iterator[str]:
+    """What bash makes of <(command): a pipe, which can be read once."""
+    reader, writer = os.pipe()
+    try:
+        with open(writer, "wb") as file:
+            file.write(content)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)
+
+
+def test_pipes_are_read_where_once_is_enough(tmp_path):
+    for pack in (bytes, gzip.compress):
+        with piped(pack(b"a\tx\nb\ty\n")) as pairs:
+            assert read_pairs(PairFiles((pairs,), format="tsv")).kept == 2
+        with piped(pack(b"a\nb\n")) as source, piped(b"x\ny\n") as target:
+            assert read_pairs(PairFiles(source=source, target=target)).kept == 2
+        with piped(pack(b"a\nb\n")) as text:
+            assert read_pairs(PairFiles((text,), next_sentence=True)).kept == 1
+        with piped(pack(b"a\nb\n")) as text:
+            assert [line for _, line in read_input(text)] == ["a", "b"]
+        with piped(pack(b"a ||| b\n")) as text, RawLines(text, io.BytesIO()) as lines:
+            assert (list(lines), lines.size, lines.position) == ([b"a ||| b\n"], None, 0)
+    os.mkfifo(tmp_path / "fifo")
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lambda: list(read_input(str(tmp_path / "fifo"))))
+        (tmp_path / "fifo").write_text("a\n")
+        assert found.result() == [(1, "a")]
+
+
+def test_pipes_that_would_be_read_twice_are_told(fails):
+    with piped(b"a\tx\n") as pairs:
+        message = fails("train", pairs, "--out", "run", *TINY)
+    assert message.startswith("/dev/fd/") and "say --format" in message
+    with piped(b"a") as pairs, pytest.raises(DataError, match="not a regular file"):
+        read_pairs(PairFiles((pairs,), format="parquet"))
+
+
+def test_nothing_is_nothing_wherever_it_comes_from(tmp_path):
+    (tmp_path / "empty").touch()
+    with piped(b"") as pipe:
+        assert [list(read_input(path)) for path in (str(tmp_path / "empty"), pipe, os.devnull)] == [[], [], []]
+    with RawLines(tmp_path / "empty", io.BytesIO()) as lines:
+        assert list(lines) == []
+
+
 @given(st.lists(st.binary(max_size=12), max_size=6))
 def test_whatever_the_bytes_a_file_is_read_or_says_where_it_is_bad(tmp_path, lines):
     path = tmp_path / "any.tsv"
@@ -72,7 +127,7 @@ def test_whatever_the_bytes_a_file_is_read_or_says_where_it_is_bad(tmp_path, lin
             assert not skip and str(path) in str(error) and "\n" not in str(error)
 
 
-BAD = {
+LEFT_OUT = {
     "tsv": b"abc\tcba\n\n\xff\tb\nfed\tdef\n",
     "jsonl": b'{"source": "abc", "target": "cba"}\n{}\n[\n{"source": "fed", "target": "def"}\n',
     "sigmorphon": b"abc\tN\tcba\nabc\nx\t\ty\nabc\tN\tcba\n",
@@ -80,9 +135,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("kind", LEFT_OUT)
 def test_a_line_that_is_left_out_keeps_its_place(tmp_path, kind):
-    (tmp_path / "pairs").write_bytes(BAD[kind])
+    (tmp_path / "pairs").write_bytes(LEFT_OUT[kind])
     rows = list(iterate_rows(PairFiles((str(tmp_path / "pairs"),), format=kind), Ledger(skip_bad=True)))
     assert [row is None for row in rows] == [False, True, True, False]
 

@@ -187,7 +187,7 @@ def test_bad_input_says_where(run, fails, trained, tmp_path):
     assert fails("generate", trained, stdin=b"abc\0\n").startswith("standard input:1: NUL")
     assert fails("generate", trained, "nothing.txt").startswith("nothing.txt: no such file")
     (tmp_path / "empty").touch()
-    assert fails("generate", trained, "empty").startswith("empty: the file is empty")
+    assert run("generate", trained, "empty") == run("generate", trained) == (0, "", "")
     assert "this is a folder" in fails("generate", trained, tmp_path)
 
 

@@ -141,7 +141,7 @@ def gathered(cls: type, arguments: Sequence[str]) -> list[str]:
 
 
 def read_input(path: str | None) -> Iterator[tuple[int, str]]:
-    """The lines of a file, or of standard input, numbered from 1.
+    """The lines of a file, a pipe or standard input, numbered from 1.
 
     Raises:
         DataError: a line is not UTF-8, holds a NUL, or is longer than 20,000 characters.
@@ -159,12 +159,13 @@ def input_lines(path: str | None, ledger: Ledger) -> Iterator[tuple[int, str | B
     """The same, each its text or what is wrong with it, of which the caller tells the ledger.
 
     Raises:
-        DataError: the file cannot be read, is empty, or is UTF-16.
+        DataError: the file cannot be read, or is UTF-16.
     """
     if path in (None, "-"):
         return stream_lines(sys.stdin.buffer, input_name(path), MAX_LINE, ledger)
-    check_file(str(path), f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL")
-    return read_lines(Path(str(path)), MAX_LINE, ledger)
+    cure = f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL"
+    check_file(str(path), cure, once=True, may_be_empty=True)  # as standard input may be
+    return read_lines(Path(str(path)), MAX_LINE, ledger, may_be_empty=True)
 
 
 def input_name(path: str | None) -> str:

@@ -195,6 +195,8 @@ def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
         return files.format
     if str(path).endswith(".parquet"):
         return "parquet"
+    if not check_file(path, once=True).is_file():
+        raise DataError("a pipe is read only once, so nobody can look how it is written: say --format.", path)
     unused = Ledger()  # the reading proper tells what is mended
     lines = (text for _, text in read_lines(path, files.max_line, unused))
     first = next((text for text in lines if isinstance(text, str) and text.strip()), "")

@@ -67,8 +67,15 @@ class Ledger:
         return [f"{say} ({n} line{'s' * (n > 1)}, first {self.first[what]})" for say, what, n in named]
 
 
-def check_file(path: AnyPath, cure: str = "check the name.") -> Path:
-    """The path of a file that can be read; DataError, with the cure, where it cannot: `cure` if it is not there."""
+def check_file(path: AnyPath, cure: str = "check the name.", *, once: bool = False, may_be_empty: bool = False) -> Path:
+    """The path of a file that can be read; DataError, with the cure, where it cannot: `cure` if it is not there.
+
+    Args:
+        path: which.
+        cure: what to do if it is not there.
+        once: it is read once, from its beginning on: a pipe will do, such as /dev/stdin or <(command).
+        may_be_empty: whether a file without a byte will do.
+    """
     path = Path(path)
     if path.is_dir():
         raise DataError("this is a folder; give a file in it.", path)
@@ -76,9 +83,11 @@ def check_file(path: AnyPath, cure: str = "check the name.") -> Path:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         close = get_close_matches(path.name, names, 1) if len(names) <= 1000 else []
         raise DataError(f"no such file; {f'did you mean {close[0]}?' if close else cure}", path)
+    if once and (path.is_fifo() or path.is_char_device()):
+        return path
     if not path.is_file():
         raise DataError("this is not a regular file; write the text to a file first.", path)
-    if path.stat().st_size == 0:
+    if path.stat().st_size == 0 and not may_be_empty:
         raise DataError("the file is empty; was it written to the end?", path)
     return path
 
@@ -147,17 +156,20 @@ def over_long(found: int | str, max_line: int) -> BadLineError:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:
-    """Every line of a file, packed or not, with its number: its text, or what is wrong with it (the caller tells the
-    ledger).
+def read_lines(
+    path: AnyPath, max_line: int, ledger: Ledger, may_be_empty: bool = False
+) -> Iterator[tuple[int, str | BadLineError]]:
+    """Every line of a file or a pipe, packed or not, with its number: its text, or what is wrong with it (the caller
+    tells the ledger).
 
     Raises:
-        DataError: the file cannot be read, is empty, or is UTF-16.
+        DataError: the file cannot be read, is empty and must not be, or is UTF-16.
     """
     number = 0
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(check_file(path).open("rb"))
+            found = check_file(path, once=True, may_be_empty=may_be_empty)
+            file = stack.enter_context(found.open("rb"))
             for number, text in stream_lines(unpacked(file, stack), path, max_line, ledger):
                 yield number, text
     except reading_errors() as error:

@@ -20,7 +20,7 @@ _WINDOW_BYTES = 1 << 26
 class RawLines:
     """The lines of a file or stream, their ends included; gzip and zstd are known by content, not by name.
 
-    Iterate once. `position` of `size` bytes (None for a stream) are read, as they lie on disk.
+    Iterate once. `position` of `size` bytes (None for a stream or a pipe) are read, as they lie on disk.
 
     Args:
         path: a file; None or `-` for `stream`.
@@ -40,11 +40,14 @@ class RawLines:
     def __init__(self, path: str | Path | None, stream: BinaryIO):
         self._stack = ExitStack()
         self.name, self.size, self.read = str(path), None, 0
-        if path in (None, "-"):
+        self._is_ours = path not in (None, "-")
+        if not self._is_ours:
             self.name, self._file = "standard input", stream
         else:
-            self._file = self._stack.enter_context(check_file(str(path)).open("rb"))
-            self.size = os.fstat(self._file.fileno()).st_size
+            found = check_file(str(path), once=True, may_be_empty=True)
+            self._file = self._stack.enter_context(found.open("rb"))
+            if found.is_file():
+                self.size = os.fstat(self._file.fileno()).st_size
         peeked = io.BufferedReader(self._file, 1 << 16)  # pyright: ignore[reportArgumentType]
         self._lines: BinaryIO = unpacked(peeked, self._stack)  # pyright: ignore[reportArgumentType]
         self._peeked = peeked
@@ -53,8 +56,8 @@ class RawLines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.size is None:
-            self._peeked.detach()  # not ours to close
+        if not self._is_ours:
+            self._peeked.detach()
         self._stack.close()
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from app.command_line import TINY, exit_code, write_pairs
@@ -13,6 +15,7 @@ from seq2seq.app.commands.train import options_from
 from seq2seq.app.prepare import prepare, run_folder
 from seq2seq.app.train import run_job
 from seq2seq.training import clock
+from seq2seq.training.interrupt import Interrupt
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +62,20 @@ def test_data_of_a_run_that_has_changed_is_told_and_made_again(tmp_path, capsys,
         assert exit_code(["train", "--resume", "--out", run, "--updates", update]) == 0  # on the same data
         assert f"data/{name}: not what was written" in capsys.readouterr().err.replace("\n", "")
         assert (run / "data" / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_exit_status_of_training_is_that_of_the_signal(tmp_path, monkeypatch, number, times):
+    def heard(*_):
+        with Interrupt():
+            for _ in range(times):
+                signal.raise_signal(number)
+        return SimpleNamespace(reason="interrupted")
+
+    monkeypatch.setattr("seq2seq.app.train.prepare", lambda _: SimpleNamespace(report=[]))
+    monkeypatch.setattr("seq2seq.app.train.run_job", heard)
+    assert exit_code(["train", "pairs.tsv", "--out", tmp_path / "run"]) == 128 + number
 
 
 @pytest.mark.parametrize("jump", [-1e6, 1e9])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ Two commands to begin with:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status: 0 if all went well, 2 for an error in input or options, 130 after Ctrl-C."""
+    """Run a command; the exit status: 0 if all went well, 2 for an error in input or options, 130 after Ctrl-C and
+    143 after SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -54,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _told(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        return _told("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        numbers = (value for value in stop.args if isinstance(value, int))  # of another signal that training heard
+        return _told("interrupted", 128 + next(numbers, signal.SIGINT))
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except OSError as error:

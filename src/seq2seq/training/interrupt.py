@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -18,12 +18,19 @@ class Interrupt:
 
     Outside the main thread, where Python lets nobody hear signals, it does nothing.
 
+    Attributes:
+        asked: whether a signal was heard.
+        last: of all of them, the signal that was heard last; a shell expects the exit status 128 + that. It is the
+            argument of the KeyboardInterrupt too.
+
     Example:
         >>> with Interrupt() as interrupt:
         ...     signal.raise_signal(signal.SIGINT)
         ...     interrupt.asked
         True
     """
+
+    last: ClassVar[int] = signal.SIGINT
 
     def __init__(self) -> None:
         self.asked = False
@@ -49,14 +56,15 @@ class Interrupt:
     def at_once(self) -> Iterator[None]:
         """Within it the first signal, too, raises KeyboardInterrupt: for long work that can be done again."""
         if self.asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(Interrupt.last)
         self._open = True
         try:
             yield
         finally:
             self._open = False
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        Interrupt.last = int(number)
         again, self.asked = self.asked, True
         if again or self._open:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(Interrupt.last)

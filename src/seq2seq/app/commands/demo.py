@@ -84,8 +84,8 @@ def _kjv(options: DemoOptions, folder: Path) -> int:
     )
     chosen = {"model": small, "metric": "loss_nats_per_token", "evaluate_every": 1000}
     chosen |= {"vocabulary": 4000, "max_length": 80, "batch_tokens": 1024}
-    if not _train(options, folder, train, dev, chosen):
-        return 130
+    if code := _train(options, folder, train, dev, chosen):
+        return code
     model = TextModel.load(folder)
     verses = [dev[int(i)].source for i in np.linspace(0, len(dev) - 1, 3)]
     print("\nReplies, to the two inputs of the 2015 README and to three held-out verses:\n")
@@ -103,8 +103,9 @@ def _kjv(options: DemoOptions, folder: Path) -> int:
 def _g2p(options: DemoOptions, folder: Path) -> int:
     train, dev, _ = hold_out(Corpus(cmudict()), seed=options.seed)
     print("The CMU pronouncing dictionary: how is an English word spoken?\n")
-    if not _train(options, folder, train, dev, {"model": EncoderDecoderConfig(hidden=256), "evaluate_every": 500}):
-        return 130
+    chosen: dict[str, Any] = {"model": EncoderDecoderConfig(hidden=256), "evaluate_every": 500}
+    if code := _train(options, folder, train, dev, chosen):
+        return code
     model = TextModel.load(folder)
     sources, references = group(dev[:_DEV])
     print("\nWords that were not in the training data, and what the dictionary says where it says otherwise:\n")
@@ -120,8 +121,8 @@ def _g2p(options: DemoOptions, folder: Path) -> int:
     return 0
 
 
-def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[Pair], chosen: dict[str, Any]) -> bool:
-    """Train as `seq2seq train` would on the same pairs, which are left in the folder; false if interrupted."""
+def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[Pair], chosen: dict[str, Any]) -> int:
+    """Train as `seq2seq train` would on the same pairs, which are left in the folder; its exit status."""
     files = {"pairs": (train, folder / "train.tsv"), "dev": (dev[:_DEV], folder / "dev.tsv")}
     paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}
     common: dict[str, Any] = {"out": str(folder), "minutes": options.minutes, "seed": options.seed, "patience": None}
@@ -129,7 +130,7 @@ def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[
     with run_folder(made):
         for pairs, path in files.values():
             path.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in pairs), "utf-8")
-        return run_in(folder, made) == 0
+        return run_in(folder, made)
 
 
 def _listening(model: TextModel, dev: list[Pair]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,13 +55,13 @@ def write_pairs(path: Path, count: int) -> None:
                 file.write(" ".join(row[:source]) + "\t" + " ".join(row[_LONGEST : _LONGEST + target]) + "\n")
 
 
-def prepared(pairs: Path, run: Path) -> Prepared:
-    """Train on the pairs, and look.
+def prepared(pairs: Path, run: Path, more: Sequence[str] = ()) -> Prepared:
+    """Train on the pairs, with `more` options, and look.
 
     Raises:
         SystemExit: the command failed.
     """
-    command = [sys.executable, "-m", "seq2seq", "train", str(pairs), "--out", str(run), *_OPTIONS]
+    command = [sys.executable, "-m", "seq2seq", "train", str(pairs), "--out", str(run), *_OPTIONS, *more]
     began, seconds, training, everything = time.perf_counter(), float("nan"), 0.0, 0.0
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -88,20 +88,29 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preparation", description=__doc__)
     parser.add_argument("--pairs", default="100000,1000000,10000000", help="corpora, with commas between")
+    parser.add_argument("--deduplicate", action="store_true", help="also with this option of train")
     parser.add_argument("--folder", type=Path, help="where 1 kB for each pair fits; without, the system's own")
     options = parser.parse_args()
     table = Table()
     table.note("machine", machine.description())
-    first: tuple[int, Prepared] | None = None
+    cases: list[tuple[str, ...]] = [(), ("--deduplicate",)] if options.deduplicate else [()]
+    first: dict[tuple[str, ...], tuple[int, Prepared]] = {}
     for count in map(int, options.pairs.split(",")):
         with tempfile.TemporaryDirectory(prefix="preparation-", dir=options.folder) as name:
             write_pairs(Path(name) / "pairs.tsv", count)
-            found = prepared(Path(name) / "pairs.tsv", Path(name) / "run")
-        first = first or (count, found)
-        row: dict[str, Value] = {"seconds": found.seconds, "us a pair": 1e6 * found.seconds / count}
-        row |= {"MiB training": found.training, "MiB at the most": found.all}
-        row["bytes more a pair"] = (found.training - first[1].training) * 2**20 / max(1, count - first[0])
-        table.row("preparation", f"{count:,} pairs", row)
+            for number, more in enumerate(cases):
+                found = prepared(Path(name) / "pairs.tsv", Path(name) / f"run-{number}", more)
+                row = _row(count, found, *first.setdefault(more, (count, found)))
+                table.row("preparation", " ".join((f"{count:,} pairs", *more)), row)
+
+
+def _row(count: int, found: Prepared, fewer: int, before: Prepared) -> dict[str, Value]:
+    """What was seen, also beside the smallest corpus."""
+    row: dict[str, Value] = {"seconds": found.seconds, "us a pair": 1e6 * found.seconds / count}
+    row |= {"MiB training": found.training, "MiB at the most": found.all}
+    row["bytes more a pair"] = (found.training - before.training) * 2**20 / max(1, count - fewer)
+    row["bytes more at the most"] = (found.all - before.all) * 2**20 / max(1, count - fewer)
+    return row
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def test_distinct_pairs_of_a_file(tmp_path):
     found = distinct(Spooled.write(pairs, tmp_path / "pairs"))
     assert list(found) == list(dict.fromkeys(pairs)) == list(distinct(pairs))
     assert len(found) == len(set(pairs))
+
+
+def test_distinct_pairs_take_16_bytes_of_memory_each(monkeypatch):
+    class Made:
+        def __len__(self):
+            return 100_000
+
+        def __iter__(self):
+            return (Pair(str(n % 70_000), "") for n in range(len(self)))
+
+    monkeypatch.setattr("seq2seq.data.dataset._ROWS", 1000)
+    tracemalloc.start()
+    found = distinct(Made())
+    assert tracemalloc.get_traced_memory()[1] < 16 * len(Made())
+    tracemalloc.stop()
+    assert len(found) == 70_000 and next(iter(found)) == Pair("0", "")
 
 
 def test_selected_pairs_are_counted_once_and_chosen_anew(tmp_path):

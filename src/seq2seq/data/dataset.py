@@ -23,6 +23,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import CorruptArchiveError, DataError
 
 _ROWS = 1 << 20  # of a mapped array, looked at together
+_PARTS = np.uint64(16)  # of the hashes of pairs, looked at one after the other
 
 
 class Dataset:
@@ -200,7 +201,8 @@ def _no_pair(dropped: int, max_length: int | None, max_ratio: float | None) -> s
 def distinct(pairs: Pairs) -> Pairs:
     """The pairs, each source with each target once: the first of them.
 
-    They are told apart by 8 bytes of a hash, so that of n pairs about n^2 / 4e19 are taken for others.
+    They are told apart by 8 bytes of a hash, so that of n pairs about n^2 / 4e19 are taken for others. Memory is about
+    13 bytes a pair: hashes are sorted a sixteenth at a time.
 
     Example:
         >>> [pair.target for pair in distinct([Pair("a", "x"), Pair("a", "y"), Pair("a", "x", "elsewhere")])]
@@ -210,7 +212,10 @@ def distinct(pairs: Pairs) -> Pairs:
     for pair in pairs:
         text = f"{pair.source}\0{pair.target}".encode()
         hashes.frombytes(hashlib.blake2b(text, digest_size=8).digest())
-    _, first = np.unique(np.frombuffer(hashes, np.uint64), return_index=True)
-    kept = np.zeros(len(hashes), bool)
-    kept[first] = True
+    numbers = np.frombuffer(hashes, np.uint64)
+    kept = np.zeros(len(numbers), bool)
+    for part in range(int(_PARTS)):
+        among = (numbers[start : start + _ROWS] % _PARTS == part for start in range(0, len(numbers), _ROWS))
+        rows = np.concatenate([np.flatnonzero(few) + at * _ROWS for at, few in enumerate(among)] or [np.zeros(0, int)])
+        kept[rows[np.unique(numbers[rows], return_index=True)[1]]] = True
     return select(pairs, lambda number, _: bool(kept[number]))

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 from typing import NamedTuple
 
@@ -271,6 +272,35 @@ def test_a_header_too_large_to_be_read_is_not_written(tmp_path):
     with pytest.raises(ArchiveError, match="take too many bytes"):
         write(tmp_path / "x.npz", Archive({}, {"note": "x" * 2**22}))
     assert not list(tmp_path.iterdir())
+
+
+def test_more_members_than_so_many_bytes_can_hold_are_refused_before_room_is_made_for_them(path):
+    save(path, {f"{number}.npy": b"" for number in range(10_000)})
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptArchiveError, match=r"tree\.npz: not a whole .*10,000 members in [89].*,... bytes"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
+def test_as_many_members_as_there_can_be_are_read(path):
+    empty = {str(number): np.zeros(0, np.int8) for number in range(2000)}
+    write(path, Archive(empty))
+    assert len(read(path).arrays) == 2000
+
+
+def test_reading_takes_the_memory_of_the_arrays_and_no_more(path):
+    large = {str(number): np.full(2**18, number, np.float32) for number in range(8)}
+    write(path, Archive(large))
+    tracemalloc.start()
+    try:
+        found = read(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+    assert all((found.arrays[name] == array).all() for name, array in large.items())
 
 
 def test_a_newer_format_says_so(path, monkeypatch):

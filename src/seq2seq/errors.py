@@ -8,6 +8,7 @@ Seq2SeqError
 ├── ShapeError             arrays whose shapes do not fit
 ├── ArchiveError           a file that cannot be read as an archive
 │   ├── CorruptArchiveError    the bytes are not those that were written
+│   ├── NewerFormatError       a newer version wrote the file
 │   ├── LeafError              a leaf is missing, extra or mis-shaped
 │   └── UnknownClassError      the file holds a class that was not handed in
 ├── SearchError            a search that cannot give an answer
@@ -62,6 +63,10 @@ class ArchiveError(Seq2SeqError, ValueError):
 
 class CorruptArchiveError(ArchiveError):
     """The bytes are not those that were written."""
+
+
+class NewerFormatError(ArchiveError):
+    """The file is of a format that only a newer version of seq2seq can read."""
 
 
 class LeafError(ArchiveError):

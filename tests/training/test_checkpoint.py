@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import BinaryIO
+
 import jax
 import numpy as np
 import pytest
 from tiny_run import Tiny, bits
 
+from seq2seq.core import archive
 from seq2seq.core.archive import Archive, write
-from seq2seq.errors import ArchiveError, LeafError, ResumeError
+from seq2seq.errors import ArchiveError, LeafError, NewerFormatError, ResumeError
 from seq2seq.training.checkpoint import Checkpoints, Fingerprint, Snapshot, machine, on_host
 from seq2seq.training.optimizer import OptimizerConfig, build
 from seq2seq.training.progress import Progress
@@ -62,6 +66,58 @@ def test_a_bad_one_is_named_and_the_one_before_it_is_used(tmp_path, damage):
     assert found.progress.update == 1
     assert path.name in warning
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["update-000000001.npz", "update-000000002.npz.bad"]
+
+
+def headerless(path: Path) -> None:
+    np.savez(path, w=np.ones(2))
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def signed_nonsense(path: Path) -> None:
+    write(path, Archive({}, {"kind": "checkpoint", "progress": 3}))
+
+
+@pytest.mark.parametrize("spoil", [headerless, a_folder, signed_nonsense])
+def test_what_cannot_be_read_as_a_checkpoint_does_not_bar_the_one_before_it(tmp_path, spoil):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(snapshot(1))
+    path = checkpoints.save(snapshot(2))
+    spoil(path)
+    found, (warning,) = checkpoints.load(state_of(), PRINT)
+    assert found.progress.update == 1
+    assert path.name in warning and "\n" not in warning
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["update-000000001.npz", "update-000000002.npz.bad"]
+
+
+def test_a_disk_that_cannot_read_the_newest_does_not_bar_the_one_before_it(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(snapshot(1))
+    path = checkpoints.save(snapshot(2))
+
+    def failing(file: BinaryIO) -> int:
+        if file.name == str(path):
+            raise OSError(5, "Input/output error")
+        return path.stat().st_size
+
+    monkeypatch.setattr(archive, "_size", failing)
+    found, (warning,) = checkpoints.load(state_of(), PRINT)
+    assert found.progress.update == 1
+    assert path.name in warning and "Input/output error" in warning
+
+
+def test_what_a_newer_version_wrote_is_not_set_aside(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(snapshot(1))
+    monkeypatch.setattr(archive, "FORMAT", 2)
+    path = checkpoints.save(snapshot(2))
+    monkeypatch.setattr(archive, "FORMAT", 1)
+    with pytest.raises(NewerFormatError, match=r"update-000000002\.npz: has format 2"):
+        checkpoints.load(state_of(), PRINT)
+    assert path.exists()
 
 
 def test_without_a_good_one_there_is_no_resume(tmp_path):

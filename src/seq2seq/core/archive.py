@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from seq2seq.core import header as headers
 from seq2seq.core.module import leaf_name, named_leaves
-from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError
+from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, NewerFormatError
 
 FORMAT = 1
 _TEXT, _HEADER, _CHECKSUM = "text/", "header", "checksum"
@@ -124,7 +124,8 @@ def read(path: str | os.PathLike[str]) -> Archive:
     """Read an archive and check every byte of it.
 
     Raises:
-        ArchiveError: there is no such file, it is no archive of ours, or its format is newer than this version's.
+        ArchiveError: there is no such file, or it is no archive of ours.
+        NewerFormatError: its format is newer than this version's.
         CorruptArchiveError: its bytes are not those that were written; says which member.
     """
     try:
@@ -271,7 +272,7 @@ def _header(path: object, members: Mapping[str, NDArray[Any]]) -> dict[str, Any]
             return header
     except ValueError as error:
         raise CorruptArchiveError(f"{path}: the header is none that seq2seq writes ({error}).") from None
-    raise ArchiveError(
+    raise NewerFormatError(
         f"{path}: has format {header['format']}, this version reads up to {FORMAT}; upgrade seq2seq-jax."
     )
 

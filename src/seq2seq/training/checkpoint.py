@@ -20,7 +20,7 @@ import numpy as np
 
 from seq2seq.core.archive import Archive, read, reading, write
 from seq2seq.core.folders import make_folder
-from seq2seq.errors import ArchiveError, CorruptArchiveError, ResumeError
+from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
 
@@ -125,14 +125,17 @@ class Checkpoints:
     def load(self, like: TrainState, fingerprint: Fingerprint) -> tuple[Snapshot, list[str]]:
         """The newest good checkpoint, in the structure of `like`, and a warning for each bad one that is newer.
 
+        Whatever cannot be read is bad, but for what a newer version wrote.
+
         Raises:
             ResumeError: there is no good checkpoint, or it is one of another run; says what differs.
-            ArchiveError: a checkpoint cannot be read, or has not the leaves of `like`.
+            NewerFormatError: a newer version wrote the newest.
+            LeafError: a checkpoint has not the leaves of `like`.
         """
         warnings: list[str] = []
         bad: list[Path] = []
         for path, found in self._read():
-            if isinstance(found, CorruptArchiveError):
+            if isinstance(found, ArchiveError):
                 warnings.append(f"{found} It is set aside as .bad; the checkpoint before it is used.")
                 bad.append(path)
                 continue
@@ -149,11 +152,13 @@ class Checkpoints:
             else f"{self.folder}: no good checkpoint to resume from. {' '.join(warnings)}"
         )
 
-    def _read(self) -> Iterator[tuple[Path, Archive | CorruptArchiveError]]:
+    def _read(self) -> Iterator[tuple[Path, Archive | ArchiveError]]:
         for path in self.paths():
             try:
                 found = read(path)
-            except CorruptArchiveError as error:
+            except NewerFormatError:
+                raise
+            except ArchiveError as error:
                 yield path, error
                 continue
             if found.header.get("kind") != "checkpoint":
@@ -162,9 +167,10 @@ class Checkpoints:
 
     def _tidy(self, bad: list[Path]) -> None:
         """Set bad checkpoints aside, or they would count as the newest; remove what a killed run left half written."""
-        with suppress(OSError):
-            for path in bad:
+        for path in bad:
+            with suppress(OSError):
                 path.rename(path.with_suffix(".npz.bad"))
+        with suppress(OSError):
             for path in self.folder.glob(".update-*.tmp"):
                 path.unlink()
 

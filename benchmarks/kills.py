@@ -4,8 +4,9 @@
 
 makes pairs, trains once without a disturbance, then trains with `seq2seq train`, killed by SIGKILL after random times
 and resumed, until so many kills have come and it is let finish. Checkpoints are written all the time, so that kills
-fall into writes, evaluations and start-ups too. Then weights, optimiser and log are compared bit for bit. A series that
-was stopped goes on: kills so far stand in OUT/kills.jsonl.
+fall into writes, evaluations and start-ups too. Then weights, optimiser and log are compared bit for bit. The exit code
+is 1 if they differ, if a resume ends with an error, or if the run ends before so many kills. A series that was stopped
+goes on: kills so far stand in OUT/kills.jsonl.
 """
 
 from __future__ import annotations
@@ -111,18 +112,21 @@ def main() -> None:
     if newest(whole) < options.updates:
         seq2seq(*train(pairs, whole, options.updates))
     kills = [json.loads(line) for line in count.read_text("utf-8").splitlines()] if count.exists() else []
-    began = time.monotonic()
+    began, failed = time.monotonic(), ""
     while len(kills) < options.kills and newest(killed) < options.updates:
         after = random.Random(len(kills)).uniform(0.2, options.seconds)
         code = kill_once(train(pairs, killed, options.updates), after)
         if code is not None:
+            failed = f"exit code {code}" if code else ""
             break
         kills.append({"after_s": after, "newest": newest(killed)})
         with count.open("a", encoding="utf-8") as file:
             file.write(json.dumps(kills[-1]) + "\n")
-    if newest(killed) < options.updates:
+    if newest(killed) < options.updates and not failed:
         seq2seq(*train(pairs, killed, options.updates))
-    found = differences(whole, killed, options.updates)
+    if not failed and len(kills) < options.kills:
+        failed = f"finished before {options.kills} kills: more --updates, or fewer --seconds"
+    found = [failed] if failed else differences(whole, killed, options.updates)
     row = {"kills": len(kills), "updates": options.updates, "differences": ", ".join(found) or "none"}
     table.row("kills", "a run killed and resumed", row | {"minutes": (time.monotonic() - began) / 60})
     sys.exit(1 if found else 0)

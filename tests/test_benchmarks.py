@@ -35,7 +35,10 @@ ROOT = Path(__file__).parents[1]
 TORCH = Path(os.environ.get("BENCH_TORCH", ROOT / ".bench" / "torch" / "bin" / "python"))
 
 
-@pytest.mark.parametrize("name", ["timing", "table", "products", "kit", "corpora", "ours", "decoding", "replies"])
+DOCUMENTED = ["timing", "table", "products", "kit", "corpora", "ours", "decoding", "replies", "mutations"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
 def test_examples(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"benchmarks.{name}")).failed == 0
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.mutations import resigned
+from benchmarks import mutations
+from benchmarks.mutations import Found, resigned
 from seq2seq import EncoderDecoder, EncoderDecoderConfig
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.core import archive
@@ -84,3 +88,37 @@ def test_a_name_of_a_class_without_end_is_corrupt(sound, tmp_path):
     path = changed(sound, tmp_path / "model.npz", "model", node)
     with pytest.raises(CorruptArchiveError, match=r"model\.npz: .*nested too deeply"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "took", "wanted"),
+    [("refused", 20, 0), ("5a17", 20, 0), ("refused", 21, 1), ("5a17", 21, 1), ("77ab", 1, 1), ("UNCAUGHT", 1, 1)],
+)
+def test_the_series_fails_for_memory_too(outcome, took, wanted, tmp_path, monkeypatch, capsys):
+    found = iter([Found("5a17", 10), Found(outcome, took)])
+    monkeypatch.setattr(mutations, "loaded", lambda path: next(found))
+    monkeypatch.setattr(mutations, "KINDS", (mutations.flipped,))
+    (tmp_path / "model.npz").write_bytes(b"whatever")
+    monkeypatch.setattr(sys, "argv", ["mutations", str(tmp_path / "model.npz"), "--count", "1", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        mutations.main()
+    assert end.value.code == wanted
+    assert (tmp_path / "seed-0.npz").exists() == bool(wanted)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux")
+def test_a_file_is_loaded_in_a_process_of_its_own(sound, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.mutations",
+        str(sound),
+        "--count",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["sound MiB"] > 0

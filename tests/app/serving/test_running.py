@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}
 class Server:
     """`seq2seq serve` at a free port."""
 
-    def __init__(self, run: Path, *options: str):
+    def __init__(self, run: Path, *options: str, files: int | None = None):
         command = [sys.executable, "-m", "seq2seq", "serve", str(run), "--port", "0", *options]
         path = os.pathsep.join([str(Path(seq2seq.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         caching = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "PYTHONPATH": path}  # this very tree
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **caching}
         )
@@ -105,6 +107,38 @@ def test_a_head_without_end_is_refused(trained):
         assert b" 200 " not in client.recv(1000)
     assert server.ask("GET", "/health")[1]["status"] == "ok"
     assert server.stop() == (0, "WARNING:  Invalid HTTP request received.\n")
+
+
+def is_closed(client: socket.socket) -> bool:
+    with suppress(ConnectionError):
+        return client.recv(1000) == b""
+    return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs ulimit")
+def test_connections_that_ask_nothing_lock_nobody_out_and_are_closed(trained):
+    server = Server(trained, "--timeout", "3", files=100)
+    head = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    try:
+        with ExitStack() as stack:
+            clients = list[socket.socket]()
+            for _ in range(100):
+                clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60)))
+                with suppress(ConnectionError):
+                    clients[-1].sendall(head)
+            assert server.ask("GET", "/health")[1]["status"] == "ok"  # whatever they wait for
+            kept = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            kept.sendall(head + b"\r\n")
+            said = b""
+            while b'"ok"' not in said:
+                said += kept.recv(1000)
+                assert said
+            kept.sendall(head)  # nor is half of a second one waited for
+            began = time.monotonic()
+            assert all(map(is_closed, clients)) and is_closed(kept)
+            assert time.monotonic() - began < 30
+    finally:
+        assert server.stop()[0] == 0
 
 
 def test_an_end_answers_what_was_accepted(server):

@@ -10,6 +10,7 @@ import sys
 from types import FrameType
 
 from seq2seq.app.serving.application import application
+from seq2seq.app.serving.connections import most_connections, protocol
 from seq2seq.app.serving.service import Service
 
 
@@ -33,7 +34,8 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
-        http="h11",  # httptools would be quicker, but reads headers without end
+        # httptools would be quicker than h11, but reads headers without end.
+        http=protocol(service.limits.timeout, most_connections()),
         timeout_graceful_shutdown=round(service.limits.timeout) + 1,
         h11_max_incomplete_event_size=32768,
     )

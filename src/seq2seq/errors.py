@@ -78,7 +78,11 @@ class UnknownClassError(ArchiveError):
 
 
 class SearchError(Seq2SeqError, ValueError):
-    """A search that cannot give an answer."""
+    """A search that cannot give an answer. `line` (counted from 1) says whose prefix it cannot keep, if it is that."""
+
+    def __init__(self, message: str, line: int | None = None):
+        self.line = line
+        super().__init__(message)
 
 
 class TrainingError(Seq2SeqError, RuntimeError):

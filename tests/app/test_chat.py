@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import io
+import sys
 from pathlib import Path
 
 import pytest
 
 import seq2seq
 from seq2seq.app.chat import COMMANDS, HELP, Chat
+from seq2seq.app.cli import main
 from seq2seq.app.commands import chat as command
 from seq2seq.app.pictures.terminal import Screen, heat_map
 from seq2seq.errors import ConfigError, SearchError
@@ -85,6 +88,12 @@ def test_typed_lines_are_prompted_for_and_every_end_is_polite(run, trained, mode
     assert ran.code == 0 and ran.out.rstrip("\n") == model.generate(["abc"])[0]
     assert prompts == ["> "] * 4
     assert "did you mean nbest" in ran.err and "Traceback" not in ran.err
+
+
+def test_what_is_typed_is_utf8_whatever_the_locale(monkeypatch):
+    typed = io.TextIOWrapper(io.BytesIO("né\n".encode()), encoding="ascii", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert main(["--version"]) == 0 and input() == "né"
 
 
 def test_lines_are_remembered_in_the_users_own_folder(run, trained, monkeypatch, tmp_path):

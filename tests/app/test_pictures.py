@@ -226,6 +226,14 @@ def test_a_map_labels_without_overlap(run, trained):
     assert ET.parse("map.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_equal_vectors_are_one_point(method):
+    if method == "tsne":
+        pytest.importorskip("sklearn")
+    points = plane(np.full((5, 3), 0.1, np.float32), method)
+    np.testing.assert_array_equal(points, np.zeros((5, 2)))
+
+
 def test_tsne_keeps_clusters_together():
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)

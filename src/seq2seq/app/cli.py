@@ -79,11 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _set_streams() -> None:
-    """Write UTF-8, as our input is, whatever the system's own; what was closed before we began leads nowhere."""
+    """Read and write UTF-8, whatever the system's own; what was closed before we began leads nowhere."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as we run)
-    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):  # a name may be no UTF-8
+    # A name may be no UTF-8.
+    for stream, errors in ((sys.stdin, "strict"), (sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
 

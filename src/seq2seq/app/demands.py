@@ -46,10 +46,8 @@ def demands_of_lines(
     )
     if prefixes is None:
         return [every] * count
-    return [
-        every._replace(prefix=_ids(tokenizer, prefix, f"the prefix of line {line}", known) if prefix.strip() else ())
-        for line, prefix in enumerate(prefixes, first_line + 1)
-    ]
+    several = enumerate(prefixes, first_line + 1)
+    return [every._replace(prefix=_prefix(tokenizer, prefix, line, known)) for line, prefix in several]
 
 
 def limits(
@@ -109,6 +107,13 @@ def rules_of(demands: Sequence[Demands], rows: int, prefixes: bool) -> tuple[Rul
     if every.required:
         rules.append(RequiredPhrases.of(every.required))
     return (*rules, *map(NoRepeat, every.no_repeat))
+
+
+def _prefix(tokenizer: Tokenizer, text: str, line: int, known: int) -> tuple[int, ...]:
+    try:
+        return _ids(tokenizer, text, f"the prefix of line {line}", known) if text.strip() else ()
+    except SearchError as error:
+        raise SearchError(str(error), line) from None
 
 
 def _ids(tokenizer: Tokenizer, text: str, where: str, known: int) -> tuple[int, ...]:

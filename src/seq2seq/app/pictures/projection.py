@@ -33,7 +33,7 @@ def plane(vectors: NDArray[np.float32], method: Method = "pca", seed: int = 0) -
     """The vectors as points of a plane, (texts, 2); the same ones each time.
 
     pca: the two directions in which the vectors differ most: X - mean = U S V^T, points = U S, the first two columns,
-    the largest entry of each, the first of equal ones, being positive.
+    the largest entry of each, the first of equal ones, being positive. Vectors that are all equal are at 0.
 
     Args:
         vectors: (texts, hidden).
@@ -49,6 +49,8 @@ def plane(vectors: NDArray[np.float32], method: Method = "pca", seed: int = 0) -
     """
     if len(vectors) < 3:
         raise DataError(f"a map needs 3 texts or more; the input has {len(vectors)}.")
+    if not np.ptp(vectors, axis=0).any():  # t-SNE would divide by their spread
+        return np.zeros((len(vectors), 2))
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     return _principal(centred) if method == "pca" else _neighbours(centred, seed)
 

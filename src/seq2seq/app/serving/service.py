@@ -19,7 +19,7 @@ from seq2seq.app.serving.operations import Operation
 from seq2seq.app.serving.programs import Programs
 from seq2seq.app.serving.refusals import RefusedError, busy
 from seq2seq.app.serving.work import Served
-from seq2seq.errors import ConfigError, DataError, Seq2SeqError, did_you_mean
+from seq2seq.errors import ConfigError, DataError, SearchError, Seq2SeqError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,8 @@ def of_error(error: Seq2SeqError, operation: Operation) -> RefusedError:
         where = f"{'/pairs' if 'pairs' in operation.body.shapes else '/inputs'}/{error.line - 1}"
         if "input" in operation.body.shapes:
             where = "/input"
+    if isinstance(error, SearchError) and error.line is not None:
+        where = f"/prefixes/{error.line - 1}" if "prefixes" in operation.body.shapes else "/prefix"
     return RefusedError(422, str(error), where)
 
 

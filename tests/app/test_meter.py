@@ -13,6 +13,7 @@ import seq2seq
 from seq2seq.app import meter
 from seq2seq.app.cli import main
 from seq2seq.app.meter import Meter
+from seq2seq.training import ProgressBar, Started
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -23,6 +24,22 @@ def test_a_bar_on_a_terminal_and_nothing_elsewhere(terminal: bool) -> None:
     assert bar.done == 1500 and bar.speed > 0
     assert ("1,500 phrases" in file.getvalue()) == terminal
     assert terminal or not file.getvalue().strip()
+
+
+@pytest.mark.parametrize("make", [lambda: Meter("pairs", 9), ProgressBar])
+def test_a_file_is_no_terminal_whatever_colours_are_forced(monkeypatch, tmp_path, make) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with (tmp_path / "err").open("w+") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        bar = make()
+        if isinstance(bar, Meter):
+            with bar:
+                bar.advance(9, 9)
+        else:
+            bar(Started(update=0, evaluated=0, resumed=True, epoch_updates=9, updates=9, minutes=None, seconds=0.0))
+            bar.close()
+        file.seek(0)
+        assert "\x1b" not in file.read()
 
 
 class Terminal(io.StringIO):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seq2seq.data.packed import is_packed
+from seq2seq.training.terminal import error_console
 
 T = TypeVar("T")
 _LARGEST_READ = 1 << 20
@@ -36,7 +37,7 @@ class Meter:
     def __init__(self, unit: str, total: int | None, console: Console | None = None, task: str = ""):
         self.unit, self.total, self.done, self._began = unit, total, 0, time.perf_counter()
         self.task = f"{task}: " * bool(task)
-        console = console or Console(stderr=True)
+        console = console or error_console()
         shown = [BarColumn(), TaskProgressColumn(), TimeRemainingColumn(compact=True)]
         text = TextColumn("{task.description}")
         # Results on standard output are none of the bar's business: else it would print them, on standard error.

@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from seq2seq.core.archive import atomic_write
 from seq2seq.core.folders import make_folder
-from seq2seq.core.streams import lasting
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
+from seq2seq.training.terminal import error_console
 
 _QUEUED = 1000
 """Things that may wait for TensorBoard's thread: more than come between two looks at whether it lives."""
@@ -61,7 +61,7 @@ class ProgressBar:
     """
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Console(file=lasting(sys.stderr))
+        self._console = console or error_console()
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._limits: tuple[int | None, float | None] = (None, None)

@@ -11,15 +11,19 @@ import pytest
 from test_running import Server
 
 CHROMIUM = shutil.which("chromium")
+FOLDER = Path(__file__).parents[3] / ".browser"
+"""Where `make browser` puts playwright, and where pictures are left."""
 
 
-def test_the_page(trained: Path, tmp_path: Path) -> None:
+def test_the_page(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
+        pytest.skip("no chromium here: make browser installs it, or says how")
+    monkeypatch.syspath_prepend(FOLDER / "python")
     try:
         driver: Any = importlib.import_module("playwright.sync_api")
     except ImportError:
-        pytest.skip("no playwright here: pip install playwright")
+        pytest.skip("no playwright here: make browser installs it")
+    pictures = FOLDER / "pictures"
     server = Server(trained, "--timeout", "120")
     said: list[str] = []
     try:
@@ -31,11 +35,18 @@ def test_the_page(trained: Path, tmp_path: Path) -> None:
             page.on("pageerror", lambda error: said.append(str(error)))
             page.goto(f"http://127.0.0.1:{server.port}/")
             look(page)
-            page.screenshot(path=str(tmp_path / "generate.png"), full_page=True)
+            page.screenshot(path=pictures / "generate.png", full_page=True)
+            force(page)
+            page.screenshot(path=pictures / "forced.png", full_page=True)
             go_without_attention(page)
             grow(page)
             draw(page)
-            page.screenshot(path=str(tmp_path / "map.png"), full_page=True)
+            page.screenshot(path=pictures / "map.png", full_page=True)
+            page.set_viewport_size({"width": 390, "height": 844})
+            page.emulate_media(color_scheme="dark")
+            page.click("#tab-generate")
+            page.screenshot(path=pictures / "phone.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out
             browser.close()
     finally:
         server.stop()
@@ -44,14 +55,37 @@ def test_the_page(trained: Path, tmp_path: Path) -> None:
 
 
 def look(page: Any) -> None:
-    """An output, the alternatives of its first token, and the outputs that begin with another token."""
+    """An output, and the alternatives and the attention of tokens that are focused, walked to or hovered."""
     page.locator("#card", has_text="EncoderDecoder").wait_for()
     page.fill("#input", "abc")
     page.keyboard.press("Enter")
     page.locator("#hypotheses li").nth(4).wait_for()
     assert page.locator("#heat th[scope=col]").all_text_contents() == ["a", "b", "c", "<end>"]
+    tokens = page.locator("#hypotheses li").first.locator("button.piece")
+    tokens.first.focus()
+    page.locator("#alternatives h3", has_text="First token").wait_for()
+    page.keyboard.press("ArrowRight")
+    first = tokens.first.text_content()
+    page.locator("#alternatives h3", has_text=f"After “{first}”").wait_for()
+    assert page.locator("#heat tr.current th").text_content() == tokens.nth(1).text_content()
+    tokens.first.hover()
+    page.locator("#alternatives h3", has_text="First token").wait_for()
+    assert page.locator("#heat tr.current th").text_content() == first
+    assert page.locator("#alternatives li.taken button").text_content() == first
+
+
+def force(page: Any) -> None:
+    """The outputs that begin with a token, and those that begin with an alternative of it."""
+    first = page.locator("#hypotheses button.piece").first
+    wanted = first.text_content()
+    first.click()
+    page.locator("button.forced").first.wait_for()
+    assert page.input_value("#prefix") == wanted
+    page.click("#free")
+    page.locator("button.forced").first.wait_for(state="detached")
     page.locator("#hypotheses button.piece").first.focus()
-    others = page.locator("#alternatives li button")
+    page.locator("#alternatives h3", has_text="First token").wait_for()
+    others = page.locator("#alternatives li:not(.taken) button")
     others.nth(1).wait_for()
     other = others.nth(1).text_content()
     others.nth(1).click()
@@ -100,5 +134,7 @@ def draw(page: Any) -> None:
     page.fill("#lines", "abc\nabd\nfed")
     page.click("#map-form button.main")
     page.locator("#map g").nth(2).wait_for()
+    page.locator("#map g circle").nth(2).hover()
+    assert page.text_content("#point") == "fed"
     page.fill("#search", "ab")
     assert page.locator("#map g.found").count() == 2

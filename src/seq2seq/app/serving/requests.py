@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.serving.shapes import Number, Several, Shape, Text, table
+from seq2seq.app.serving.shapes import Number, Schema, Several, Shape, Table, Text, table
 
 _Texts: TypeAlias = Annotated[tuple[str, ...], Several(Text(), least=1)]
 _Pair = Several(Text(), least=2, most=2)
 _Pairs: TypeAlias = Annotated[tuple[tuple[str, str], ...], Several(_Pair, least=1)]
+
+
+class _OneEach(Several):
+    """As many as there are inputs, of which there is one; who sees both says if they are not."""
+
+    def schema(self) -> Schema:
+        """An array."""
+        return super().schema() | {"minItems": 1}
+
+
 _OF_THE_SERVER = frozenset({"batch", "precision", "int8", "shortlist"})
 _PHRASES = Several(Text(200), most=8)
 _LIMITS: dict[str, Shape] = {
@@ -31,7 +41,25 @@ _LIMITS: dict[str, Shape] = {
     "ban": _PHRASES,
     "require": _PHRASES,
 }
-OPTIONS = table(Decoding, without=_OF_THE_SERVER, limits=_LIMITS)
+_OF_A_SAMPLE = {"temperature": {"const": 1}, "top_k": False, "top_p": {"const": 1}}
+_OF_A_BEAM = {
+    "length_norm": {"const": "power"},
+    "coverage_penalty": {"const": 0},
+    "groups": {"const": 1},
+    "diversity": {"const": 0},
+    "require": {"maxItems": 0},
+}
+_SAMPLED = {"properties": {"sample": {"const": True}}, "required": ["sample"]}
+
+
+def _options(without: frozenset[str]) -> Table:
+    """Options of a search; what is of a sample has its default without one, what is of a beam with one."""
+    found = table(Decoding, without=without, limits=_LIMITS)
+    beam = {name: default for name, default in _OF_A_BEAM.items() if name in found.shapes}
+    return replace(found, together={"if": _SAMPLED, "then": {"properties": beam}, "else": {"properties": _OF_A_SAMPLE}})
+
+
+OPTIONS = _options(_OF_THE_SERVER)
 """The fields of `Decoding` that a request may set; the rest is the server's."""
 
 
@@ -41,14 +69,14 @@ class Generate:
 
     inputs: _Texts
     model: str | None = None
-    prefixes: Annotated[tuple[str, ...], Several(Text())] | None = None
+    prefixes: Annotated[tuple[str, ...], _OneEach(Text())] | None = None
     options: Annotated[Decoding, OPTIONS] = Decoding()  # noqa: RUF009 (frozen)
     attention: bool = False
 
 
 _WHOLE = frozenset({"beam", "nbest", "mbr", "candidates", "groups", "diversity", "require", "replace_unknown"})
 _WHOLE |= {"length_penalty", "length_norm", "coverage_penalty"}
-GROWING = table(Decoding, without=_OF_THE_SERVER | _WHOLE, limits=_LIMITS)
+GROWING = _options(_OF_THE_SERVER | _WHOLE)
 """The fields that a request may set of an output that is streamed: those that need no whole output."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -165,11 +165,13 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Table:
-    """A JSON object with known names, made into a dataclass."""
+    """A JSON object with known names, made into a dataclass. `together` is what its schema says of values that go
+    together; to refuse others is left to who takes the dataclass, and knows more of them."""
 
     make: Callable[..., Any]
     shapes: Mapping[str, Shape]
     required: tuple[str, ...] = ()
+    together: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, value: Any, where: str) -> Any:
         """An instance."""
@@ -188,7 +190,7 @@ class Table:
         """An object."""
         properties = {name: shape.schema() for name, shape in self.shapes.items()}
         found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-        return found | ({"required": list(self.required)} if self.required else {})
+        return found | dict(self.together) | ({"required": list(self.required)} if self.required else {})
 
 
 def table(cls: Any, without: frozenset[str] = frozenset(), limits: Mapping[str, Shape] | None = None) -> Table:

@@ -68,10 +68,10 @@ def test_data_of_a_run_that_has_changed_is_told_and_made_again(tmp_path, capsys,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_exit_status_of_training_is_that_of_the_signal(tmp_path, monkeypatch, number, times):
     def heard(*_):
-        with Interrupt():
+        with Interrupt() as interrupt:
             for _ in range(times):
                 signal.raise_signal(number)
-        return SimpleNamespace(reason="interrupted")
+        return SimpleNamespace(reason="interrupted", signal=interrupt.heard)
 
     monkeypatch.setattr("seq2seq.app.train.prepare", lambda _: SimpleNamespace(report=[]))
     monkeypatch.setattr("seq2seq.app.train.run_job", heard)

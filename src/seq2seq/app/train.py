@@ -22,7 +22,6 @@ from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.archive import atomic_write
 from seq2seq.errors import ArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
-from seq2seq.training.interrupt import Interrupt
 
 
 def run(options: TrainOptions[Any]) -> int:
@@ -38,7 +37,7 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
     end = run_job(job, folder)
     if end.reason == "interrupted":
         say(f"Go on:  {program()} train --resume --out {quoted(folder)}")
-        return 128 + Interrupt.last
+        return 128 + end.signal
     types = "".join(f" --types {quoted(name_of(cls))}" for cls in dict.fromkeys(user_classes(options)))
     command, of_it = program(), quoted(folder)
     say(f"Next:  {command} generate {of_it} INPUT{types}    {command} evaluate {of_it} PAIRS{types}")

@@ -140,6 +140,7 @@ class Stopped:
         progress: where the run stands.
         path: the checkpoint from which `resume` goes on.
         model: the model after the last update (not the best one, which `save_best` got).
+        signal: the number of the signal that interrupted it, or 0; a shell expects the exit status 128 + that.
         longer: whether more updates or epochs would have begun alike: not where the rate is drawn to the last one.
     """
 
@@ -148,6 +149,7 @@ class Stopped:
     progress: Progress
     path: Path
     model: Any = field(repr=False)
+    signal: int = 0
     longer: bool = True
 
     @property

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -19,9 +19,7 @@ class Interrupt:
     Outside the main thread, where Python lets nobody hear signals, it does nothing.
 
     Attributes:
-        asked: whether a signal was heard.
-        last: of all of them, the signal that was heard last; a shell expects the exit status 128 + that. It is the
-            argument of the KeyboardInterrupt too.
+        heard: the number of the signal that was heard last, or 0. It is the argument of the KeyboardInterrupt too.
 
     Example:
         >>> with Interrupt() as interrupt:
@@ -30,10 +28,8 @@ class Interrupt:
         True
     """
 
-    last: ClassVar[int] = signal.SIGINT
-
     def __init__(self) -> None:
-        self.asked = False
+        self.heard = 0
         self._open = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -52,11 +48,16 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal was heard."""
+        return self.heard != 0
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Within it the first signal, too, raises KeyboardInterrupt: for long work that can be done again."""
         if self.asked:
-            raise KeyboardInterrupt(Interrupt.last)
+            raise KeyboardInterrupt(self.heard)
         self._open = True
         try:
             yield
@@ -64,7 +65,6 @@ class Interrupt:
             self._open = False
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        Interrupt.last = int(number)
-        again, self.asked = self.asked, True
+        again, self.heard = self.asked, int(number)
         if again or self._open:
-            raise KeyboardInterrupt(Interrupt.last)
+            raise KeyboardInterrupt(self.heard)

@@ -291,9 +291,15 @@ class _Session:
             self._check_finite()
             self._save_best(fresh(self.state.best_guess), {})
         yield from self._save()
-        p, path = self.progress, self.run.checkpoints.paths()[0]
-        longer = self.run.optimizer.schedule != "cosine"
-        yield Stopped(update=p.update, reason=reason, progress=p, path=path, model=self.state.best_guess, longer=longer)
+        yield Stopped(
+            update=self.progress.update,
+            reason=reason,
+            progress=self.progress,
+            path=self.run.checkpoints.paths()[0],
+            model=self.state.best_guess,
+            signal=self.interrupt.heard if reason == "interrupted" else 0,
+            longer=self.run.optimizer.schedule != "cosine",
+        )
 
     def _is_due(self) -> bool:
         p = self.progress

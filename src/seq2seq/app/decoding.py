@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import jax
@@ -31,6 +31,7 @@ from seq2seq.search import (
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 _Phrases = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PHRASE")]
+_TRACED = ("length_penalty", "coverage_penalty", "diversity", "temperature", "top_p")
 _MOST_PENALTY, _MOST_LENGTH = 10, 1_000_000
 QUEUE = 8
 """Batches whose sources are read together, so that a line that is done gives its place to the next."""
@@ -160,6 +161,18 @@ class Decoding(Choosing, Arithmetic):
         """
         divisor = LengthNorm[self.length_norm.upper()].divisor(self.length_penalty, np.asarray(length))
         return np.asarray(log_probability) / divisor
+
+    @property
+    def compiled(self) -> Decoding:
+        """What a search is compiled for: one value stands for all of a number that is traced, and for all seeds.
+
+        Example:
+            >>> Decoding(length_penalty=0.3).compiled == Decoding(length_penalty=0.7, seed=5).compiled
+            True
+        """
+        whole = type(self)()
+        turned = [name for name in _TRACED if getattr(self, name) != getattr(whole, name)]
+        return replace(self, seed=0, **dict.fromkeys(turned, 0.5))
 
     @property
     def banned(self) -> tuple[int, ...]:

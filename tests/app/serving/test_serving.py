@@ -195,12 +195,13 @@ def test_programs_of_more_sets_of_options_than_are_kept_are_dropped_and_answers_
     asked = [
         ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
         ("/generate", {"inputs": ["abc"], "options": {"beam": 1, "seed": 7}}),  # the same programs
-        ("/generate", {"inputs": ["abc"], "options": {"beam": 2}}),
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 2, "length_penalty": 0.3}}),
+        ("/generate", {"inputs": ["abc"], "options": {"beam": 2, "length_penalty": 0.7}}),  # the same programs
         ("/next", {"input": "abc"}),  # the third set
         ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
     ]
     with TestClient(application(service)) as client:
         answers = [(client.post(path, json=body).json(), len(forgotten)) for path, body in asked]
     service.batcher.close()
-    assert [times for _, times in answers] == [0, 0, 0, 1, 1]
-    assert answers[0][0] == answers[1][0] == answers[4][0] != answers[2][0]
+    assert [times for _, times in answers] == [0, 0, 0, 0, 1, 1]
+    assert answers[0][0] == answers[1][0] == answers[5][0] != answers[2][0]

@@ -36,8 +36,9 @@ class Limits:
     """The largest request, in bytes."""
     timeout: float = 60.0
     """The longest time until an answer, in s."""
-    max_tokens: int = 500_000
-    """Target tokens that a request may take: hypotheses times the longest output, of all its inputs together."""
+    max_tokens: int = 200_000
+    """Target tokens that a request may take: hypotheses times the longest output, of all its inputs together. Others
+    wait while it is computed."""
     programs: int = 64
     """Sets of options whose compiled programs are kept in memory; beyond, all are dropped."""
 
@@ -121,7 +122,7 @@ class Service:
         work = operation.work(model)
 
         def answers_of(several: Sequence[Any]) -> Sequence[bytes]:
-            self._programs.use(group)
+            self._use_programs(operation, model, asked)
             return [_named(model, found) for found in work(several)]
 
         with _refusing(operation):
@@ -139,11 +140,10 @@ class Service:
         if self._streams >= self.limits.queue:
             raise busy(f"{self._streams} outputs are being streamed and {self.limits.queue} may")
         parts = operation.work(model)(asked)
-        group = (operation.path, model.name, operation.group(asked))
 
         def begin(_: Sequence[Any]) -> Sequence[bytes | None]:
             # Counted once: of more open streams than --programs, each part would drop what the next one needs.
-            self._programs.use(group)
+            self._use_programs(operation, model, asked)
             return go_on(_)
 
         def go_on(_: Sequence[Any]) -> Sequence[bytes | None]:
@@ -159,6 +159,10 @@ class Service:
                     found = await asyncio.wrap_future(self.batcher.put(Job(object(), go_on, asked, goes_on=True)))
         finally:
             self._streams -= 1
+
+    def _use_programs(self, operation: Operation, model: Served, asked: Any) -> None:
+        options = (operation.programs or operation.group)(asked)
+        self._programs.use((operation.path, model.name, options))
 
     def _open(self, asked: Any) -> Served:
         """The model that is asked, unless the server is about to end."""

@@ -31,7 +31,7 @@ from seq2seq.search import (
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 _Phrases = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PHRASE")]
-_TRACED = ("length_penalty", "coverage_penalty", "diversity", "temperature", "top_p")
+_TRACED = (*BeamOptions.dials, *SampleOptions.dials)
 _MOST_PENALTY, _MOST_LENGTH = 10, 1_000_000
 QUEUE = 8
 """Batches whose sources are read together, so that a line that is done gives its place to the next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ def dials(*names: str) -> Callable[[type[Options]], type[Options]]:
             return options
 
         jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+        cls.dials = names
         return cls
 
     return registered
@@ -97,6 +98,7 @@ class SearchOptions:
     banned: tuple[int, ...] = (PAD, BEGIN)
     attention: bool = False
     slots: int | None = None
+    dials: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         name = type(self).__name__

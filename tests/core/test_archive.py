@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.core import archive
-from seq2seq.core.archive import Archive, atomic_write, read, write
+from seq2seq.core.archive import Archive, read, write
+from seq2seq.core.files import atomic_write
 from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from seq2seq.core.archive import atomic_write, replaceable
+from seq2seq.core.files import atomic_write, replaceable
 from seq2seq.errors import ConfigError, ResumeError
 from seq2seq.training.checkpoint import Fingerprint
 

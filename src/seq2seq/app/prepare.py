@@ -22,7 +22,7 @@ from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
 from seq2seq.app.user_code import classes_of, file_hash
-from seq2seq.core.folders import make_folder
+from seq2seq.core.files import make_folder
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.text_model import TextModel
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 from seq2seq.data import Choice, Tokenizer, choose_form, choose_kind
 from seq2seq.data.spool import Pairs, Texts
 from seq2seq.errors import ArchiveError, Seq2SeqError

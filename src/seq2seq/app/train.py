@@ -19,7 +19,7 @@ from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import copy_code, name_of
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 from seq2seq.errors import ArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
 

@@ -20,7 +20,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.core import header as headers
+from seq2seq.core.files import atomic_write
 from seq2seq.core.module import leaf_name, named_leaves
 from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, NewerFormatError
 
@@ -158,44 +159,6 @@ def reading(path: object) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from None
 
 
-def atomic_write(path: Path, fill: Any) -> None:
-    """Let `fill(temporary)` write a file and put it at `path` in one step, safe against a crash at any instant.
-
-    Raises:
-        ArchiveError: the disk is full, the folder cannot be written, or `path` is a device or a pipe.
-    """
-    named, path = path, replaceable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            fill(temporary)
-            with open(temporary, "r+b") as file:  # Windows only syncs what is open for writing
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _fsync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ArchiveError(f"{named}: cannot be written ({error.strerror or error}).") from None
-
-
-def replaceable(path: Path) -> Path:
-    """Where a file that takes the place of `path` is to be put: behind a symbolic link, the file that it points to.
-
-    Raises:
-        ArchiveError: a device or a pipe is there, which would be gone.
-    """
-    try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ArchiveError(f"{path}: is a device or a pipe, of which a file would take the place; name a file.")
-        found = path.resolve() if path.is_symlink() else path
-        if found.is_symlink():  # Python 3.13 says nothing of it
-            raise RuntimeError("links in a circle")
-        return found
-    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed to us; links in a circle
-        raise ArchiveError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}).") from None
-
-
 def _write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:
     # Not np.savez: a member's name may be that of one of its arguments, and the same content gives the same bytes.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
@@ -249,15 +212,6 @@ def _member(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
         raise ValueError(f"member {info.filename} says {dtype}{list(shape)}, which is not what it holds")
     array = np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)
     return np.require(array, requirements=["ALIGNED"])  # as all of ours are: no copy
-
-
-def _fsync_folder(folder: Path) -> None:
-    with suppress(OSError):  # Windows cannot open a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _header(path: object, members: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from seq2seq.core.archive import Archive, read, reading, write
-from seq2seq.core.folders import make_folder
+from seq2seq.core.files import make_folder
 from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh

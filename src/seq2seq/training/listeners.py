@@ -13,8 +13,7 @@ from typing import Any, TextIO, TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from seq2seq.core.archive import atomic_write
-from seq2seq.core.folders import make_folder
+from seq2seq.core.files import atomic_write, make_folder
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
 from seq2seq.training.terminal import error_console

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from seq2seq.core.folders import make_folder
+from seq2seq.core.files import make_folder
 from seq2seq.errors import ConfigError, TrainingError
 
 

@@ -22,7 +22,7 @@ from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import run_in, say
 from seq2seq.app.user_code import classes_of
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 from seq2seq.data import BadLineError, Corpus, Ledger, Pair, parse_inflection_source, source_of_line
 from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError

@@ -18,7 +18,7 @@ from seq2seq.app.pictures.files import check_picture, write_figure
 from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.pictures.projection import Method, plane, require_method
 from seq2seq.app.train import say
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 
 _PADDED = 1 << 26  # bytes of texts of one width
 

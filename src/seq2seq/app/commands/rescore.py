@@ -16,7 +16,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.meter import Meter
 from seq2seq.app.rescoring import Ranking, rescore
 from seq2seq.app.train import say
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 from seq2seq.data.raw_lines import RawLines
 from seq2seq.errors import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.core.archive import atomic_write
+from seq2seq.core.files import atomic_write
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seq2seq.core.archive import Archive, write
-from seq2seq.core.folders import make_folder
+from seq2seq.core.files import make_folder
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ Seq2SeqError
 ├── ShapeError             arrays whose shapes do not fit
 ├── ArchiveError           a file that cannot be read as an archive
 │   ├── CorruptArchiveError    the bytes are not those that were written
+│   ├── UnreadableArchiveError the file is not there, or cannot be read now
 │   ├── NewerFormatError       a newer version wrote the file
 │   ├── LeafError              a leaf is missing, extra or mis-shaped
 │   └── UnknownClassError      the file holds a class that was not handed in
@@ -67,6 +68,10 @@ class CorruptArchiveError(ArchiveError):
 
 class NewerFormatError(ArchiveError):
     """The file is of a format that only a newer version of seq2seq can read."""
+
+
+class UnreadableArchiveError(ArchiveError):
+    """The file cannot be read now: it is not there, is not ours to read, or the disk fails. It may be sound."""
 
 
 class LeafError(ArchiveError):

@@ -38,7 +38,7 @@ def test_a_revision_is_that_of_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert revision(tmp_path) == made and len(made) == 40
     pairs.write_text("a\tb\n")
-    assert revision(tmp_path) == f"{made}-dirty"
+    assert revision(tmp_path) == made
     monkeypatch.setenv("PATH", str(tmp_path))
     assert revision(tmp_path) is None  # no git
     assert revision(tmp_path / "nowhere") is None

@@ -20,7 +20,7 @@ def program() -> str:
         return f"{quoted(sys.executable)} -m seq2seq"
     if called.stem != "seq2seq":  # from Python
         return "seq2seq"
-    known, here = shutil.which("seq2seq"), shutil.which(called)
+    known, here = shutil.which("seq2seq"), shutil.which(str(called))
     if known and here and os.path.samefile(known, here):
         return "seq2seq"
     return quoted(called)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,16 @@ from seq2seq.training import Fingerprint, machine
 _READING, _IDS, _SEED = "reading.", ("data", "dev data"), "training.seed"
 _FOLDER, _OURS = "git revision", "seq2seq git revision"
 _OPTIONS = ("format", "next_sentence", "split", "skip_bad", "max_line", "max_length", "max_ratio", "deduplicate")
+_FILES = 100  # of more only one hash is kept
 _BLOCK = 1 << 20  # bytes read at a time
 
 
+@dataclass(frozen=True)
 class RunFingerprint(Fingerprint):
     """A fingerprint whose names under `reading.` decide nothing, but are told instead of the ids that they made.
+
+    Attributes:
+        defaults: what names that a run of an older version lacks had then: options that did not exist.
 
     Example:
         >>> old = {"data": "9f2c", "reading.max_length": "1000", "reading.split": "line"}
@@ -43,13 +49,15 @@ resume with what the run began with, or begin a new run.
         >>> RunFingerprint(new | {"data": "9f2c"}).check(Fingerprint(old))
     """
 
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
     def check(self, saved: Fingerprint) -> None:
         """Compare with that of a checkpoint.
 
         Raises:
             ResumeError: what decides differs; says in what.
         """
-        (was, was_read), (now, now_read) = _parted(saved.content), _parted(self.content)
+        (was, was_read), (now, now_read) = _parted({**self.defaults, **saved.content}), _parted(self.content)
         explained = was.get(_SEED) != now.get(_SEED) or was_read != now_read
         explained = explained and bool(was_read)  # which runs of older versions have not
         if explained and any(was.get(name) != now.get(name) for name in _IDS):
@@ -77,7 +85,7 @@ def fingerprint(
         model: the model that training begins with.
         user_classes: the hash of the file of each class of the user's, by its name.
     """
-    content = {"data": data, "dev data": dev, "batch_tokens": str(options.batch_tokens)}
+    content, defaults = {"data": data, "dev data": dev, "batch_tokens": str(options.batch_tokens)}, dict[str, str]()
     if options.from_model is not None:
         # What it is, not where it lies; its weights are in the checkpoint, as they are by now.
         shapes = {name: leaf.shape for name, leaf in named_leaves(model).items()}
@@ -86,12 +94,17 @@ def fingerprint(
     else:
         content["model.type"] = _nameless(options.model_type)
         content |= {f"model.{name}": _nameless(str(value)) for name, value in to_plain(options.model).items()}
+        alike = [
+            f"model.{one.name}" for one in fields(options.model) if getattr(options.model, one.name) == one.default
+        ]
+        defaults |= {name: content[name] for name in alike if name in content}
     if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
         content["dropping"] = str(options.dropping)
     content |= {f"source of {name}": digest for name, digest in user_classes.items()}
     content |= {f"{_READING}{name}": value for name, value in _reading(read, options)}
     versions = machine() | {"threads": str(thread_count())}
-    return RunFingerprint(content | _if_any(_FOLDER, revision(Path())), versions | _if_any(_OURS, own_revision()))
+    content |= _if_any(_FOLDER, revision(Path()))
+    return RunFingerprint(content, versions | _if_any(_OURS, own_revision()), defaults)
 
 
 def revisions(told: Fingerprint) -> dict[str, str]:
@@ -116,13 +129,18 @@ def _reading(read: Read, options: TrainOptions[Any]) -> Iterator[tuple[str, str]
     for name in ("pairs", "source", "target", "dev", "dev_source", "dev_target"):
         found = getattr(options, name) or ()
         paths = (found,) if isinstance(found, str) else found
-        for number, path in enumerate(paths, 1):
-            yield f"{name}{f' {number}' * (len(paths) > 1)}", _what_is_in(Path(path))
+        files = [_what_is_in(Path(path)) for path in paths]
+        if len(files) > _FILES:
+            files = [f"{len(files):,} files, SHA-256 {sha256(json.dumps(files).encode()).hexdigest()[:12]}"]
+        for number, file in enumerate(files, 1):
+            yield f"{name}{f' {number}' * (len(files) > 1)}", file
 
 
 def _what_is_in(path: Path) -> str:
     """A file by its name, its lines and its hash, in one pass."""
     digest, lines = sha256(), 0
+    if not path.is_file():
+        return f"{path.name} (no file that could be read twice)"
     try:
         with path.open("rb") as file:
             packed = path.suffix == ".parquet" or is_packed(file.read(4))

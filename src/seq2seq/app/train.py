@@ -20,7 +20,7 @@ from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import copy_code, name_of
 from seq2seq.core.files import atomic_write
-from seq2seq.errors import ArchiveError
+from seq2seq.errors import ArchiveError, NewerFormatError, UnknownClassError, UnreadableArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
 
 
@@ -85,12 +85,18 @@ def run_job(job: Job, folder: Path) -> Stopped:
 
 
 def _lost(path: Path, options: TrainOptions[Any]) -> str | None:
-    """What is wrong with the best model of a run, if it cannot be read; what there is is set aside."""
+    """What is wrong with the best model of a run, if it is lost; what there is is set aside.
+
+    Raises:
+        ArchiveError: it cannot be read now, or not by this version.
+    """
     if not path.exists():
         return f"{path}: the best model so far is gone."
     try:
         TextModel.kind_of(path, user_classes(options))
         return None
+    except (UnreadableArchiveError, NewerFormatError, UnknownClassError):
+        raise
     except ArchiveError as error:
         aside = path.with_suffix(".npz.bad")
         with suppress(OSError):  # what cannot be moved will be replaced

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from seq2seq.core import header as headers
 from seq2seq.core.files import atomic_write
 from seq2seq.core.module import leaf_name, named_leaves
-from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, NewerFormatError
+from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, NewerFormatError, UnreadableArchiveError
 
 FORMAT = 1
 _TEXT, _HEADER, _CHECKSUM = "text/", "header", "checksum"
@@ -125,15 +125,18 @@ def read(path: str | os.PathLike[str]) -> Archive:
     """Read an archive and check every byte of it.
 
     Raises:
-        ArchiveError: there is no such file, or it is no archive of ours.
+        ArchiveError: it is no archive of ours.
+        UnreadableArchiveError: there is no such file, or it cannot be read now.
         NewerFormatError: its format is newer than this version's.
         CorruptArchiveError: its bytes are not those that were written; says which member.
     """
     try:
         with open(path, "rb") as file:
             members = _members(path, file)
+    except IsADirectoryError:
+        raise ArchiveError(f"{path}: is a folder, not a file.") from None
     except OSError as error:
-        raise ArchiveError(f"{path}: {error.strerror or error}.") from None
+        raise UnreadableArchiveError(f"{path}: {error.strerror or error}.") from None
     header = _header(path, members)
     leaves, texts = header.pop("leaves"), header.pop("texts")
     stray = set(members) - {_HEADER, _CHECKSUM} - set(leaves) - {_TEXT + name for name in texts}
@@ -176,7 +179,7 @@ def _members(path: object, file: BinaryIO) -> dict[str, NDArray[Any]]:
                 raise zipfile.BadZipFile("its members say that they are larger than the file")
             return {info.filename.removesuffix(".npy"): _member(members, info) for info in members.infolist()}
     # zipfile says RuntimeError of what is encrypted and NotImplementedError of what is compressed in unknown ways.
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError, struct.error) as error:
         raise CorruptArchiveError(f"{path}: not a whole .npz archive ({error}).") from None
 
 

@@ -103,7 +103,12 @@ def _sizes(column: Any) -> NDArray[np.int64]:
     from pyarrow import compute
 
     length: Any = getattr(compute, "binary_length")  # noqa: B009 (made when pyarrow is imported, so no type checker knows it)
-    lengths = length(column.dictionary).take(column.indices) if hasattr(column, "dictionary") else length(column)
+    if not hasattr(column, "dictionary"):
+        lengths = length(column)
+    elif len(column.dictionary) > len(column):  # of a page of many batches
+        lengths = length(column.dictionary.take(column.indices))
+    else:
+        lengths = length(column.dictionary).take(column.indices)
     return lengths.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,31 +17,6 @@ from seq2seq.errors import SearchError
 
 UNSEEN = 1e-30
 """The least attention that coverage counts for a source token: what was never looked at has no logarithm."""
-Options = TypeVar("Options", bound="SearchOptions")
-
-
-def dials(*names: str) -> Callable[[type[Options]], type[Options]]:
-    """Make options a pytree whose leaves are the numbers of these names that are not at their default.
-
-    So one program does for all values of a dial that is turned; the rest of the options is what is compiled for.
-    """
-
-    def registered(cls: type[Options]) -> type[Options]:
-        def flatten(options: Options) -> tuple[tuple[Any, ...], Any]:
-            turned = tuple(name for name in names if options.turned(name))
-            rest = tuple((name, value) for name, value in vars(options).items() if name not in turned)
-            return tuple(getattr(options, name) for name in turned), (turned, rest)
-
-        def unflatten(static: Any, values: tuple[Any, ...]) -> Options:
-            options = object.__new__(cls)  # the values were checked before they were traced
-            options.__dict__.update(static[1], **dict(zip(static[0], values, strict=True)))
-            return options
-
-        jax.tree_util.register_pytree_node(cls, flatten, unflatten)
-        cls.dials = names
-        return cls
-
-    return registered
 
 
 class LengthNorm(Enum):
@@ -74,10 +48,12 @@ class LengthNorm(Enum):
         return base**power
 
 
-@dials()
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """What every search is told; greedy search is told nothing else.
+
+    Options are a pytree whose leaves are those numbers, named as `dials` of the class, that are not at their default.
+    So one program does for all values of a dial that is turned; the rest is what is compiled for.
 
     Attributes:
         max_length: the target axis of the result.
@@ -100,6 +76,11 @@ class SearchOptions:
     slots: int | None = None
     dials: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, dials: tuple[str, ...] = ()) -> None:
+        super().__init_subclass__()
+        cls.dials = (*cls.dials, *dials)
+        _register(cls)
+
     def __post_init__(self) -> None:
         name = type(self).__name__
         if self.max_length < 1:
@@ -115,9 +96,25 @@ class SearchOptions:
         return isinstance(value, Array) or value != next(field.default for field in fields(self) if field.name == name)
 
 
-@dials("length_penalty", "coverage_penalty", "diversity")
+def _register(cls: type[SearchOptions]) -> None:
+    def flatten(options: SearchOptions) -> tuple[tuple[Any, ...], Any]:
+        turned = tuple(name for name in cls.dials if options.turned(name))
+        rest = tuple((name, value) for name, value in vars(options).items() if name not in turned)
+        return tuple(getattr(options, name) for name in turned), (turned, rest)
+
+    def unflatten(static: Any, values: tuple[Any, ...]) -> SearchOptions:
+        options = object.__new__(cls)  # the values were checked before they were traced
+        options.__dict__.update(static[1], **dict(zip(static[0], values, strict=True)))
+        return options
+
+    jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+
+
+_register(SearchOptions)
+
+
 @dataclass(frozen=True, kw_only=True)
-class BeamOptions(SearchOptions):
+class BeamOptions(SearchOptions, dials=("length_penalty", "coverage_penalty", "diversity")):
     """How a beam searches, beside what every search is told.
 
     Attributes:

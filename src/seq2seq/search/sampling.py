@@ -15,7 +15,7 @@ from seq2seq.core.seams import Key, Searchable
 from seq2seq.errors import SearchError
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.hypotheses import Hypotheses
-from seq2seq.search.options import SearchOptions, dials
+from seq2seq.search.options import SearchOptions
 from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
 from seq2seq.search.stepping import ban, check_rows, room, top_k
@@ -23,9 +23,8 @@ from seq2seq.search.stepping import ban, check_rows, room, top_k
 _COLDEST = 1e-6  # logits over less are no numbers any more
 
 
-@dials("temperature", "top_p")
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(SearchOptions):
+class SampleOptions(SearchOptions, dials=("temperature", "top_p")):
     """How to draw, beside what every search is told.
 
     At each step, in this order: ban, divide by temperature, keep top-k, keep top-p, renormalise.

@@ -20,7 +20,7 @@ import numpy as np
 
 from seq2seq.core.archive import Archive, read, reading, write
 from seq2seq.core.files import make_folder
-from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError
+from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError, UnreadableArchiveError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
 
@@ -125,7 +125,7 @@ class Checkpoints:
     def load(self, like: TrainState, fingerprint: Fingerprint) -> tuple[Snapshot, list[str]]:
         """The newest good checkpoint, in the structure of `like`, and a warning for each bad one that is newer.
 
-        Whatever cannot be read is bad, but for what a newer version wrote.
+        What is damaged or none of ours is set aside, or it would count as the newest; what cannot be read now stays.
 
         Raises:
             ResumeError: there is no good checkpoint, or it is one of another run; says what differs.
@@ -135,6 +135,9 @@ class Checkpoints:
         warnings: list[str] = []
         bad: list[Path] = []
         for path, found in self._read():
+            if isinstance(found, UnreadableArchiveError):
+                warnings.append(f"{found} The checkpoint before it is used.")
+                continue
             if isinstance(found, ArchiveError):
                 warnings.append(f"{found} It is set aside as .bad; the checkpoint before it is used.")
                 bad.append(path)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from seq2seq.core.files import atomic_write, make_folder
+from seq2seq.core.streams import lasting
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
 from seq2seq.training.terminal import error_console
@@ -145,8 +146,9 @@ class JsonLog:
             missed = self._open(event) if isinstance(event, Started) else None
             self._write(event)
             if missed:
-                print(f"warning: {missed}", file=sys.stderr)
                 self._write(Warned(update=event.update, message=missed))
+        if missed:
+            print(f"warning: {missed}", file=lasting(sys.stderr))
 
     def sync(self) -> None:
         """Have all that is written on the disk: a checkpoint made afterwards has its log, also after a power cut."""

@@ -13,6 +13,8 @@ from typing import IO
 from seq2seq.core.files import make_folder
 from seq2seq.errors import ConfigError, TrainingError
 
+_TRIES = 10  # then there is a file system whose files are never the same twice: better no lock than no run
+
 
 class FolderLock:
     """A context manager: within it, no other process gets the lock of the folder.
@@ -35,8 +37,9 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         try:
-            while not self._is_taken():
-                pass
+            for _ in range(_TRIES):
+                if self._is_taken():
+                    break
         except OSError as error:
             self.__exit__()
             raise ConfigError(f"{self.path}: cannot be written ({error.strerror or error}).") from None

@@ -87,10 +87,15 @@ def test_a_finger_looks_at_a_token_before_it_forces(tmp_path):
             await rest();
             counts.push([of("/next").length, of("/generate").length]);
         }
+        await piece(2).hear("pointerdown", { pointerType: "touch" });
+        await piece(2).hear("click"); // the finger looks
+        await piece(2).hear("click"); // a key
+        await rest();
+        counts.push([of("/generate").length]);
         console.log(JSON.stringify([counts, of("/generate").at(-1).prefixes]));
     """
     counts, forced = play(tmp_path, script)
-    assert counts[0] == [1, 1] and counts[1][1] == 2 and forced == ["to Ur"]
+    assert counts[0] == [1, 1] and counts[1][1] == 2 and counts[2] == [3] and forced == ["to Ur of"]
 
 
 def test_alternatives_that_come_late_are_not_shown_beside_another_answer(tmp_path):

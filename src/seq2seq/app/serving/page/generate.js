@@ -132,7 +132,11 @@ function line(hypothesis, place, forced) {
     made.addEventListener("mouseenter", () => look(place, at));
     made.addEventListener("focus", () => look(place, at));
     made.addEventListener("pointerdown", ({ pointerType }) => (touched = pointerType === "touch" && !isLooked(place, at)));
-    made.addEventListener("click", () => touched || before(place, at + 1) === null || force(before(place, at + 1)));
+    made.addEventListener("click", () => {
+      const first = touched;
+      touched = false; // of this click; the next may come from a key
+      if (!first && before(place, at + 1) !== null) force(before(place, at + 1));
+    });
     return weigh(made, probability);
   });
   const log = hypothesis.log_probability;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import jax
@@ -73,6 +74,20 @@ def test_step_by_step_it_is_the_same_and_company_changes_nothing(model):
         own, default = own_loss(model, BATCH.only(row), None), default_loss(model, BATCH.only(row))
         longer = own_loss(model, LONGER.only(place), None)
         np.testing.assert_allclose([own.sum, own.sum], [default.sum, longer.sum], rtol=0, atol=2e-5)
+
+
+def test_smoothing_is_of_the_places_that_the_model_itself_thinks_of(model):
+    plain = replace(model, dropout=0.0, label_smoothing=0.0)
+    memory, state = plain.start(jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths))
+    wanted = 0.0
+    for token, target, on in zip(BATCH.target_in, BATCH.target_out, BATCH.target_mask, strict=True):
+        _, output = plain.cell.step(state.cell, plain.embedding(token))
+        state, told = plain.step(memory, state, token)
+        spread = -jax.nn.log_softmax(plain.output(plain._vectors(memory, output))).mean(-1)
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(told.logits), target[:, None], -1)[:, 0]
+        wanted += (on * (-0.7 * log_p + 0.3 * (told.attention * spread).sum(-1))).sum()
+    found = replace(plain, label_smoothing=0.3).loss(BATCH, jax.random.key(0)).sum
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 def test_gradients_are_finite_also_where_a_source_is_empty(model):

@@ -105,6 +105,20 @@ def test_gradients_are_finite_where_the_gate_is_as_good_as_shut_or_open(case):
         assert np.isfinite(value) and all(bool(jnp.isfinite(g).all()) for g in found)
 
 
+def test_a_gate_that_is_open_is_pulled_back_where_nothing_is_right_to_copy():
+    def kept(logit, on_any):
+        gate = FF(w=jnp.zeros((1, 1)), b=logit[None])
+        return Pointer(gate=gate, targets=(5,)).copied(jnp.zeros(1), jnp.array(0.0), on_any).kept
+
+    for on_any, logit in ((1.0, 30.0), (1.0 + 1e-7, 30.0), (0.5, 1.0), (0.0, 30.0)):
+        value, slope = jax.value_and_grad(kept)(jnp.float32(logit), jnp.float32(on_any))
+        gate, most = 1 / (1 + np.exp(-logit)), min(on_any, 1.0)
+        left = (1 - gate) + gate * (1 - most) if most < 1 else np.exp(-logit)
+        np.testing.assert_allclose(
+            [value, slope], [np.log(left), -gate * (1 - gate) * most / left], rtol=1e-4, atol=1e-6
+        )
+
+
 def test_nothing_is_as_large_as_the_square_of_the_source(case):
     pointer, long = case[0], 1000
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, VOCABULARY), (1, HIDDEN), (1, long))]

@@ -86,6 +86,11 @@ class Batches:
         return [bucket.shape for bucket in self._buckets]
 
     @property
+    def pairs(self) -> int:
+        """The number of pairs in every epoch."""
+        return sum(len(bucket.rows) for bucket in self._buckets)
+
+    @property
     def count(self) -> int:
         """The number of batches in every epoch."""
         return sum(bucket.batches for bucket in self._buckets)
@@ -122,9 +127,9 @@ class Batches:
     def _part(self, rows_of_buckets: Sequence[Rows], index: int) -> tuple[Shape, Rows]:
         """The shape and the rows of a batch, which are numbered bucket after bucket."""
         for bucket, rows in zip(self._buckets, rows_of_buckets, strict=True):
-            if index < bucket.batches:
-                size = bucket.shape.batch
-                return bucket.shape, rows[index * size : (index + 1) * size]
+            if index < bucket.batches:  # shared out evenly: a last batch of few pairs would count as one of many
+                begin, end = (share * len(rows) // bucket.batches for share in (index, index + 1))
+                return bucket.shape, rows[begin:end]
             index -= bucket.batches
         raise IndexError(index)
 

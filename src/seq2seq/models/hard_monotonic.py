@@ -131,7 +131,9 @@ class HardMonotonic(Model):
         """-log p(target | source) in nats, summed over tokens; with a key there is dropout and label smoothing.
 
         The cell runs first, for all tokens; then all outputs are one product; then the forward algorithm takes its
-        few steps.
+        few steps. Smoothing by e is beside it, so that it is of the places where p says that they are:
+
+            (1 - e) (-log p(y_i)) + e sum over j of p(a_i = j) mean over words v of -log p(v | a_i = j)
         """
         keys, lengths = split(key, 4), jnp.asarray(batch.source_lengths)
         places, state = self._read(self.encoder(jnp.asarray(batch.source), lengths, keys[0], self.dropout), lengths)
@@ -141,17 +143,20 @@ class HardMonotonic(Model):
         _, outputs = scan(cell.step, state.cell, embedded)
         vectors = dropout(keys[3], self.dropout, jax.vmap(self._vectors, (None, 0))(places, outputs))
         targets = jnp.broadcast_to(jnp.asarray(batch.target_out)[..., None], vectors.shape[:-1])
-        smoothing = 0.0 if key is None else self.label_smoothing
-        emitted = -token_cross_entropy(self.output(vectors), targets, smoothing)  # (target, batch, source)
+        logits, smoothing = self.output(vectors), 0.0 if key is None else self.label_smoothing
+        emitted = -token_cross_entropy(logits, targets)  # (target, batch, source)
+        spread = token_cross_entropy(logits, targets, 1.0) if smoothing else jnp.zeros_like(emitted)
 
-        def step(before: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            scores, outputs = inputs
-            joint = moved(before, scores) + outputs
+        def step(before: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+            scores, outputs, spread = inputs
+            where = moved(before, scores)
+            joint = where + outputs
             total = jax.nn.logsumexp(joint, -1, keepdims=True)
-            return joint - total, total[:, 0]
+            smoothed = smoothing * (jnp.exp(where) * spread).sum(-1)
+            return joint - total, (1 - smoothing) * total[:, 0] - smoothed
 
         scores = jax.vmap(self._scores, (None, 0))(places, outputs)
-        _, gains = scan(step, first_place(emitted[0]), (scores, emitted))
+        _, gains = scan(step, first_place(emitted[0]), (scores, emitted, spread))
         mask = jnp.asarray(batch.target_mask)
         return Loss(-jnp.where(mask > 0, gains * mask, 0).sum(), mask.sum())
 

@@ -14,7 +14,7 @@ from seq2seq.nn.layers import FF
 from seq2seq.nn.loss import Copied
 
 _NONE = -1  # on a place of the source that cannot be copied
-_MOST = 1 - 1e-6  # of the probability goes to copying: the readout keeps some, so that its log is finite
+_LEAST = 1e-6  # of the attention on what cannot be copied: less is rounding
 
 
 @module
@@ -63,8 +63,8 @@ class Pointer:
 
     def copied(self, vectors: Array, on_target: Array, on_any: Array) -> Copied:
         """What the loss wants to know, from vectors (..., readout) and the weights that `weights_on` found, (...)."""
-        gate = jax.nn.sigmoid(self.gate(vectors)[..., 0])
-        return Copied(jnp.log1p(-jnp.minimum(gate * on_any, _MOST)), gate * on_target)
+        logit = self.gate(vectors)[..., 0]
+        return Copied(_log_kept(logit, on_any), jax.nn.sigmoid(logit) * on_target)
 
     def mixed(self, logits: Array, vector: Array, weights: Array, places: Array) -> Array:
         """The logits, (batch, vocabulary), with what is copied: of places whose id they have, the others stay theirs.
@@ -84,3 +84,11 @@ class Pointer:
         before = jnp.take_along_axis(logits, at, -1)
         after = jnp.logaddexp(before, z + jnp.log(jnp.where(copied > 0, copied, 1)))
         return logits.at[rows, ids].set(after, mode="drop")
+
+
+def _log_kept(logit: Array, on_any: Array) -> Array:
+    """log(1 - g m) for g = sigmoid(logit), as log of (1 - g) + g (1 - m): finite, with a gradient also where g is 1."""
+    shut, left = jax.nn.log_sigmoid(-logit), 1 - on_any
+    some = left > _LEAST
+    passed = jax.nn.log_sigmoid(logit) + jnp.log(jnp.where(some, left, 1))
+    return jnp.where(some, jnp.logaddexp(shut, passed), shut)

@@ -89,7 +89,8 @@ class _Session:
         self.rate = schedule(run.optimizer, self.last_update)
         decay = self.config.moving_average
         precision = resolve(self.config.precision)
-        self.update = make_update(optimizer, run.optimizer.freeze, precision, decay, run.optimizer.per)
+        sentences = batches.pairs / batches.count if run.optimizer.per == "sentence" else None
+        self.update = make_update(optimizer, run.optimizer.freeze, precision, decay, sentences)
         self.key = jax.random.key(self.config.seed)
         self.fingerprint = run.full_fingerprint(batches.count)
         self.state, self.recent = begin(model, optimizer, decay > 0), ()

@@ -72,7 +72,8 @@ class OptimizerConfig:
     """Gradients with a larger norm (over all trained parameters together) are shortened to it. 0: off."""
     per: Literal["token", "sentence"] = "token"
     """What the loss is a mean over, whose gradient this is: target tokens, or sentences, whose tokens are then summed
-    (Sutskever et al. 2014, section 3.4, and the other papers' presets). Rates and clip are for one of the two."""
+    (Sutskever et al. 2014, section 3.4, and the other papers' presets). Rates and clip are for one of the two. A batch
+    of short sentences has more of them, and counts for as many."""
     weight_decay: float | None = None
     """Weight decay, not on biases: decoupled for adamw (None: 0.01), added to the gradient otherwise (None: 0)."""
     freeze: tuple[str, ...] = ()

@@ -22,6 +22,11 @@ class BatchSource(Protocol):
         """Batches in an epoch, the same in each."""
         ...
 
+    @property
+    def pairs(self) -> int:
+        """Pairs in an epoch; wanted where the loss is per sentence."""
+        ...
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[BatchLike]:
         """The batches of an epoch (from 0), beginning with the one at `start`."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -84,17 +84,18 @@ def make_update(
     freeze: tuple[str, ...] = (),
     precision: Precision = "float32",
     decay: float = 0.0,
-    per: Literal["token", "sentence"] = "token",
+    sentences: float | None = None,
 ) -> Update:
     """The compiled `update`: the gradient once for each shape of batch, the optimiser once for all.
 
-    The objective is the mean loss of the batch, per token or per sentence (rows whose source has a length). Update u
-    (from 0) draws from `fold_in(key, u)`, so that its randomness depends on the seed and on u alone. `rate_scale`
-    multiplies the update of every parameter. The memory of the state that goes in is reused (donated): it cannot be
-    read afterwards. `precision` is that of the products in loss and gradient; parameters, their gradients and the
-    optimiser are float32. A loss or a gradient that is not finite leaves all of the state as it is, but for the number
-    of the update. An average in the state follows the parameters p: average <- d average + (1 - d) p, with d =
-    min(decay, (1 + u) / (10 + u)), so that the first updates do not weigh on it for long.
+    The objective is the mean loss of the batch per token; or, with `sentences`, its sum over that number, the mean
+    number of sentences in a batch: so each sentence weighs alike, in a batch of many or of few. Update u (from 0)
+    draws from `fold_in(key, u)`, so that its randomness depends on the seed and on u alone. `rate_scale` multiplies
+    the update of every parameter. The memory of the state that goes in is reused (donated): it cannot be read
+    afterwards. `precision` is that of the products in loss and gradient; parameters, their gradients and the
+    optimiser are float32. A loss or a gradient that is not finite leaves all of the state as it is, but for the
+    number of the update. An average in the state follows the parameters p: average <- d average + (1 - d) p, with d
+    = min(decay, (1 + u) / (10 + u)), so that the first updates do not weigh on it for long.
 
     Raises:
         ModuleError: the model's `loss` does not return a `Loss`; when first called.
@@ -120,9 +121,7 @@ def make_update(
             if not isinstance(loss, Loss):
                 kind = type(model).__name__
                 raise ModuleError(f"{kind}.loss returned {type(loss).__name__}; wanted Loss(sum, count).")
-            if per == "token":
-                return loss.mean, loss
-            return loss.sum / jnp.maximum((jnp.asarray(batch.source_lengths) > 0).sum(), 1), loss
+            return loss.mean if sentences is None else loss.sum / sentences, loss
 
         return jax.grad(objective, has_aux=True)(model)
 

@@ -112,11 +112,10 @@ def test_a_gate_that_is_open_is_pulled_back_where_nothing_is_right_to_copy():
 
     for on_any, logit in ((1.0, 30.0), (1.0 + 1e-7, 30.0), (0.5, 1.0), (0.0, 30.0)):
         value, slope = jax.value_and_grad(kept)(jnp.float32(logit), jnp.float32(on_any))
-        gate, most = 1 / (1 + np.exp(-logit)), min(on_any, 1.0)
-        left = (1 - gate) + gate * (1 - most) if most < 1 else np.exp(-logit)
-        np.testing.assert_allclose(
-            [value, slope], [np.log(left), -gate * (1 - gate) * most / left], rtol=1e-4, atol=1e-6
-        )
+        gate, shut, most = 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(logit)), min(on_any, 1.0)
+        left = shut + gate * (1 - most)
+        wanted = [np.log(left), -gate * shut * most / left]
+        np.testing.assert_allclose([value, slope], wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_is_as_large_as_the_square_of_the_source(case):

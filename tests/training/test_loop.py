@@ -106,6 +106,12 @@ def test_patience_stops_and_the_best_is_kept(tmp_path):
     assert (end.progress.best_cost, end.progress.best_update) == ((3.0, 3.0), 8)
 
 
+def test_a_cosine_goes_on_to_its_end(tmp_path):
+    optimizer = OptimizerConfig(schedule="cosine")
+    run = run_of(tmp_path, updates=20, patience=1, average=0, evaluate=lambda _: {"loss": 1.0}, optimizer=optimizer)
+    assert stopped(events_of(run)).reason == "updates"
+
+
 def test_the_highest_is_best_where_it_is(tmp_path):
     kept = []
     run = run_of(

@@ -43,7 +43,8 @@ class TrainingConfig:
     metric: str = "loss"
     """The dev score that says which model is best, and when to stop."""
     patience: int | None = 10
-    """Stop after this many evaluations in a row that were not the best so far. None: never."""
+    """Stop after this many evaluations in a row that were not the best so far. None: never; nor on a cosine, whose gain
+    comes at its end."""
     average: int = 0
     """Score also the mean of the models of the last so many evaluations (Junczys-Dowmunt et al. 2016), and keep it if
     it is best. 0: off."""

@@ -311,7 +311,8 @@ class _Session:
         p, config = self.progress, self.config
         if self.interrupt.asked:
             return "interrupted"
-        if config.patience is not None and p.stale >= config.patience:
+        patience = None if self.run.optimizer.schedule == "cosine" else config.patience
+        if patience is not None and p.stale >= patience:
             return "patience"
         if config.updates is not None and p.update >= config.updates:
             return "updates"

@@ -70,6 +70,26 @@ def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[t
     ]
 
 
+def smoothing_line(metric: str, smoothing: float) -> list[tuple[str, str]]:
+    """What to say of label smoothing where likelihoods count: with 0.1 the least loss is that of 0.9 p + 0.1 / V.
+
+    Example:
+        >>> smoothing_line("bleu", 0.1), smoothing_line("perplexity", 0.0)
+        ([], [])
+        >>> smoothing_line("perplexity", 0.1)[0][1]
+        'label smoothing 0.1 keeps the model from being sure; where perplexity counts, try --model.label-smoothing 0'
+    """
+    if not smoothing or metric not in ("loss_nats_per_token", "perplexity"):
+        return []
+    return [
+        (
+            "note",
+            f"label smoothing {smoothing:g} keeps the model from being sure; where {metric} counts, "
+            "try --model.label-smoothing 0",
+        )
+    ]
+
+
 def render(rows: Sequence[tuple[str, str]]) -> str:
     """The lines of the report.
 

@@ -16,7 +16,7 @@ from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.fingerprint import fingerprint
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.preflight import cost_lines, text_line
+from seq2seq.app.preflight import cost_lines, smoothing_line, text_line
 from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
@@ -113,7 +113,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
         batches=batches,
         evaluation=evaluation,
         options=options,
-        report=report + cost_lines(model, batches, options),
+        report=report + smoothing_line(options.metric, _smoothing(options)) + cost_lines(model, batches, options),
         fingerprint=fingerprint(read, data.fingerprint, evaluation.fingerprint, options, model, _hashes(options)),
     )
 
@@ -143,6 +143,10 @@ def _began_with(options: TrainOptions[Any]) -> TextModel | None:
             f"--from: {options.from_model} is an ensemble, which does not train; give one of its members."
         )
     return found
+
+
+def _smoothing(options: TrainOptions[Any]) -> float:
+    return getattr(options.model, "label_smoothing", 0.0)
 
 
 def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:

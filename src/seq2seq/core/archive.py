@@ -133,10 +133,9 @@ def read(path: str | os.PathLike[str]) -> Archive:
     try:
         with open(path, "rb") as file:
             members = _members(path, file)
-    except IsADirectoryError:
-        raise ArchiveError(f"{path}: is a folder, not a file.") from None
     except OSError as error:
-        raise UnreadableArchiveError(f"{path}: {error.strerror or error}.") from None
+        kind = ArchiveError if isinstance(error, IsADirectoryError) else UnreadableArchiveError
+        raise kind(f"{path}: {error.strerror or error}.") from None
     header = _header(path, members)
     leaves, texts = header.pop("leaves"), header.pop("texts")
     stray = set(members) - {_HEADER, _CHECKSUM} - set(leaves) - {_TEXT + name for name in texts}

@@ -62,3 +62,11 @@ def test_a_file_that_is_removed_before_it_is_locked_is_no_lock(tmp_path, monkeyp
     with FolderLock(tmp_path) as taken:
         assert taken._file and os.path.samestat(os.fstat(taken._file.fileno()), taken.path.stat())
         check_lock(tmp_path)
+
+
+def test_where_no_file_is_the_same_twice_there_is_a_lock_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_is_at", lambda *_: False)
+    with FolderLock(tmp_path):
+        check_lock(tmp_path)
+        with pytest.raises(ConfigError, match="is training here"), FolderLock(tmp_path):
+            pass

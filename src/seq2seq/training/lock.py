@@ -37,8 +37,8 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         try:
-            for _ in range(_TRIES):
-                if self._is_taken():
+            for tries_left in reversed(range(_TRIES)):
+                if self._is_taken(last=not tries_left):
                     break
         except OSError as error:
             self.__exit__()
@@ -50,8 +50,9 @@ class FolderLock:
             with suppress(OSError):  # of a full disk, which was said already
                 self._file.close()  # which gives the lock back
 
-    def _is_taken(self) -> bool:
-        """Try to take the lock; false if its file was removed meanwhile, which then locks nothing."""
+    def _is_taken(self, last: bool) -> bool:
+        """Try to take the lock; false if its file was removed meanwhile, which then locks nothing, unless it is the last
+        try."""
         make_folder(self.path.parent)
         self._file = file = self.path.open("a+", encoding="utf-8")
         if not _locked(file):
@@ -61,7 +62,7 @@ class FolderLock:
             raise ConfigError(
                 f"{self.path.parent}: {holder} is training here; wait for it or stop it, or choose another --out."
             )
-        if not _is_at(file, self.path):
+        if not last and not _is_at(file, self.path):
             file.close()
             return False
         file.truncate(0)

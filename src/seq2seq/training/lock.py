@@ -51,7 +51,7 @@ class FolderLock:
                 self._file.close()  # which gives the lock back
 
     def _is_taken(self, last: bool) -> bool:
-        """Try to take the lock; false if its file was removed meanwhile, which then locks nothing; not the `last` time."""
+        """Try to take the lock; false if its file was removed meanwhile, unless it is the `last` try."""
         make_folder(self.path.parent)
         self._file = file = self.path.open("a+", encoding="utf-8")
         if not _locked(file):

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import series
 from benchmarks.accuracy import __main__ as accuracy
-from benchmarks.accuracy import recipe
+from benchmarks.accuracy import ablation, measuring, recipe
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.commands import CommandError
 from benchmarks.series import Series
@@ -55,16 +55,16 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
         return json.dumps({"wer_percent": 10.0 * len(runs) + float(runs[0][-1])})
 
     monkeypatch.setattr(series, "seq2seq", fake)
-    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    monkeypatch.setattr(measuring, "seq2seq", fake)
     task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
     table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([task]), ensemble=True)
     done = Series(tmp_path, Table(), "t")
-    rows = [row for seed in (1, 3) if (row := accuracy.measure(done, task, seed, 1.0, []))]
+    rows = [row for seed in (1, 3) if (row := measuring.measure(done, task, seed, 1.0, []))]
     row = accuracy.row_of(table, rows, accuracy.together(done, task, rows))
     assert (row["seeds"], row["dev"], row["dev ensemble"], row["test"]) == (2, 12.0, 21.0, None)
     assert row["dev +-"] == pytest.approx(12.706, abs=1e-3)  # t of one degree of freedom times the standard error, 1
     assert len(ran) == 5  # two trainings, two evaluations, one of the ensemble
-    assert accuracy.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
+    assert measuring.measure(done, task, 1, 1.0, []) == rows[0] and len(ran) == 5
     other = [{"seed": seed, "dev": {"wer_percent": 10.0 + seed}} for seed in (1, 3)]
     total = accuracy.macro("wer_percent", [(rows, row), (other, {**row, "dev": 12.0, "dev ensemble": None})])
     assert (total["dev"], total["dev tasks"], total["dev ensemble tasks"], total["test"]) == (12.0, 2, 1, None)
@@ -87,7 +87,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return json.dumps({"wer_percent": 10.0})
 
     monkeypatch.setattr(series, "seq2seq", fake)
-    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    monkeypatch.setattr(measuring, "seq2seq", fake)
     return ran
 
 
@@ -98,7 +98,7 @@ def test_another_recipe_is_another_row_in_another_folder(
     files = (Path("data/a.tsv"), "--dev", Path("data/dev.tsv"))
 
     def measured(*words: str | Path, search: tuple[str, ...] = ()) -> dict[str, Any]:
-        row = accuracy.measure(done, Task("a", words, {"dev": (Path("dev.tsv"), *search)}, 1.0), 1, 1.0, [])
+        row = measuring.measure(done, Task("a", words, {"dev": (Path("dev.tsv"), *search)}, 1.0), 1, 1.0, [])
         assert row
         return row
 
@@ -150,7 +150,7 @@ def test_a_row_says_how_its_run_computed_however_that_was_spelt(
 ) -> None:
     monkeypatch.delenv("NPROC", raising=False)
     task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
-    row = accuracy.measure(Series(tmp_path, Table(), "t"), task, 1, 1.0, options)
+    row = measuring.measure(Series(tmp_path, Table(), "t"), task, 1, 1.0, options)
     assert row and told.items() <= row.items() and trainings
 
 
@@ -186,7 +186,7 @@ def test_runs_go_side_by_side_and_one_that_fails_is_left_out(
         return json.dumps({"wer_percent": 10.0})
 
     monkeypatch.setattr(series, "seq2seq", fake)
-    monkeypatch.setattr(accuracy, "seq2seq", fake)
+    monkeypatch.setattr(measuring, "seq2seq", fake)
     monkeypatch.setenv("NPROC", "2")
     tasks = [Task(name, (f"{name}.tsv",), {"dev": (f"{name}.tsv",)}, 1.0) for name in "ab"]
     table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter(tasks), mean=True, ensemble=True)
@@ -197,3 +197,52 @@ def test_runs_go_side_by_side_and_one_that_fails_is_left_out(
     rows = {row.get("what"): row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert rows["a"]["dev"] == rows["mean"]["dev"] == rows["a"]["dev ensemble"] == 10.0
     assert (rows["a"]["threads"], rows["mean"]["dev tasks"], "b" in rows) == (1, 1, False)
+
+
+def test_an_ablation_tells_each_setting_beside_the_defaults_on_dev_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"a": 10.0, "b": 20.0}
+    evaluations: list[tuple[str, ...]] = []
+
+    def fake(*words: Any) -> str:
+        if words[0] == "evaluate":
+            evaluations.append(tuple(map(str, words)))
+        score = wrong[str(words[2])[0]] if words[0] == "evaluate" else 0.0
+        return json.dumps({"wer_percent": score + (2.0 if "smoothing" in str(words[1]) else 0.0)})
+
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(measuring, "seq2seq", fake)
+    monkeypatch.setenv("NPROC", "1")
+    tasks = [Task(name, (f"{name}.tsv",), {"dev": (f"{name}.dev",), "test": ("test",)}, 1.0) for name in "ab"]
+    monkeypatch.setitem(TABLES, "t", AccuracyTable("nobody's", "wer_percent", lambda data, work: iter(tasks)))
+    words = ["ablation", "t", "--data", str(tmp_path), "--out", str(tmp_path), "--settings", "no label smoothing"]
+    monkeypatch.setattr(sys, "argv", [*words, "--json"])
+    ablation.main()
+    rows = {row.get("what"): row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows[ablation.DEFAULTS] | {"dev": 15.0, "more than the defaults": 0.0} == rows[ablation.DEFAULTS]
+    row = rows["no label smoothing"]
+    assert (row["runs"], row["dev"], row["more than the defaults"], row["+-"]) == (2, 17.0, 2.0, 0.0)
+    assert len(evaluations) == 4 and not any("test" in words for words in evaluations)
+
+
+@pytest.mark.parametrize("setting", ablation.SETTINGS)
+def test_every_setting_of_an_ablation_is_one_of_ours(setting: str) -> None:
+    told = options_from(["pairs.tsv", *ablation.SETTINGS[setting]])
+    assert "," not in setting and (told == options_from(["pairs.tsv"])) == (setting == ablation.DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--settings", "magic"], "wanted some of the defaults, no moving average"), ([], "t has no dev data")],
+)
+def test_an_ablation_refuses_what_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    split = "dev" if words else "test"
+    task = Task("a", ("a.tsv",), {split: ("a.tsv",)}, 1.0)
+    monkeypatch.setitem(TABLES, "t", AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([task])))
+    monkeypatch.setattr(sys, "argv", ["ablation", "t", "--data", str(tmp_path), "--out", str(tmp_path), *words])
+    with pytest.raises(SystemExit) as end:
+        ablation.main()
+    assert end.value.code == 2 and told in capsys.readouterr().err

@@ -13,51 +13,17 @@ a mean over seeds, by Student's t.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from scipy.stats import t as student
-
-from benchmarks.accuracy.recipe import before_recipes, recipe, resolved
+from benchmarks.accuracy.measuring import add_options, evaluated, half_width, measure, read_options, tasks_of
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
-from benchmarks.commands import seq2seq, share_cores
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
-from seq2seq.app.runtime import thread_count
-from seq2seq.core.precision import resolve
 from seq2seq.errors import ConfigError
-
-
-def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
-    """The row of one run.
-
-    Raises:
-        ConfigError: the options do not go with the task's.
-    """
-    told = resolved(task, options)
-    threads = min(thread_count(), told.threads or thread_count())
-    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": threads}
-    known = {**key, "recipe": recipe(task, told)}
-    run = series.folder(task.name, minutes, f"{threads} threads", known["recipe"], seed, *options)
-
-    def found() -> dict[str, Any]:
-        limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
-        command = series.train(run, [*task.train, "--seed", seed, *options], limits)
-        return {"command": command, "run": str(run), "precision": resolve(told.precision), **evaluated(task, [run])}
-
-    if series.found(known) is None and (row := before_recipes(series, key, task)):
-        return row
-    return series.cell(known, found)
-
-
-def evaluated(task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
-    """What `evaluate --json` says of each file, by a model or an ensemble."""
-    return {split: json.loads(seq2seq("evaluate", *runs, *words, "--json")) for split, words in task.measured.items()}
 
 
 def together(series: Series, task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -77,7 +43,7 @@ def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[s
     for split in ("dev", "test"):
         scores = values(rows, table.metric, split)
         found[split] = mean(scores) if scores else None
-        found[f"{split} +-"] = _half_width(scores) if len(scores) > 1 else None
+        found[f"{split} +-"] = half_width(scores) if len(scores) > 1 else None
         found[f"{split} ensemble"] = several[split][table.metric] if several and split in several else None
     return found
 
@@ -91,7 +57,7 @@ def macro(metric: str, found: Sequence[tuple[Sequence[dict[str, Any]], dict[str,
         total[f"{name} tasks"] = len(scores)
     for split in ("dev", "test"):
         macros = _macro_of_each_seed(metric, split, [rows for rows, row in found if row[split] is not None])
-        total[f"{split} +-"] = _half_width(macros) if len(macros) > 1 else None
+        total[f"{split} +-"] = half_width(macros) if len(macros) > 1 else None
     return total
 
 
@@ -102,21 +68,12 @@ def _macro_of_each_seed(metric: str, split: str, tasks: Sequence[Sequence[dict[s
     return [mean(of_task[seed] for of_task in scores) for seed in sorted(common)]
 
 
-def _half_width(scores: Sequence[float]) -> float:
-    """Of the 95 % interval of a mean, by Student's t."""
-    return float(student.ppf(0.975, len(scores) - 1)) * stdev(scores) / len(scores) ** 0.5
-
-
 def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     """All of one table."""
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
-    tasks = {task.name: task for task in table.tasks(options.data, series.out)}
-    if options.tasks:
-        if unknown := sorted(set(options.tasks.split(",")) - set(tasks)):
-            raise ConfigError(f"--tasks {unknown[0]}: {name} has {', '.join(tasks)}")
-        tasks = {task: tasks[task] for task in options.tasks.split(",")}
+    tasks = tasks_of(name, table, options, series.out)
     with ThreadPoolExecutor(options.jobs) as pool:
         every = product(tasks.values(), options.seeds)
         measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
@@ -132,22 +89,6 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
         printed.row(f"{name}, {table.metric}, macro", "mean", macro(table.metric, found))
 
 
-def distinct_seeds(text: str) -> list[int]:
-    """The seeds of "1,2,3".
-
-    Raises:
-        ArgumentTypeError: one is no number, or stands there twice.
-
-    Example:
-        >>> distinct_seeds("1,2,3")
-        [1, 2, 3]
-    """
-    seeds = [int(word) for word in text.split(",") if word.strip().isdecimal()]
-    if len(seeds) != text.count(",") + 1 or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted different whole numbers with commas between, such as 1,2,3")
-    return seeds
-
-
 def main() -> None:
     """One table, or several."""
     parser = argparse.ArgumentParser(
@@ -157,17 +98,8 @@ def main() -> None:
         allow_abbrev=False,  # --seed is one of train's
     )
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets' folders")
-    parser.add_argument("--out", type=Path, default=Path(".bench/accuracy"), help="where runs and results stay")
-    parser.add_argument("--seeds", type=distinct_seeds, default="1", help="with commas between (default 1)")
-    parser.add_argument("--minutes", type=float, help="of training for each run, instead of the table's own")
-    parser.add_argument("--tasks", help="some of the table's tasks, with commas between")
-    parser.add_argument("--jobs", type=int, default=1, help="so many runs side by side, which share the cores")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    options, more = parser.parse_known_args()
-    if not options.data.is_dir():
-        parser.error(f"--data {options.data}: there is no such folder")
-    share_cores(options.jobs)
+    add_options(parser)
+    options, more = read_options(parser)
     for name in options.tables:
         try:
             run(name, options, more)

@@ -1,0 +1,102 @@
+"""What the commands of this folder share: options, the tasks of a table, a run that is trained and measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from scipy.stats import t as student
+
+from benchmarks.accuracy.recipe import before_recipes, recipe, resolved
+from benchmarks.accuracy.tables import AccuracyTable, Task
+from benchmarks.commands import seq2seq, share_cores
+from benchmarks.series import Series
+from seq2seq.app.runtime import thread_count
+from seq2seq.core.precision import resolve
+from seq2seq.errors import ConfigError
+
+
+def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequence[str]) -> dict[str, Any] | None:
+    """The row of one run.
+
+    Raises:
+        ConfigError: the options do not go with the task's.
+    """
+    told = resolved(task, options)
+    threads = min(thread_count(), told.threads or thread_count())
+    key = {"task": task.name, "seed": seed, "minutes": minutes, "options": " ".join(options), "threads": threads}
+    known = {**key, "recipe": recipe(task, told)}
+    run = series.folder(task.name, minutes, f"{threads} threads", known["recipe"], seed, *options)
+
+    def found() -> dict[str, Any]:
+        limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
+        command = series.train(run, [*task.train, "--seed", seed, *options], limits)
+        return {"command": command, "run": str(run), "precision": resolve(told.precision), **evaluated(task, [run])}
+
+    if series.found(known) is None and (row := before_recipes(series, key, task)):
+        return row
+    return series.cell(known, found)
+
+
+def evaluated(task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
+    """What `evaluate --json` says of each file, by a model or an ensemble."""
+    return {split: json.loads(seq2seq("evaluate", *runs, *words, "--json")) for split, words in task.measured.items()}
+
+
+def half_width(scores: Sequence[float]) -> float:
+    """Of the 95 % interval of a mean, by Student's t."""
+    return float(student.ppf(0.975, len(scores) - 1)) * stdev(scores) / len(scores) ** 0.5
+
+
+def distinct_seeds(text: str) -> list[int]:
+    """The seeds of "1,2,3".
+
+    Raises:
+        ArgumentTypeError: one is no number, or stands there twice.
+
+    Example:
+        >>> distinct_seeds("1,2,3")
+        [1, 2, 3]
+    """
+    seeds = [int(word) for word in text.split(",") if word.strip().isdecimal()]
+    if len(seeds) != text.count(",") + 1 or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted different whole numbers with commas between, such as 1,2,3")
+    return seeds
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where data and results are, and how often and how long to train."""
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets' folders")
+    parser.add_argument("--out", type=Path, default=Path(".bench/accuracy"), help="where runs and results stay")
+    parser.add_argument("--seeds", type=distinct_seeds, default="1", help="with commas between (default 1)")
+    parser.add_argument("--minutes", type=float, help="of training for each run, instead of the table's own")
+    parser.add_argument("--tasks", help="some of the table's tasks, with commas between")
+    parser.add_argument("--jobs", type=int, default=1, help="so many runs side by side, which share the cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The options of the command line, and what is left for `seq2seq train`; the cores are shared from here on."""
+    options, more = parser.parse_known_args()
+    if not options.data.is_dir():
+        parser.error(f"--data {options.data}: there is no such folder")
+    share_cores(options.jobs)
+    return options, more
+
+
+def tasks_of(name: str, table: AccuracyTable, options: argparse.Namespace, work: Path) -> dict[str, Task]:
+    """The table's tasks by name, or those that `--tasks` names.
+
+    Raises:
+        ConfigError: there is none of such a name.
+    """
+    tasks = {task.name: task for task in table.tasks(options.data, work)}
+    if not options.tasks:
+        return tasks
+    if unknown := sorted(set(options.tasks.split(",")) - set(tasks)):
+        raise ConfigError(f"--tasks {unknown[0]}: {name} has {', '.join(tasks)}")
+    return {task: tasks[task] for task in options.tasks.split(",")}

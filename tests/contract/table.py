@@ -55,7 +55,7 @@ COPIED = (-1, 1, -1, *range(3, VOCABULARY - 1), -1)  # of a vocabulary whose las
 TABLE: dict[str, dict] = {
     "defaults": {},
     **{name: preset(name) for name in ("cho2014", "sutskever2014", "bahdanau2015", "luong2015")},
-    "general": {"attention": "general"},
+    "general": {"attention": "general", "encoder_layers": 2},
     "dot": {"cell": LSTM, **ONE_WAY, "layers": 2, "attention": "dot"},
     "concat": {"cell": GRU, "encoder_hidden": 8, "attention": "concat"},
     "elman": {"cell": Elman, "attention": "none", "summary": "everywhere", "readout": "tanh", "tied": True},

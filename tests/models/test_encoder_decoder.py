@@ -50,6 +50,11 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"encoder_hidden": 7}, "model.encoder_hidden is 7; a bidirectional encoder needs an even number"),
         ({"encoder_hidden": 0}, "model.encoder_hidden is 0"),
         ({"encoder_hidden": 8, "attention": "dot"}, "model.attention dot needs encoder and decoder of one width"),
+        ({"encoder_layers": 0}, "model.encoder_layers is 0"),
+        (
+            {"encoder_layers": 2, "bridge": "states", "bidirectional": False},
+            "as many layers; model.encoder_layers is 2",
+        ),
         ({"bridge": "states"}, "model.bridge states needs model.bidirectional off"),
         ({"bridge": "backward", "bidirectional": False}, "model.bridge backward needs model.bidirectional"),
         ({"uniform": 0.1, "normal": 0.1}, "two ways to draw"),
@@ -85,6 +90,15 @@ def test_init_has_the_shapes_the_configuration_says():
     assert count(made) == sum(int(np.prod(shape)) for shape in found.values())
     found, made = shapes("residual additive")
     assert len(made.encoder.layers) == len(made.decoder.cell.cells) == 3 and made.encoder.residual
+
+
+def test_an_encoder_may_be_deeper_than_its_decoder(key):
+    config = EncoderDecoderConfig(hidden=6, embedding=4)
+    deep, plain = (EncoderDecoder.init(key, 10, 12, c) for c in (dataclasses.replace(config, encoder_layers=3), config))
+    assert len(deep.encoder.layers) == 3 and type(deep.decoder.cell) is type(plain.decoder.cell)
+    assert [layer.forward.w.shape[0] for layer in deep.encoder.layers] == [4, 6, 6]  # type: ignore[union-attr]
+    shallow = EncoderDecoder.init(key, 10, 12, dataclasses.replace(config, layers=2, encoder_layers=1))
+    assert len(shallow.encoder.layers) == 1 and type(shallow.decoder.cell) is Stack
 
 
 def test_a_pointer_without_a_common_token_is_refused(key):

@@ -57,7 +57,7 @@ class Encoder:
         """
         key, ke = jax.random.split(key)
         wide = config.annotation
-        widths = [config.embedding] + [wide] * (config.layers - 1)
+        widths = [config.embedding] + [wide] * (config.depth - 1)
         everywhere = config.feed == "summary"
         return cls(
             embedding=Embedding.init(ke, vocabulary, config.embedding),
@@ -65,11 +65,11 @@ class Encoder:
                 Bidirectional.init(k, width, wide // 2, config.cell)
                 if config.bidirectional
                 else config.cell.init(k, width, wide)
-                for k, width in zip(jax.random.split(key, config.layers), widths, strict=True)
+                for k, width in zip(jax.random.split(key, config.depth), widths, strict=True)
             ),
             reverse=config.reverse_source,
             residual=config.residual,
-            summarise=FF.init(jax.random.fold_in(key, config.layers), wide, wide) if everywhere else None,
+            summarise=FF.init(jax.random.fold_in(key, config.depth), wide, wide) if everywhere else None,
         )
 
     def __call__(

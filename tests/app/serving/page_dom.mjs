@@ -4,7 +4,8 @@ const VOID = new Set(["meta", "link", "input"]);
 
 class Element {
   constructor(name) {
-    Object.assign(this, { name, parent: null, nodes: [], attributes: {}, dataset: {}, heard: {}, className: "", value: "" });
+    Object.assign(this, { name, parent: null, nodes: [], attributes: {}, dataset: {}, heard: {} });
+    Object.assign(this, { className: "", value: "", clientWidth: 400 });
     this.style = { setProperty() {} };
   }
   get children() { return this.nodes.filter((node) => node instanceof Element); }
@@ -70,6 +71,7 @@ export function stand(html, answers, asked, navigator = {}) {
   globalThis.document = Object.assign(root, {
     body: root.querySelector("body"),
     createElement: (name) => new Element(name),
+    createElementNS: (space, name) => new Element(name),
     getElementById: (id) => root.all().find((one) => one.id === id) ?? null,
     execCommand: () => true,
   });

@@ -132,8 +132,11 @@ def draw(page: Any) -> None:
     page.locator("#tab-generate").focus()
     page.keyboard.press("ArrowRight")
     page.fill("#lines", "abc\nabd\nfed")
-    page.click("#map-form button.main")
-    page.locator("#map g").nth(2).wait_for()
+    for method, told in (("tsne", "near points are alike"), ("pca", "of the variance")):
+        page.select_option("#plane", method)
+        page.click("#map-form button.main")
+        page.locator("#map p", has_text=told).wait_for()
+    assert page.locator("#map g").count() == 3
     page.locator("#map g circle").nth(2).hover()
     assert page.text_content("#point") == "fed"
     page.fill("#search", "ab")

@@ -132,6 +132,23 @@ def test_an_answer_is_copied_where_the_browser_lends_no_clipboard(tmp_path, navi
     assert said == "Copied." if able else "copy what is selected" in said
 
 
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [("pca", "across 75.0 % of the variance, upwards 25.0 %"), ("tsne", "near points are alike")],
+)
+def test_a_map_has_a_point_for_each_line_and_says_what_its_axes_are(tmp_path, method, told):
+    script = r"""
+        answers["/embed"] = { vectors: [[3, 1, 5], [0, -2, 5], [-3, 1, 5]], points: [[3, 1], [0, -2], [-3, 1]] };
+        $("model").value = "words";
+        $("plane").value = "METHOD";
+        $("lines").value = "a\nb\n\nc";
+        await $("map-form").hear("submit");
+        console.log(JSON.stringify([of("/embed"), $("map").textContent]));
+    """
+    (asked,), said = play(tmp_path, script.replace("METHOD", method))
+    assert asked == {"model": "words", "inputs": ["a", "b", "c"], "plane": method} and told in said
+
+
 def test_what_is_asked_before_the_models_are_known_is_told(tmp_path):
     script = """
         $("model").value = "";

@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
-from seq2seq.app.serving import requests, work
+from seq2seq.app.pictures.projection import plane
+from seq2seq.app.serving import operations, requests, work
 from seq2seq.app.serving.application import application
 from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.programs import Programs, forget_programs
@@ -152,6 +153,28 @@ def test_vectors_and_models(post, text, client):
     assert [card["name"] for card in cards] == ["words", "twin"]
     assert cards[0]["target_vocabulary"] == text.target_tokenizer.size
     assert client.get("/health").json() == {"status": "ok", "waiting": 0, "queue": 256}
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_a_map_is_that_of_embed_plot_whatever_else_is_asked(text, method):
+    first, second = ("abc", "fed", "bad", "cab"), ("a", "b", "c")
+    asked = [requests.Embed(first, method), requests.Embed(("abc",)), requests.Embed(second, "pca")]
+    found = Served("words", text).embed(asked)
+    assert [len(one.vectors) for one in found] == [4, 1, 3] and found[1].points is None
+    assert np.allclose(found[0].points, plane(np.array(found[0].vectors, np.float32), method), atol=1e-3)
+    assert np.allclose(found[2].points, plane(text.embed(list(second)), "pca"), atol=1e-3)
+
+
+def test_a_map_that_cannot_be_is_refused(client, monkeypatch):
+    def said(**body):
+        answer = client.post("/embed", json=body)
+        return answer.status_code, answer.json()["error"]["where"], answer.json()["error"]["message"]
+
+    assert said(inputs=["a", "b"], plane="pca")[:2] == (422, "/inputs")
+    assert said(inputs=["a", "b", "c"], plane="tnse") == (422, "/plane", "/plane: did you mean tsne?")
+    monkeypatch.setattr(operations, "find_spec", lambda name: None)
+    status, where, message = said(inputs=["a", "b", "c"], plane="tsne")
+    assert (status, where) == (422, "/plane") and "pip install 'seq2seq-jax[plot]'" in message
 
 
 def test_the_listening_report(post, trained):

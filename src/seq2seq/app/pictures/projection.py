@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from seq2seq.errors import ConfigError, DataError
 
 Method: TypeAlias = Literal["pca", "tsne"]
+LEAST_TEXTS = 3
+"""Of a map."""
 _MOST_NEIGHBOURS = 30.0
 
 
@@ -47,8 +49,8 @@ def plane(vectors: NDArray[np.float32], method: Method = "pca", seed: int = 0) -
         >>> plane(np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]], np.float32)).round(3).tolist()
         [[3.0, 0.0], [0.0, 0.0], [-3.0, 0.0]]
     """
-    if len(vectors) < 3:
-        raise DataError(f"a map needs 3 texts or more; the input has {len(vectors)}.")
+    if len(vectors) < LEAST_TEXTS:
+        raise DataError(f"a map needs {LEAST_TEXTS} texts or more; the input has {len(vectors)}.")
     if not np.ptp(vectors, axis=0).any():  # t-SNE would divide by their spread
         return np.zeros((len(vectors), 2))
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)

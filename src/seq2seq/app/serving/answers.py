@@ -56,9 +56,10 @@ class Scores(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """One vector (hidden) for each input."""
+    """One vector (hidden) for each input, and its point (2) in the plane; null if none was asked for."""
 
     vectors: list[list[float]]
+    points: list[list[float]] | None = None
 
 
 class Aligned(NamedTuple):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from seq2seq.app.pictures.projection import LEAST_TEXTS
 from seq2seq.app.serving import answers, cost, requests
 from seq2seq.app.serving.cost import Cost
 from seq2seq.app.serving.refusals import RefusedError
@@ -59,6 +61,17 @@ def _check_generate(asked: requests.Generate) -> None:
         raise RefusedError(422, str(error), "/options") from None
 
 
+def _check_embed(asked: requests.Embed) -> None:
+    if asked.plane and len(asked.inputs) < LEAST_TEXTS:
+        message = f"/inputs has {len(asked.inputs)} items; a map needs {LEAST_TEXTS} or more."
+        raise RefusedError(422, message, "/inputs")
+    if asked.plane == "tsne" and find_spec("sklearn") is None:
+        message = (
+            "/plane tsne needs scikit-learn where the server runs: pip install 'seq2seq-jax[plot]'; pca does without."
+        )
+        raise RefusedError(422, message, "/plane")
+
+
 class Operation(NamedTuple):
     """One path.
 
@@ -109,7 +122,7 @@ OPERATIONS = (
     ),
     Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1),
     Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs, cost.of_score),
-    Operation("/embed", table(requests.Embed), answers.Vectors, lambda m: m.embed, _inputs),
+    Operation("/embed", requests.EMBED, answers.Vectors, lambda m: m.embed, _inputs, check=_check_embed),
     Operation(
         "/alignments", table(requests.Alignments), answers.Alignment, lambda m: m.align, _pairs, cost.of_alignments
     ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.pictures.projection import LEAST_TEXTS, Method
 from seq2seq.app.serving.shapes import Number, Schema, Several, Shape, Table, Text, table
 
 _Texts: TypeAlias = Annotated[tuple[str, ...], Several(Text(), least=1)]
@@ -110,10 +111,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Embed:
-    """The encoder's vector of each input."""
+    """The encoder's vector of each input, and with `plane` its point on a map of them all."""
 
     inputs: _Texts
+    plane: Method | None = None
     model: str | None = None
+
+
+_MAPPED = {"properties": {"plane": {"type": "string"}}, "required": ["plane"]}
+EMBED = replace(table(Embed), together={"if": _MAPPED, "then": {"properties": {"inputs": {"minItems": LEAST_TEXTS}}}})
+"""A body of `Embed`: a map is of several texts."""
 
 
 @dataclass(frozen=True)

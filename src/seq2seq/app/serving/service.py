@@ -239,7 +239,7 @@ def plain(value: Any) -> Any:
 
     Example:
         >>> plain(answers.Vectors([[1.0, math.inf]]))
-        {'vectors': [[1.0, None]]}
+        {'vectors': [[1.0, None]], 'points': None}
     """
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None

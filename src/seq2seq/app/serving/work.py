@@ -14,6 +14,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import rounded
 from seq2seq.app.listening import Listening
+from seq2seq.app.pictures.projection import plane
 from seq2seq.app.serving import answers, requests
 from seq2seq.app.serving.cost import LISTENING_ITEMS
 from seq2seq.app.streaming import Streamed, stream
@@ -130,9 +131,13 @@ class Served:
         return [answers.Scores(list(islice(scored, len(one.pairs)))) for one in asked]
 
     def embed(self, asked: Sequence[requests.Embed]) -> list[answers.Vectors]:
-        """Vectors."""
-        rows = iter(self.text.embed([text for one in asked for text in one.inputs], self.base.batch).tolist())
-        return [answers.Vectors(list(islice(rows, len(one.inputs)))) for one in asked]
+        """Vectors; those of each request have a plane of their own."""
+        rows = self.text.embed([text for one in asked for text in one.inputs], self.base.batch)
+        parts = np.split(rows, np.cumsum([len(one.inputs) for one in asked])[:-1])
+        return [
+            answers.Vectors(part.tolist(), plane(part, one.plane).tolist() if one.plane else None)
+            for one, part in zip(asked, parts, strict=True)
+        ]
 
     def listen(self, asked: Sequence[requests.Listen]) -> list[answers.Heard]:
         """The listening report of each request; outputs are greedy."""

@@ -2,7 +2,6 @@
 
 import { post } from "./api.js";
 import { $, element, onSubmit, percent } from "./dom.js";
-import { pca } from "./pca.js";
 
 const MARGIN = 46;
 const LETTER = 7; // the width of one, about
@@ -10,15 +9,16 @@ const LETTER = 7; // the width of one, about
 export function begin(model) {
   onSubmit($("map-form"), async () => {
     const inputs = $("lines").value.split("\n").map((line) => line.trim()).filter(Boolean);
-    if (inputs.length < 2) throw new Error("Give two lines or more: one point is no map.");
+    if (inputs.length < 3) throw new Error("Give three lines or more: two points are no map.");
     if (!model().embeds) throw new Error(`${model().name} has no encoder vectors.`);
-    const { vectors } = await post("/embed", { model: model().name, inputs });
-    draw(inputs, pca(vectors));
+    const plane = $("plane").value;
+    const { vectors, points } = await post("/embed", { model: model().name, inputs, plane });
+    draw(inputs, points, plane === "pca" ? axes(vectors, points) : "near points are alike, distances mean nothing");
   });
   $("search").addEventListener("input", search);
 }
 
-function draw(texts, { points, shares }) {
+function draw(texts, points, axes) {
   // As many units as pixels, so that letters are as large on a phone.
   const width = Math.min(Math.max($("map").clientWidth, 320), 1200);
   const height = Math.max(Math.round(0.62 * width), 320);
@@ -38,8 +38,7 @@ function draw(texts, { points, shares }) {
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
     svg.append(group);
   });
-  const caption = `${texts.length} lines; across ${percent(shares[0])} of the variance, upwards ${percent(shares[1])}.`;
-  $("map").replaceChildren(svg, element("p", { className: "hint" }, caption));
+  $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines; ${axes}.`));
   $("point").textContent = "Hover or focus a point to read its line.";
   search();
 }
@@ -68,6 +67,21 @@ function hasRoom(labelled, left, y, wide) {
   if (labelled.some((other) => Math.abs(other.y - y) < 12 && left < other.left + other.wide && other.left < left + wide)) return false;
   labelled.push({ left, y, wide });
   return true;
+}
+
+// How much of the variance of the vectors each axis shows.
+function axes(vectors, points) {
+  const total = spread(vectors).reduce((sum, value) => sum + value, 0) || 1;
+  const [across, up] = spread(points).map((value) => percent(value / total));
+  return `across ${across} of the variance, upwards ${up}`;
+}
+
+// The squared distances of each column from its mean, added up.
+function spread(rows) {
+  return rows[0].map((_, i) => {
+    const mean = rows.reduce((sum, row) => sum + row[i], 0) / rows.length;
+    return rows.reduce((sum, row) => sum + (row[i] - mean) ** 2, 0);
+  });
 }
 
 // From values to pixels, the least at `first` and the largest at `last`.

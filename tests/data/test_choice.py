@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.data import PairFiles, choose_kind, read_pairs
+from seq2seq.data import PairFiles, choose_form, choose_kind, read_pairs
 from seq2seq.data.examples import cmudict, kjv_pairs
 from seq2seq.errors import ConfigError, DataError
 
@@ -69,3 +69,10 @@ def test_the_choice_for_small_data(texts, kind):
 def test_a_choice_needs_text():
     with pytest.raises(DataError, match="no text"):
         choose_kind([])
+
+
+def test_letters_of_lemmas_are_taken_apart_where_that_makes_them_few():
+    korean = [" ".join([*map(chr, range(0xAC00 + 28 * n, 0xAC00 + 28 * n + 9)), "+pos=V"]) for n in range(40)]
+    assert choose_form(korean, "symbols") == "nfd"
+    assert choose_form(["d e j à +pos=ADV", "é t é +pos=N", "t͡ʃ ã"], "symbols") == "none"
+    assert choose_form(korean, "word") == "none"

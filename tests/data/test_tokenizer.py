@@ -171,6 +171,19 @@ def test_what_was_taken_apart_comes_back_composed(text, form):
     assert "".join(tokenizer.tokens(text)) == "".join(tokenizer.pieces(text)) == unicodedata.normalize("NFD", text)
 
 
+@given(
+    st.lists(st.sampled_from([*"가각힣éạấaé", "t͡ʃ", "+pos=é", "ą\u0301"]), max_size=8), st.sampled_from(["nfd", "nfkd"])
+)
+def test_of_symbols_single_letters_are_taken_apart_and_come_back_composed(symbols, form):
+    tokenizer = Tokenizer.train("symbols", ["가 각 힣 é ạ ấ a", "t͡ʃ +pos=é ą\u0301"], form=form)
+    text = unicodedata.normalize("NFC", " ".join(symbols))
+    assert tokenizer.decode(tokenizer.encode(text)) == tokenizer.said(text) == text
+    assert UNKNOWN not in tokenizer.encode(text)
+    letters = sum(len(unicodedata.normalize("NFD", s)) if len(s) == 1 else 1 for s in text.split())
+    assert len(tokenizer.pieces(text)) == letters
+    assert "+pos=é" not in symbols or unicodedata.normalize("NFD", "+pos=é") in tokenizer.pieces(text)
+
+
 @each_kind
 def test_a_form_stays_with_the_tokenizer_and_makes_two_spellings_one(kind):
     tokenizer = Tokenizer.train(kind, [unicodedata.normalize("NFD", "été à été")] * 3, vocabulary=300, form="nfc")

@@ -69,7 +69,7 @@ class TextOptions:
     """What a target is cut into."""
     source_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
     """Unicode normalisation of a source; nfd takes letters and marks, or Hangul syllables, apart, which outputs put
-    together again. auto: nfd for characters of which that leaves at most half as many, otherwise none."""
+    together again. auto: nfd for letters, alone or as symbols, of which that leaves at most half as many, else none."""
     target_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
     """Unicode normalisation of a target."""
     vocabulary: int | None = None

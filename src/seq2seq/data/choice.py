@@ -80,7 +80,7 @@ def choose_kind(texts: Lines) -> Choice:
 
 
 def choose_form(texts: Iterable[str], kind: Kind) -> Form:
-    """The Unicode form for characters: nfd if it leaves at most half as many different ones, as with Hangul.
+    """The Unicode form for characters or symbols: nfd if it leaves at most half as many different ones, as with Hangul.
 
     Example:
         >>> choose_form(["".join(map(chr, range(0xAC00, 0xAC00 + 200)))], "character")  # 200 syllables
@@ -88,12 +88,13 @@ def choose_form(texts: Iterable[str], kind: Kind) -> Form:
         >>> choose_form(["déjà vu"], "character")
         'none'
     """
-    if kind != "character":
+    if kind not in ("character", "symbols"):
         return "none"
     whole, apart = set[str](), set[str]()
     for text in texts:
-        whole.update(normalised(text, "nfc"))
-        apart.update(normalised(text, "nfd"))
+        for form, found in (("nfc", whole), ("nfd", apart)):
+            pieces = normalised(text, form, kind)
+            found.update(pieces.split(" ") if kind == "symbols" else pieces)
     return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 

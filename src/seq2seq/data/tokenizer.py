@@ -27,6 +27,7 @@ _SPECIAL = ["< pad >", "< unknown >", "< begin >", "< end >"]
 _SHOWN = ["<pad>", "<unknown>", "<begin>", "<end>"]
 _SMALLEST = len(_SPECIAL) + 256  # a byte each
 _OF_BYTES = ("bpe", "unigram")
+_APART = ("nfd", "nfkd")
 
 
 class Tokenizer:
@@ -37,6 +38,7 @@ class Tokenizer:
     - bpe, unigram: over bytes, so any text at all comes back exactly and nothing is unknown.
 
     With a Unicode `form`, text is normalised before it is cut, and what nfd and nfkd took apart comes back composed.
+    Of symbols, those that are one letter are taken apart; in others, such as features, nothing is.
 
     Example:
         >>> letters = Tokenizer.train("character", ["a b", "ab"])
@@ -73,7 +75,7 @@ class Tokenizer:
         if vocabulary < smallest:
             raise ConfigError(f"a {kind} vocabulary of {vocabulary} is too small: it needs at least {smallest}.")
         make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
-        return cls(kind, make(kind, (normalised(text, form) for text in texts), vocabulary, minimum_count), form)
+        return cls(kind, make(kind, (normalised(text, form, kind) for text in texts), vocabulary, minimum_count), form)
 
     @property
     def rule(self) -> str:
@@ -92,7 +94,7 @@ class Tokenizer:
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """The ids of many texts; bpe and unigram on all cores."""
         if self.form != "none":
-            texts = [normalised(text, self.form) for text in texts]
+            texts = [normalised(text, self.form, self.kind) for text in texts]
         if cut := _CUTS.get(self.kind):  # a dictionary does it ten times as fast
             ids = self._ids
             return [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
@@ -108,6 +110,8 @@ class Tokenizer:
 
     def join(self, pieces: Iterable[str]) -> str:
         """The text of pieces of words, symbols or characters."""
+        if self.kind == "symbols" and self.form in _APART:
+            return " ".join(_letters(pieces))
         return self._composed(("" if self.kind == "character" else " ").join(pieces))
 
     def said(self, text: str) -> str:
@@ -117,11 +121,11 @@ class Tokenizer:
             >>> Tokenizer.train("word", ["a b"]).said("b  a ")
             'b a'
         """
-        text = self._composed(normalised(text, self.form))
-        return " ".join(_cut_at_spaces(text)) if self.kind in ("word", "symbols") else text
+        text = normalised(text, self.form, self.kind)
+        return self.join(_cut_at_spaces(text)) if self.kind in ("word", "symbols") else self._composed(text)
 
     def _composed(self, text: str) -> str:
-        return unicodedata.normalize("NFC", text) if self.form in ("nfd", "nfkd") else text
+        return unicodedata.normalize("NFC", text) if self.form in _APART else text
 
     def token(self, index: int) -> str:
         """The piece of an id as people read it; a space that belongs to a piece shows as `▁`.
@@ -151,7 +155,9 @@ class Tokenizer:
             ['to', 'Ur']
         """
         cut = _CUTS.get(self.kind)
-        return list(cut(normalised(text, self.form))) if cut else self.tokens(text)  # to bytes nothing is unknown
+        return (
+            list(cut(normalised(text, self.form, self.kind))) if cut else self.tokens(text)
+        )  # to bytes nothing is unknown
 
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.
@@ -201,9 +207,39 @@ def _counted(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return inner
 
 
-def normalised(text: str, form: Form) -> str:
-    """The text in a Unicode form."""
-    return text if form == "none" else unicodedata.normalize(form.upper(), text)  # pyright: ignore[reportArgumentType]
+def normalised(text: str, form: Form, kind: Kind) -> str:
+    """The text in a Unicode form; a symbol that is one letter becomes several where the form takes it apart.
+
+    Example:
+        >>> [len(normalised("한 글 +pos=N", form, "symbols").split()) for form in ("nfc", "nfd")]
+        [3, 7]
+    """
+    if form == "none":
+        return text
+    if kind == "symbols" and form in _APART:
+        return " ".join(piece for symbol in _cut_at_spaces(text) for piece in _apart(symbol, form))
+    return _in_form(text, form)
+
+
+def _in_form(text: str, form: Form) -> str:
+    return unicodedata.normalize(form.upper(), text)  # pyright: ignore[reportArgumentType]
+
+
+def _apart(symbol: str, form: Form) -> Iterable[str]:
+    """The parts of a symbol that is one letter; any other as it is, in that form."""
+    found = _in_form(symbol, form)
+    return found if len(_in_form(symbol, "nfc")) == 1 else [found]
+
+
+def _letters(pieces: Iterable[str]) -> list[str]:
+    """Symbols, those composed that together are one letter."""
+    kept: list[str] = []
+    for piece in pieces:
+        if kept and len(letter := _in_form(kept[-1] + piece, "nfc")) == 1:
+            kept[-1] = letter
+        else:
+            kept.append(_in_form(piece, "nfc"))
+    return kept
 
 
 def _until_end(ids: Iterable[int]) -> Iterator[int]:

@@ -73,7 +73,7 @@ def prepare(options: TrainOptions[Any]) -> Job:
     began_with = _began_with(options)
     if began_with:
         began_with.check_format(corpus.format)
-    source, target = tokenizers(options, corpus.pairs, began_with, shares_vocabulary(cls))
+    source, target = tokenizers(options, corpus, began_with, shares_vocabulary(cls))
     data = tokenised(read, options, source.tokenizer, target.tokenizer)
     dev = short_enough(read, options, source.tokenizer, target.tokenizer)
     report += [

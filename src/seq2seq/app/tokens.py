@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.files import atomic_write
-from seq2seq.data import Choice, Tokenizer, choose_form, choose_kind
-from seq2seq.data.spool import Pairs, Texts
+from seq2seq.data import Choice, Corpus, Tokenizer, choose_form, choose_kind
+from seq2seq.data.spool import Texts
 from seq2seq.errors import ArchiveError, Seq2SeqError
 
 
@@ -21,7 +21,7 @@ class Side(NamedTuple):
 
 
 def tokenizers(
-    options: TrainOptions[Any], pairs: Pairs, began_with: TextModel | None, shared: bool
+    options: TrainOptions[Any], corpus: Corpus, began_with: TextModel | None, shared: bool
 ) -> tuple[Side, Side]:
     """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
     if began_with:
@@ -32,17 +32,22 @@ def tokenizers(
         source, target = (Side(_read(file), "as this run began") for file in files)
         return source, target
     if shared:
-        source = target = _train(options, "source", Texts(pairs, 0, 1))
+        source = target = _train(options, "source", Texts(corpus.pairs, 0, 1))
     else:
-        source, target = _train(options, "source", Texts(pairs, 0)), _train(options, "target", Texts(pairs, 1))
+        source = _train(options, "source", Texts(corpus.pairs, 0), inflection=corpus.format == "sigmorphon")
+        target = _train(options, "target", Texts(corpus.pairs, 1))
     for file, side in zip(files, (source, target), strict=True):
         text = side.tokenizer.to_json()
         atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
     return source, target
 
 
-def _train(options: TrainOptions[Any], side: Literal["source", "target"], texts: Texts) -> Side:
+def _train(
+    options: TrainOptions[Any], side: Literal["source", "target"], texts: Texts, inflection: bool = False
+) -> Side:
     auto: Choice = choose_kind(texts)
+    if inflection:  # whose letters need be no closed set
+        auto = auto._replace(kind="symbols", why="the letters of lemmas, and their features")
     asked = options.kind(side)
     kind, why = (asked, "as asked for") if asked else (auto.kind, auto.why)
     size = options.vocabulary or (auto.pieces if kind in ("bpe", "unigram") else 8000)

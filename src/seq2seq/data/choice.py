@@ -92,9 +92,8 @@ def choose_form(texts: Iterable[str], kind: Kind) -> Form:
         return "none"
     whole, apart = set[str](), set[str]()
     for text in texts:
-        for form, found in (("nfc", whole), ("nfd", apart)):
-            pieces = normalised(text, form, kind)
-            found.update(pieces.split(" ") if kind == "symbols" else pieces)
+        for found, one in ((whole, normalised(text, "nfc", kind)), (apart, normalised(text, "nfd", kind))):
+            found.update(one.split(" ") if kind == "symbols" else one)
     return "nfd" if 2 * len(apart) <= len(whole) else "none"
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -107,19 +108,24 @@ def nbest(data: bytes, file: Path) -> None:
 
 def line(data: bytes, file: Path) -> None:
     """A text through every kind of tokenizer: bytes come back, and nothing becomes a special token."""
-    from seq2seq.data import BEGIN, END, KINDS, PAD, Tokenizer
+    from seq2seq.data import BEGIN, END, KINDS, PAD, UNKNOWN, Tokenizer
+    from seq2seq.data.tokenizer import FORMS
 
     text = data.decode("utf-8", errors="ignore")
-    for kind in KINDS:
-        made = _TOKENIZERS.setdefault(kind, Tokenizer.train(kind, [PAIRS] * 3, vocabulary=300))
-        ids = made.encode(text)
+    for kind, form in product(KINDS, FORMS):
+        if kind in ("bpe", "unigram"):
+            made = _TOKENIZERS.get((kind, form)) or Tokenizer.train(kind, [PAIRS] * 3, vocabulary=300, form=form)
+            _TOKENIZERS[kind, form] = made
+        else:
+            made = Tokenizer.train(kind, [PAIRS, text], vocabulary=10_000, form=form)
+        ids, said = made.encode(text), made.said(text)
         if {PAD, BEGIN, END} & set(ids):
             raise AssertionError(f"{kind}: {text!r} has a special token")
-        if kind in ("bpe", "unigram") and made.decode(ids) != text:
-            raise AssertionError(f"{kind}: {text!r} comes back as {made.decode(ids)!r}")
+        if UNKNOWN in ids or made.decode(ids) != said:
+            raise AssertionError(f"{kind}, {form}: {said!r} comes back as {made.decode(ids)!r}")
 
 
-_TOKENIZERS: dict[str, Any] = {}
+_TOKENIZERS: dict[tuple[str, str], Any] = {}
 
 
 def model(data: bytes, file: Path) -> None:

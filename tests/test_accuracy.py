@@ -234,7 +234,12 @@ def test_every_setting_of_an_ablation_is_one_of_ours(setting: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--settings", "magic"], "wanted some of the defaults, no moving average"), ([], "t has no dev data")],
+    [
+        (["--settings", "magic"], "wanted some of the defaults, no moving average"),
+        (["--model.type", "hard-monotonic"], "the same units dropped at every step: these options do not"),
+        (["--preset", "luong2015"], "hard monotonic attention: --preset luong2015 is for --model.type"),
+        ([], "t has no dev data"),
+    ],
 )
 def test_an_ablation_refuses_what_it_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], told: str

@@ -18,6 +18,7 @@ from itertools import product
 from statistics import mean
 
 from benchmarks.accuracy.measuring import add_options, half_width, measure, read_options, tasks_of
+from benchmarks.accuracy.recipe import resolved
 from benchmarks.accuracy.tables import TABLES, Options, Task
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
@@ -39,7 +40,7 @@ SETTINGS: dict[str, Options] = {
     "general attention": ("--model.attention", "general"),
     "no input feeding": ("--model.no-input-feeding",),
     "tied embeddings": ("--model.tied",),
-    "hard monotonic attention": ("--model.type", "hard-monotonic"),
+    "hard monotonic attention": ("--model.type", "hard-monotonic", "--model.hidden", "512"),
 }
 """What is trained, by the words of its row."""
 Scores = Mapping[tuple[str, int], float]
@@ -67,12 +68,13 @@ def row_of(found: Scores, beside: Scores) -> dict[str, Value]:
         >>> {name: round(value, 1) for name, value in row.items()}
         {'runs': 2, 'dev': 7.0, 'more than the defaults': 1.0, '+-': 0.0}
     """
-    more = [found[run] - beside[run] for run in found if run in beside]
+    both = [run for run in found if run in beside]
+    more = [found[run] - beside[run] for run in both]
     return {
-        "runs": len(found),
-        "dev": mean(found.values()),
-        "more than the defaults": mean(more) if more else None,
-        "+-": half_width(more) if len(more) > 1 else None,
+        "runs": len(both),
+        "dev": mean(found[run] for run in both) if both else None,
+        "more than the defaults": mean(more) if both else None,
+        "+-": half_width(more) if len(both) > 1 else None,
     }
 
 
@@ -108,12 +110,29 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> None:
         raise ConfigError(f"{options.table} has no dev data, and nothing is chosen on a test file")
     dev_only = [replace(task, measured={"dev": task.measured["dev"]}) for task in tasks]
     runs = list(product(dev_only, options.seeds))
+    settings = chosen(options.settings)
+    for setting in settings:  # before hours of training
+        check(dev_only[0], setting, more)
     beside: Scores | None = None
-    for setting in chosen(options.settings):
+    for setting in settings:
         found = scores(series, table.metric, runs, options, [*more, *SETTINGS[setting]])
         beside = found if beside is None else beside
         if found:
             printed.row(f"{options.table}, {table.metric}", setting, row_of(found, beside))
+
+
+def check(task: Task, setting: str, more: Sequence[str]) -> None:
+    """Refuse options that do not go with a setting.
+
+    Raises:
+        ConfigError: so they are.
+    """
+    try:
+        resolved(task, [*more, *SETTINGS[setting]])
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error} Choose others with --settings.") from None
+    except SystemExit:  # told already
+        raise ConfigError(f"{setting}: these options do not go with it; choose others with --settings") from None
 
 
 def chosen(words: str | None) -> list[str]:

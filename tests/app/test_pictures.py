@@ -24,7 +24,7 @@ from seq2seq.app.pictures.terminal import Screen
 from seq2seq.app.text_model import Decoding, TextModel
 from seq2seq.core.seams import END, Prediction
 from seq2seq.data import Tokenizer
-from seq2seq.errors import ModuleError
+from seq2seq.errors import DataError, ModuleError
 
 WEIGHTS = np.array([[0.9, 0.1, 0.0], [0.25, 0.5, 0.26]], np.float32)
 
@@ -232,6 +232,15 @@ def test_equal_vectors_are_one_point(method):
         pytest.importorskip("sklearn")
     points = plane(np.full((5, 3), 0.1, np.float32), method)
     np.testing.assert_array_equal(points, np.zeros((5, 2)))
+
+
+def test_vectors_that_are_no_numbers_have_no_place_and_one_number_each_has():
+    with pytest.raises(DataError, match="have no place on a map"):
+        plane(np.array([[1.0], [np.nan], [2.0]], np.float32))
+    line = np.arange(6, dtype=np.float32)[:, None]
+    assert np.isfinite(plane(line)).all()
+    pytest.importorskip("sklearn")
+    assert np.isfinite(plane(line, "tsne")).all()
 
 
 def test_tsne_keeps_clusters_together():

@@ -16,7 +16,7 @@ from seq2seq.app.options import TrainOptions
 from seq2seq.app.prepare import prepare
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.tokens import tokenizers
-from seq2seq.data import Pair
+from seq2seq.data import Corpus, Pair
 from seq2seq.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def test_a_resume_may_have_a_configuration_over_that_of_the_run(trained):
 def test_as_many_pieces_as_suit_the_corpus(kind):
     texts = [f"{n} thousand and {n * n} and {n**3}" for n in range(300)]  # 1,800 words want 600 pieces
     options = TrainOptions(out=str(Path.cwd()), source_tokens=kind, target_tokens="word")
-    source, target = tokenizers(options, [Pair(text, text) for text in texts], None, shared=False)
+    source, target = tokenizers(options, Corpus([Pair(text, text) for text in texts]), None, shared=False)
     assert 400 < source.tokenizer.size <= 600 < target.tokenizer.size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -74,5 +75,8 @@ def test_a_choice_needs_text():
 def test_letters_of_lemmas_are_taken_apart_where_that_makes_them_few():
     korean = [" ".join([*map(chr, range(0xAC00 + 28 * n, 0xAC00 + 28 * n + 9)), "+pos=V"]) for n in range(40)]
     assert choose_form(korean, "symbols") == "nfd"
+    assert choose_form([" ".join(normalize("NFD", line)).replace("   ", " ") for line in korean], "symbols") == "nfd"
+    assert choose_form([f"{line} +{n}" for n, line in enumerate(korean)], "symbols") == "nfd"  # features are no letters
+    assert choose_form(["aa bb"], "symbols") == choose_form([""], "character") == "none"  # nor is there any
     assert choose_form(["d e j à +pos=ADV", "é t é +pos=N", "t͡ʃ ã"], "symbols") == "none"
     assert choose_form(korean, "word") == "none"

@@ -23,7 +23,10 @@ class Side(NamedTuple):
 def tokenizers(
     options: TrainOptions[Any], corpus: Corpus, began_with: TextModel | None, shared: bool
 ) -> tuple[Side, Side]:
-    """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1."""
+    """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1.
+
+    The source of an inflection is symbols where nothing else is asked for, and each side has a tokenizer of its own.
+    """
     if began_with:
         why = f"from {options.from_model}"
         return Side(began_with.source_tokenizer, why), Side(began_with.target_tokenizer, why)

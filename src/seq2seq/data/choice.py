@@ -7,12 +7,13 @@ spelt. Else it is running text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
+from unicodedata import normalize
 
 import numpy as np
 
-from seq2seq.data.tokenizer import Form, Kind, normalised
+from seq2seq.data.tokenizer import Form, Kind, letters
 from seq2seq.errors import DataError
 
 _LINES_LOOKED_AT = 20_000
@@ -79,8 +80,10 @@ def choose_kind(texts: Lines) -> Choice:
     )
 
 
-def choose_form(texts: Iterable[str], kind: Kind) -> Form:
-    """The Unicode form for characters or symbols: nfd if it leaves at most half as many different ones, as with Hangul.
+def choose_form(texts: Lines, kind: Kind) -> Form:
+    """The Unicode form for letters: nfd if it leaves at most half as many different ones, as with Hangul.
+
+    Of symbols, those count that are one letter.
 
     Example:
         >>> choose_form(["".join(map(chr, range(0xAC00, 0xAC00 + 200)))], "character")  # 200 syllables
@@ -90,11 +93,12 @@ def choose_form(texts: Iterable[str], kind: Kind) -> Form:
     """
     if kind not in ("character", "symbols"):
         return "none"
-    whole, apart = set[str](), set[str]()
-    for text in texts:
-        for found, one in ((whole, normalised(text, "nfc", kind)), (apart, normalised(text, "nfd", kind))):
-            found.update(one.split(" ") if kind == "symbols" else one)
-    return "nfd" if 2 * len(apart) <= len(whole) else "none"
+    whole = set[str]()
+    for text in _some(texts):
+        whole.update(letters(filter(None, text.split(" "))) if kind == "symbols" else normalize("NFC", text))
+    whole = {piece for piece in whole if len(piece) == 1}
+    apart = set(normalize("NFD", "".join(whole)))
+    return "nfd" if 0 < 2 * len(apart) <= len(whole) else "none"
 
 
 def _some(texts: Lines) -> list[str]:

@@ -15,13 +15,13 @@ from hashlib import blake2b
 from heapq import heappush, heappushpop
 from itertools import islice
 from typing import NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.formats import Pair
 from seq2seq.data.spool import Pairs, select
+from seq2seq.data.tokenizer import letters
 from seq2seq.errors import DataError, did_you_mean
 
 _SHARE, _MOST = 10, 1000  # a tenth of the sources, at most a thousand
@@ -163,11 +163,11 @@ def as_read(line: str) -> str:
     """What lines that a tokenizer may read alike have in common: one space for several, composed letters.
 
     Example:
-        >>> as_read("a  b") == as_read("a b"), as_read("e\u0301") == as_read("\u00e9")
+        >>> as_read("a  b") == as_read("a b"), as_read("e\u0301") == as_read("e \u0301") == as_read("\u00e9")
         (True, True)
     """
-    line = " ".join(line.split())
-    return line if line.isascii() else normalize("NFC", line)
+    pieces = line.split()
+    return " ".join(pieces if line.isascii() else letters(pieces))
 
 
 def lines_of(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:

@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import tokenizers
@@ -38,7 +39,8 @@ class Tokenizer:
     - bpe, unigram: over bytes, so any text at all comes back exactly and nothing is unknown.
 
     With a Unicode `form`, text is normalised before it is cut, and what nfd and nfkd took apart comes back composed.
-    Of symbols, those that are one letter are taken apart; in others, such as features, nothing is.
+    Of symbols, those that are one letter are taken apart; in others, such as features, nothing is. A letter and its
+    mark that stand side by side as two symbols are one letter then.
 
     Example:
         >>> letters = Tokenizer.train("character", ["a b", "ab"])
@@ -111,7 +113,7 @@ class Tokenizer:
     def join(self, pieces: Iterable[str]) -> str:
         """The text of pieces of words, symbols or characters."""
         if self.kind == "symbols" and self.form in _APART:
-            return " ".join(_letters(pieces))
+            return " ".join(letters(pieces))
         return self._composed(("" if self.kind == "character" else " ").join(pieces))
 
     def said(self, text: str) -> str:
@@ -194,9 +196,12 @@ class Tokenizer:
             kind, form, inner = fields["kind"], fields.get("form", "none"), fields["tokenizer"]
             if fields["format"] != 1 or kind not in KINDS or form not in FORMS:
                 raise ValueError(f"format {fields['format']}, kind {kind}, form {form}")
-            return cls(kind, _counted(_from_dictionary(inner)), form)
+            made = cls(kind, _counted(_from_dictionary(inner)), form)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
+        if kind == "symbols" and form in _APART and any(len(p) > 1 == len(_in_form(p, "nfc")) for p in made._pieces):
+            raise CorruptArchiveError(f"this tokenizer is of a time when {form} left symbols whole; train again.")
+        return made
 
 
 def _counted(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -208,38 +213,55 @@ def _counted(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def normalised(text: str, form: Form, kind: Kind) -> str:
-    """The text in a Unicode form; a symbol that is one letter becomes several where the form takes it apart.
+    """The text in a Unicode form. Of symbols, one that is a letter becomes several where the form takes it apart, and
+    marks that stand by themselves are of the letter before.
 
     Example:
         >>> [len(normalised("한 글 +pos=N", form, "symbols").split()) for form in ("nfc", "nfd")]
         [3, 7]
+        >>> normalised("e \u0301 t", "nfc", "symbols")
+        'é t'
     """
     if form == "none":
         return text
-    if kind == "symbols" and form in _APART:
-        return " ".join(piece for symbol in _cut_at_spaces(text) for piece in _apart(symbol, form))
-    return _in_form(text, form)
+    if kind != "symbols":
+        return _in_form(text, form)
+    return " ".join(part for symbol in letters(_cut_at_spaces(text)) for part in _parts(symbol, form))
+
+
+def letters(pieces: Iterable[str]) -> list[str]:
+    """Pieces in NFC, those joined that together are one letter or syllable.
+
+    Example:
+        >>> letters(["t", "e", "\u0301", "ㅎ", "+pos=N"])
+        ['t', 'é', 'ㅎ', '+pos=N']
+    """
+    kept: list[str] = []
+    for piece in pieces:
+        if kept and _joins(piece) and len(letter := _in_form(kept[-1] + piece, "nfc")) == 1:
+            kept[-1] = letter
+        else:
+            kept.append(piece if piece.isascii() else _in_form(piece, "nfc"))
+    return kept
+
+
+@lru_cache(1 << 16)
+def _joins(piece: str) -> bool:
+    """Whether it may be of the letter before: a mark, or a vowel or final consonant of Hangul."""
+    return unicodedata.category(piece[0])[0] == "M" or "\u1160" <= piece[0] <= "\u11ff"
+
+
+@lru_cache(1 << 16)
+def _parts(symbol: str, form: Form) -> tuple[str, ...]:
+    """A symbol in NFC, in another form; what that would make of a space is left alone."""
+    found = _in_form(symbol, form)
+    if " " in found:
+        return (symbol,)
+    return tuple(found) if form in _APART and len(symbol) == 1 else (found,)
 
 
 def _in_form(text: str, form: Form) -> str:
     return unicodedata.normalize(form.upper(), text)  # pyright: ignore[reportArgumentType]
-
-
-def _apart(symbol: str, form: Form) -> Iterable[str]:
-    """The parts of a symbol that is one letter; any other as it is, in that form."""
-    found = _in_form(symbol, form)
-    return found if len(_in_form(symbol, "nfc")) == 1 else [found]
-
-
-def _letters(pieces: Iterable[str]) -> list[str]:
-    """Symbols, those composed that together are one letter."""
-    kept: list[str] = []
-    for piece in pieces:
-        if kept and len(letter := _in_form(kept[-1] + piece, "nfc")) == 1:
-            kept[-1] = letter
-        else:
-            kept.append(_in_form(piece, "nfc"))
-    return kept
 
 
 def _until_end(ids: Iterable[int]) -> Iterator[int]:

@@ -171,6 +171,7 @@ def test_a_map_that_cannot_be_is_refused(client, monkeypatch):
         return answer.status_code, answer.json()["error"]["where"], answer.json()["error"]["message"]
 
     assert said(inputs=["a", "b"], plane="pca")[:2] == (422, "/inputs")
+    assert said(inputs=["a", " ", "c"], plane="pca")[:2] == (422, "/inputs/1")
     assert said(inputs=["a", "b", "c"], plane="tnse") == (422, "/plane", "/plane: did you mean tsne?")
     monkeypatch.setattr(operations, "find_spec", lambda name: None)
     status, where, message = said(inputs=["a", "b", "c"], plane="tsne")

@@ -43,7 +43,7 @@ def plane(vectors: NDArray[np.float32], method: Method = "pca", seed: int = 0) -
         seed: of tsne.
 
     Raises:
-        DataError: fewer than 3 texts.
+        DataError: fewer than 3 texts, or vectors that are not finite.
 
     Example:
         >>> plane(np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]], np.float32)).round(3).tolist()
@@ -51,6 +51,8 @@ def plane(vectors: NDArray[np.float32], method: Method = "pca", seed: int = 0) -
     """
     if len(vectors) < LEAST_TEXTS:
         raise DataError(f"a map needs {LEAST_TEXTS} texts or more; the input has {len(vectors)}.")
+    if not np.isfinite(vectors).all():
+        raise DataError("some vectors are no numbers (NaN, infinity), and have no place on a map; was training sound?")
     if not np.ptp(vectors, axis=0).any():  # t-SNE would divide by their spread
         return np.zeros((len(vectors), 2))
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
@@ -69,5 +71,6 @@ def _neighbours(centred: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
 
     perplexity = min(_MOST_NEIGHBOURS, (len(centred) - 1) / 3)
-    made: Any = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    init = "pca" if centred.shape[1] > 1 else "random"
+    made: Any = TSNE(2, perplexity=perplexity, init=init, random_state=seed)
     return np.asarray(made.fit_transform(centred), np.float64)

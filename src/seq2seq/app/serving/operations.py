@@ -65,6 +65,9 @@ def _check_embed(asked: requests.Embed) -> None:
     if asked.plane and len(asked.inputs) < LEAST_TEXTS:
         message = f"/inputs has {len(asked.inputs)} items; a map needs {LEAST_TEXTS} or more."
         raise RefusedError(422, message, "/inputs")
+    blank = next((n for n, text in enumerate(asked.inputs) if not text.strip()), None)
+    if asked.plane and blank is not None:
+        raise RefusedError(422, f"/inputs/{blank} is blank; a map has no place for it.", f"/inputs/{blank}")
     if asked.plane == "tsne" and find_spec("sklearn") is None:
         message = (
             "/plane tsne needs scikit-learn where the server runs: pip install 'seq2seq-jax[plot]'; pca does without."

@@ -18,7 +18,7 @@ export function begin(model) {
   $("search").addEventListener("input", search);
 }
 
-function draw(texts, points, axes) {
+function draw(texts, points, told) {
   // As many units as pixels, so that letters are as large on a phone.
   const width = Math.min(Math.max($("map").clientWidth, 320), 1200);
   const height = Math.max(Math.round(0.62 * width), 320);
@@ -38,7 +38,7 @@ function draw(texts, points, axes) {
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
     svg.append(group);
   });
-  $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines; ${axes}.`));
+  $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines; ${told}.`));
   $("point").textContent = "Hover or focus a point to read its line.";
   search();
 }

@@ -99,7 +99,7 @@ def main() -> None:
     """The series."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="SIGKILLs before the run may finish (default 200)")
-    parser.add_argument("--updates", type=int, default=4000, help="of the run (default 4000)")
+    parser.add_argument("--updates", type=int, default=10_000, help="of the run (default 10,000)")
     parser.add_argument("--seconds", type=float, default=12.0, help="the longest life between two kills (default 12)")
     parser.add_argument("--out", type=Path, default=Path(".bench/kills"), help="where the runs and the count stay")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

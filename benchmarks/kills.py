@@ -123,7 +123,7 @@ def main() -> None:
     if code is None:
         for run in (killed, whole):
             seq2seq(*train(pairs, run, updates))
-    found = differences(whole, killed, updates) if code is None else [f"exit code {code}"]
+    found = differences(whole, killed, updates) if code is None else [f"ended by itself, exit code {code}"]
     row = {"kills": len(kills), "updates": updates, "differences": ", ".join(found) or "none"}
     table.row("kills", "a run killed and resumed", row | {"minutes": (time.monotonic() - began) / 60})
     sys.exit(1 if found else 0)

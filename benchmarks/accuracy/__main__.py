@@ -19,7 +19,7 @@ from itertools import product
 from statistics import mean
 from typing import Any
 
-from benchmarks.accuracy.measuring import add_options, evaluated, half_width, measure, read_options, tasks_of
+from benchmarks.accuracy.measuring import evaluated, half_width, measure, parser_of, read_options, tasks_of
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
@@ -91,14 +91,8 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
 
 def main() -> None:
     """One table, or several."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # --seed is one of train's
-    )
+    parser = parser_of("python -m benchmarks.accuracy", __doc__)
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
-    add_options(parser)
     options, more = read_options(parser)
     for name in options.tables:
         try:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import product
 from statistics import mean
 
-from benchmarks.accuracy.measuring import add_options, half_width, measure, read_options, tasks_of
+from benchmarks.accuracy.measuring import half_width, measure, parser_of, read_options, tasks_of
 from benchmarks.accuracy.recipe import resolved
 from benchmarks.accuracy.tables import TABLES, Options, Task
 from benchmarks.series import Series
@@ -80,15 +80,9 @@ def row_of(found: Scores, beside: Scores) -> dict[str, Value]:
 
 def main() -> None:
     """All settings, or some."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # --seed is one of train's
-    )
+    parser = parser_of("python -m benchmarks.accuracy.ablation", __doc__)
     parser.add_argument("table", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--settings", help=f"some, with commas between: {', '.join(SETTINGS)}")
-    add_options(parser)
     options, more = read_options(parser)
     try:
         run(options, more)

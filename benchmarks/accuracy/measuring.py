@@ -68,8 +68,14 @@ def distinct_seeds(text: str) -> list[int]:
     return seeds
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Where data and results are, and how often and how long to train."""
+def parser_of(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of every command here: where data and results are, how often and how long to train."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # --seed is one of train's
+    )
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets' folders")
     parser.add_argument("--out", type=Path, default=Path(".bench/accuracy"), help="where runs and results stay")
     parser.add_argument("--seeds", type=distinct_seeds, default="1", help="with commas between (default 1)")
@@ -77,6 +83,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", help="some of the table's tasks, with commas between")
     parser.add_argument("--jobs", type=int, default=1, help="so many runs side by side, which share the cores")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
 
 
 def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import PurePath
@@ -13,6 +14,9 @@ from benchmarks.series import Series
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.options import TrainOptions
 
+_PARSING = threading.Lock()
+"""Runs go side by side in threads, and tyro reads one command line at a time."""
+
 
 def resolved(task: Task, options: Sequence[str]) -> TrainOptions[Any]:
     """What `seq2seq train` makes of the words of a task and more options: presets and defaults are filled in.
@@ -20,7 +24,8 @@ def resolved(task: Task, options: Sequence[str]) -> TrainOptions[Any]:
     Raises:
         ConfigError: they do not go together.
     """
-    return options_from([*map(str, task.train), *options])
+    with _PARSING:
+        return options_from([*map(str, task.train), *options])
 
 
 def recipe(task: Task, told: TrainOptions[Any]) -> str:

@@ -157,9 +157,9 @@ class Tokenizer:
             ['to', 'Ur']
         """
         cut = _CUTS.get(self.kind)
-        return (
-            list(cut(normalised(text, self.form, self.kind))) if cut else self.tokens(text)
-        )  # to bytes nothing is unknown
+        if not cut:
+            return self.tokens(text)  # of bytes, to which nothing is unknown
+        return list(cut(normalised(text, self.form, self.kind)))
 
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.

@@ -44,8 +44,8 @@ class EncoderDecoderConfig:
     layers: int = 1
     """Recurrent layers of the decoder, and of the encoder where `encoder_layers` does not say otherwise."""
     encoder_layers: int | None = None
-    """Recurrent layers of the encoder, which reads all at once: more there cost less time than in the decoder (Kasai et
-    al. 2021). None: as many as the decoder has."""
+    """Recurrent layers of the encoder (Kasai et al. 2021: many there, few in the decoder). None: as many as the decoder
+    has."""
     residual: bool = False
     """Add what enters a layer to what leaves it, from the second layer on."""
     bidirectional: bool = True

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 import seq2seq
 from seq2seq.app.commands.serve import listen
+from seq2seq.app.serving.connections import protocol
 
 TOKEN = "a-secret"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -106,7 +108,43 @@ def test_a_head_without_end_is_refused(trained):
         client.sendall(b"\r\n")
         assert b" 200 " not in client.recv(1000)
     assert server.ask("GET", "/health")[1]["status"] == "ok"
-    assert server.stop() == (0, "WARNING:  Invalid HTTP request received.\n")
+    assert server.stop() == (0, "")
+
+
+def test_trailers_without_end_are_refused(trained):
+    server = Server(trained)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client, suppress(ConnectionError):
+        head = "POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n".encode())
+        for n in range(100):
+            client.sendall(f"X-{n}: {'a' * 100_000}\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert server.ask("GET", "/health")[1]["status"] == "ok"
+    assert server.stop() == (0, "")
+
+
+def test_who_takes_nothing_of_an_answer_is_given_up():
+    async def given_up() -> bool:
+        done = asyncio.Event()
+
+        async def flood(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(1000):  # 100 MB, of which most finds no room on the way
+                await send({"type": "http.response.body", "body": b"a" * 100_000, "more_body": True})
+            done.set()
+
+        bound = listen("127.0.0.1", 0)
+        config = uvicorn.Config(flood, lifespan="off", log_level="critical", http=protocol(0.2, 9))
+        server = uvicorn.Server(config)
+        serving = asyncio.ensure_future(server.serve(sockets=[bound]))
+        with socket.create_connection(bound.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await asyncio.wait_for(done.wait(), 60)
+        server.should_exit = True
+        await serving
+        return True
+
+    assert asyncio.run(given_up())
 
 
 def is_closed(client: socket.socket) -> bool:

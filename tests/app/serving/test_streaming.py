@@ -15,7 +15,6 @@ import pytest
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.serving.application import events
 from seq2seq.app.serving.batching import Batcher, Job
-from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.operations import STREAM
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.serving.service import Limits, Service
@@ -113,24 +112,6 @@ def test_open_streams_are_bounded(text):
     begun, again = asyncio.run(several())
     assert begun == again
     service.batcher.close()
-
-
-def test_who_reads_nothing_is_given_up():
-    given_up = []
-
-    async def stream(scope: Any, receive: Any, send: Any) -> None:
-        try:
-            while True:
-                await send({"type": "http.response.body", "body": b"more", "more_body": True})
-        finally:
-            given_up.append(True)
-
-    async def never(message: Any) -> None:
-        await asyncio.sleep(99)
-
-    scope = {"type": "http", "path": "/stream", "headers": []}
-    asyncio.run(asyncio.wait_for(Guard(stream, patience=0.05)(scope, None, never), 9))
-    assert given_up
 
 
 async def _parts(fails: Exception | None, seconds: float = 0.0) -> AsyncGenerator[bytes]:

@@ -86,7 +86,7 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     handlers = {RefusedError: refused, HTTPException: unknown, Exception: refused}
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # what is not there is not there
-    return Guard(inner, token, hosts, service.limits.timeout)
+    return Guard(inner, token, hosts)
 
 
 async def events(first: bytes, rest: AsyncGenerator[bytes], timeout: float) -> AsyncIterator[bytes]:
@@ -171,16 +171,21 @@ async def in_time(request: Any, answering: Any, service: Service) -> Any:
     Raises:
         RefusedError: 504, it takes too long.
     """
-    answer = asyncio.ensure_future(answering)
-    gone = asyncio.ensure_future(_gone(request))
+
+    async def stop_without_client() -> None:
+        await _gone(request)
+        time_left.reschedule(asyncio.get_running_loop().time())
+
     try:
-        await asyncio.wait({answer, gone}, timeout=service.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        raise RefusedError(504, f"no answer within {service.limits.timeout:g} s; ask for less, or try again later.")
-    finally:
-        gone.cancel()
-        answer.cancel()
+        async with asyncio.timeout(service.limits.timeout) as time_left:
+            watching = asyncio.ensure_future(stop_without_client())
+            try:
+                return await answering
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        message = f"no answer within {service.limits.timeout:g} s; ask for less, or try again later."
+        raise RefusedError(504, message) from None
 
 
 async def _gone(request: Any) -> None:

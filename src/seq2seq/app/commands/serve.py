@@ -81,7 +81,7 @@ class ServeOptions(Arithmetic, Limits):
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop."""
     options = parse(ServeOptions, "serve", gathered(ServeOptions, arguments))
-    for name in ("httptools", "starlette", "uvicorn"):
+    for name in ("starlette", "uvicorn"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f'serve needs {name}, which is not installed: pip install "seq2seq-jax[serve]".')
     options.check()

@@ -174,7 +174,8 @@ async def in_time(request: Any, answering: Any, service: Service) -> Any:
 
     async def stop_without_client() -> None:
         await _gone(request)
-        time_left.reschedule(asyncio.get_running_loop().time())
+        if not time_left.expired():
+            time_left.reschedule(asyncio.get_running_loop().time())
 
     try:
         async with asyncio.timeout(service.limits.timeout) as time_left:

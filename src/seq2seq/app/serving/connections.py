@@ -8,8 +8,6 @@ from typing import Any
 
 _OTHER_FILES = 32
 """Descriptors for what is no connection: compiled programs, the page, and a burst that is accepted at once."""
-_LARGEST_HEAD = 32_768
-"""Bytes: the parser keeps a head until it is whole, and what stands between the pieces of a body."""
 
 
 def most_connections() -> int:
@@ -28,15 +26,14 @@ def protocol(patience: float, most: int) -> Any:
 
     Args:
         patience: seconds until the head of a request is there, from when there was none, and until a client takes more
-            of an answer that waits for it; then the connection is closed. So is one whose head has no end.
+            of an answer that waits for it; then the connection is closed.
         most: connections; one more closes that which has asked nothing for longest, or is itself closed.
     """
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Protocol(HttpToolsProtocol):
+    class Protocol(H11Protocol):
         _head: asyncio.TimerHandle | None = None  # closes, while no head is there
         _unread: asyncio.TimerHandle | None = None  # closes, while the client takes nothing
-        _bytes = 0  # since a head was whole, or a piece of a body
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             super().connection_made(transport)
@@ -44,28 +41,12 @@ def protocol(patience: float, most: int) -> Any:
             if len(self.connections) > most:
                 self._make_room()
 
-        def data_received(self, data: bytes) -> None:
-            self._bytes += len(data)
-            super().data_received(data)
-            if self._bytes > _LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response(f"The head of the request is larger than {_LARGEST_HEAD} bytes.")
+        def handle_events(self) -> None:
+            super().handle_events()
             self._wait()
 
-        def on_headers_complete(self) -> None:
-            self._bytes = 0
-            super().on_headers_complete()
-
-        def on_body(self, body: bytes) -> None:
-            self._bytes = 0
-            super().on_body(body)
-
-        def on_message_complete(self) -> None:
-            self._bytes = 0
-            super().on_message_complete()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._wait()
+        def _unsupported_upgrade_warning(self) -> None:
+            """Whoever offers another protocol is answered in this one (RFC 9110, 7.8): nothing is missing here."""
 
         def pause_writing(self) -> None:
             super().pause_writing()

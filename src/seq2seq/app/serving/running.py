@@ -40,8 +40,11 @@ def run(service: Service, bound: socket.socket, token: str | None, hosts: frozen
         server_header=False,
         timeout_keep_alive=30,
         proxy_headers=False,
+        # httptools would be quicker than h11, but reads heads without end, and loses the body of a request that offers
+        # to go on in HTTP/2, as Java's client does.
         http=protocol(service.limits.timeout, most_connections()),
         timeout_graceful_shutdown=round(service.limits.timeout) + 1,
+        h11_max_incomplete_event_size=32768,
     )
     host, port = bound.getsockname()[:2]
     server = Server(config)

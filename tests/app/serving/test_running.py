@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,28 +129,50 @@ def test_a_body_is_read_where_http_2_is_offered(server):
     assert server.ask("POST", "/embed", {"inputs": ["abc"]}, HEADERS | offer)[0] == 200
 
 
-def test_who_takes_nothing_of_an_answer_is_given_up():
-    async def given_up() -> bool:
-        done = asyncio.Event()
+@asynccontextmanager
+async def flooding(pieces: int, size: int, patience: float) -> AsyncIterator[tuple[uvicorn.Server, socket.socket]]:
+    """A server whose answer is so many pieces of so many bytes, and a client who has asked for it."""
 
-        async def flood(scope: Any, receive: Any, send: Any) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            for _ in range(1000):  # 100 MB, of which most finds no room on the way
-                await send({"type": "http.response.body", "body": b"a" * 100_000, "more_body": True})
-            done.set()
+    async def flood(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for left in reversed(range(pieces)):
+            await send({"type": "http.response.body", "body": b"a" * size, "more_body": left > 0})
 
-        bound = listen("127.0.0.1", 0)
-        config = uvicorn.Config(flood, lifespan="off", log_level="critical", http=protocol(0.2, 9))
-        server = uvicorn.Server(config)
-        serving = asyncio.ensure_future(server.serve(sockets=[bound]))
-        with socket.create_connection(bound.getsockname()) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            await asyncio.wait_for(done.wait(), 60)
-        server.should_exit = True
-        await serving
-        return True
+    bound = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(flood, lifespan="off", log_level="critical", http=protocol(patience, 9)))
+    serving = asyncio.ensure_future(server.serve(sockets=[bound]))
+    with socket.create_connection(bound.getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        client.setblocking(False)
+        yield server, client
+    server.should_exit = True
+    await serving
 
-    assert asyncio.run(given_up())
+
+@pytest.mark.parametrize(("pieces", "size"), [(300, 100_000), (1, 30_000_000)])
+def test_who_takes_nothing_of_an_answer_is_given_up(pieces, size):
+    async def left() -> int:
+        async with flooding(pieces, size, 0.2) as (server, _):
+            deadline = time.monotonic() + 30
+            while not server.server_state.total_requests + len(server.server_state.connections):
+                await asyncio.sleep(0.01)  # until it has come
+            while server.server_state.connections and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+            return len(server.server_state.connections)
+
+    assert asyncio.run(left()) == 0
+
+
+def test_who_takes_an_answer_slowly_has_all_of_it():
+    async def taken() -> int:
+        loop, found = asyncio.get_running_loop(), 0
+        async with flooding(1, 30_000_000, 1.0) as (_, client):
+            while part := await loop.sock_recv(client, 1 << 20):
+                found += len(part)
+                await asyncio.sleep(0.1)
+        return found
+
+    assert asyncio.run(taken()) > 30_000_000  # the head too
 
 
 def is_closed(client: socket.socket) -> bool:

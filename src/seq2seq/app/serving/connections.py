@@ -25,8 +25,8 @@ def protocol(patience: float, most: int) -> Any:
     """uvicorn's protocol of a connection, within bounds.
 
     Args:
-        patience: seconds until the head of a request is there, from when there was none, and until a client takes more
-            of an answer that waits for it; then the connection is closed.
+        patience: seconds until the head of a request is there, from when there was none, and in which a client may
+            take nothing of an answer that waits for it; then the connection is closed.
         most: connections; one more closes that which has asked nothing for longest, or is itself closed.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -50,7 +50,7 @@ def protocol(patience: float, most: int) -> Any:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._unread = self.loop.call_later(patience, self.transport.abort)
+            self._watch()
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -59,6 +59,14 @@ def protocol(patience: float, most: int) -> Any:
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             self._head, self._unread = _stopped(self._head), _stopped(self._unread)
+
+        def _watch(self, before: float = float("inf")) -> None:
+            """Give a client up that has taken nothing since there were so many bytes for it."""
+            left = self.transport.get_write_buffer_size()
+            if left < before:
+                self._unread = self.loop.call_later(patience, self._watch, left)
+            else:
+                self.transport.abort()
 
         def _wait(self) -> None:
             """Begin to wait for a head where none is answered; go on where one is waited for; else stop."""

@@ -65,6 +65,19 @@ def test_dropout_keeps_the_mean_the_dtype_and_without_a_key_everything(key):
     assert (dropout_mask(key, 0.25, x.shape) == dropped).all()
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 5), (2, 3, 4)])
+def test_a_mask_has_any_shape(key, shape):
+    assert dropout_mask(key, 0.5, shape).shape == shape
+
+
+def test_the_two_halves_of_a_random_word_are_as_two_draws(key):
+    # Neighbours come from one word: they are dropped together as often as any two are, and halves of one kind at the
+    # rate. Shares of 500,000 draws have standard errors of at most 0.0007.
+    dropped = np.asarray(dropout_mask(key, 0.3, (500_000, 2))) == 0
+    np.testing.assert_allclose(dropped.mean(0), 0.3, atol=0.004)
+    np.testing.assert_allclose(dropped.all(1).mean(), 0.09, atol=0.004)
+
+
 def test_split_of_none_is_none(key):
     assert split(None, 3) == [None] * 3
     keys = split(key, 3)

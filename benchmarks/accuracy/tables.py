@@ -63,7 +63,7 @@ def cmudict(data: Path, work: Path) -> Iterator[Task]:
     measured: dict[str, tuple[str | Path, ...]] = {"dev": (files["dev"],)}
     if (test := data / "cmudict_g2p" / "g014b2b.test").exists():
         measured["test"] = (test,)
-    train = (files["train"], "--dev", files["dev"], "--source-tokens", "character")
+    train = (files["train"], "--dev", files["dev"], "--source-tokens", "character", "--preset", "large")
     yield Task("cmudict", train, measured, 115.0)
 
 

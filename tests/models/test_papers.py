@@ -102,7 +102,11 @@ def ours(hidden: int, embedding: int) -> int:
     )
 
 
-OURS = {"small": ours(hidden=128, embedding=64), "medium": ours(hidden=512, embedding=128)}
+OURS = {
+    "small": ours(hidden=128, embedding=64),
+    "medium": ours(hidden=512, embedding=128),
+    "large": ours(hidden=512, embedding=128),
+}
 
 
 @pytest.mark.parametrize(("name", "parameters"), (COUNTS | OURS).items())
@@ -115,6 +119,13 @@ def test_a_preset_has_the_parameters_of_its_description(name, parameters):
 def test_medium_is_what_train_does_without_options():
     assert replace(from_files(TrainOptions(), (), "medium"), optimizer=OptimizerConfig()) == TrainOptions()
     assert from_files(TrainOptions(), (), "medium").optimizer == OptimizerConfig(learning_rate=OptimizerConfig().rate)
+
+
+def test_large_differs_from_medium_by_what_much_data_wants():
+    medium, large = (from_files(TrainOptions(), (), name) for name in ("medium", "large"))
+    assert replace(large.model, dropout=medium.model.dropout) == medium.model
+    rate = schedule(large.optimizer, large.updates)
+    assert [round(float(rate(update)), 5) for update in (1, 22_000, 44_000)] == [0.001, 0.0005, 0.0]
 
 
 def test_presets_train_as_their_papers_did():

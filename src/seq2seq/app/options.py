@@ -137,8 +137,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     threads: int | None = None
     """Processor threads to use. None: all."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A configuration that comes with seq2seq: small, medium, cho2014, sutskever2014, bahdanau2015 or luong2015;
-    options on the command line override it."""
+    """A configuration that comes with seq2seq: small, medium, large, cho2014, sutskever2014, bahdanau2015 or
+    luong2015; options on the command line override it."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE.toml")] = None
     """A TOML file of options, such as the config.toml of a run; options on the command line override it."""
     types: Types = ()

@@ -9,10 +9,12 @@ from command_line import TINY, write_pairs
 
 import seq2seq
 from seq2seq import Decoding, Pair, PairFiles, read_pairs
+from seq2seq.app import teacher
 from seq2seq.app.commands.distill import DistillOptions, taught, write
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.hypothesis import EMPTY
 from seq2seq.app.prepare import run_folder
+from seq2seq.app.teacher import forget
 from seq2seq.data import inflection_source
 from seq2seq.training import FolderLock
 
@@ -44,11 +46,14 @@ def test_the_student_gets_the_pairs_and_the_teachers_outputs(run, trained, twin,
     assert again.code == 0 and "update 3" in again.err
 
 
-def lessons(*words):
+def lessons(*words, kept=False):
     """The options of the student, whose pairs are written; nothing is trained."""
     options = options_from([*map(str, words), "--out", "run", "--teacher-beam", "1"], DistillOptions, "distill")
     with run_folder(options) as folder:
-        return taught(options, folder)
+        student = taught(options, folder)
+        if not kept:
+            forget(folder)
+        return student
 
 
 @pytest.fixture
@@ -93,6 +98,45 @@ def test_bad_lines_of_the_unlabelled_are_skipped_and_counted_where_pairs_are(fai
     err = capsys.readouterr().err
     for what, line in (("NUL character", 3), ("over-long line", 4)):
         assert f"skipped: {what} (1 line, first more.txt:{line})" in err
+
+
+def test_a_teacher_that_was_stopped_goes_on_where_it_was(run, fails, trained, home, monkeypatch):
+    monkeypatch.setattr(teacher, "_CHUNK", 3)
+    (home / "pairs.tsv").write_text("".join(f"{'abcdef'[n % 6] * (n + 1)}\tx\n" for n in range(8)))
+    words = ["distill", "pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--teacher-beam", 1, *TINY]
+    assert run(*words, "--out", "at-once", "--updates", 1).code == 0
+    generate, asked = seq2seq.TextModel.hypotheses, []
+
+    def stopping(self, texts, *rest):
+        asked.append(list(texts))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return generate(self, texts, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seq2seq.TextModel, "hypotheses", stopping)
+        stopped = run(*words, "--out", "run", "--updates", 1)
+    assert stopped.code == 130 and "the same command again; 3 of 8 outputs are kept" in stopped.err
+    asked.clear()
+    other = [*words[: -len(TINY) - 2], "--teacher-beam", 2, *TINY]
+    assert "--teacher-beam was 1 and is now 2" in fails(*other, "--out", "run", "--updates", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            seq2seq.TextModel, "hypotheses", lambda *words: asked.append(list(words[1])) or generate(*words)
+        )
+        again = run(*words, "--out", "run", "--updates", 1)
+    assert again.code == 0 and "3 of 8 outputs are there already" in again.err
+    assert [len(chunk) for chunk in asked[:2]] == [3, 2]
+    assert distilled(home) == distilled(home, "../at-once/distilled.jsonl")
+    assert not list((home / "run").glob("taught*"))  # the student's run has what it needs
+
+
+def test_kept_outputs_to_other_sources_are_refused(fails, trained, home):
+    words = ["distill", "pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--teacher-beam", 1, "--out", "run"]
+    lessons(*words[1:-2], kept=True)
+    (home / "pairs.tsv").write_text("fff\tx\n" + (home / "pairs.tsv").read_text())
+    refused = fails(*words)
+    assert "what the teacher is asked has changed" in refused and "remove run/taught.jsonl.* to begin again" in refused
 
 
 def test_without_dev_pairs_those_held_out_are_not_taught(trained, home):

@@ -6,10 +6,9 @@ p(target | source), of which Moses takes the logarithm itself when it loads the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol
@@ -114,11 +113,6 @@ class Told(NamedTuple):
     written: Written
     speed: float
     notes: list[str]
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """What tells files of one content from others: hexadecimal digits for each."""
-    return " ".join(hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files)
 
 
 def score_table(

@@ -13,21 +13,20 @@ import tyro
 from seq2seq.app.arguments import input_lines, input_name
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.meter import Meter
 from seq2seq.app.options import M, TrainOptions
+from seq2seq.app.partial_file import sha256_of
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import run_folder
 from seq2seq.app.reading import Read, read_files
 from seq2seq.app.runtime import use_threads
-from seq2seq.app.text_model import TextModel
+from seq2seq.app.teacher import Teacher, forget
+from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.train import run_in, say
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.files import atomic_write
 from seq2seq.data import BadLineError, Corpus, Ledger, Pair, parse_inflection_source, source_of_line
 from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError
-
-_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class DistillOptions(TrainOptions[M], Generic[M]):
 
     The student learns from the pairs and from the teacher's output for each of their sources, if that has an end;
     --unlabelled adds sources that have no target (self-training). Everything else is as in `seq2seq train`. The pairs
-    that it learns from stay in RUN/distilled.jsonl (lemma, features and form: .tsv).
+    that it learns from stay in RUN/distilled.jsonl (lemma, features and form: .tsv). Where this was stopped or killed
+    while the teacher spoke, the same command goes on.
     """
 
     teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL...")] = ()
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("--teacher is missing: name a model, or several to be an ensemble.")
     use_threads(options.threads)
     with run_folder(options) as folder:
-        return run_in(folder, taught(options, folder))
+        code = run_in(folder, taught(options, folder))
+        forget(folder)  # not before there is a run of the student to go on with
+        return code
 
 
 def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
@@ -67,7 +69,7 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
     say(render(read.report))
     suffix = "tsv" if read.corpus.format == "sigmorphon" else "jsonl"
     files = {name: folder / f"{name}.{suffix}" for name in ("distilled", "dev")}
-    write(files["distilled"], _lessons(options, read), suffix)
+    write(files["distilled"], _lessons(options, read, folder), suffix)
     write(files["dev"], read.dev, suffix)
     student = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
     return replace(
@@ -83,16 +85,16 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
     )
 
 
-def _lessons(options: DistillOptions[Any], read: Read) -> list[Pair]:
+def _lessons(options: DistillOptions[Any], read: Read, folder: Path) -> list[Pair]:
     """The pairs that the student learns from: those of the files as often as they stand there, then the teacher's.
 
     Raises:
         DataError: there is none, or a line without a target cannot be used.
     """
     corpus = read.corpus
-    teacher = _teacher(options, corpus)
+    teacher = _teacher(options, corpus, folder)
     sources = dict.fromkeys([*(pair.source for pair in corpus.pairs), *_unlabelled(options, read)])
-    said = _outputs(teacher, list(sources), Decoding(beam=options.teacher_beam))
+    said = teacher.lessons(list(sources))
     own = [] if options.teacher_only else [Pair(*pair[:2]) for pair in corpus.pairs]
     known = set(own)
     if lessons := [*own, *(pair for pair in said if pair not in known)]:
@@ -105,12 +107,14 @@ def _metric(options: DistillOptions[Any], corpus: Corpus) -> str:
     return "loss_nats_per_token" if options.metric == "auto" and corpus.next_sentence else options.metric
 
 
-def _teacher(options: DistillOptions[Any], corpus: Corpus) -> TextModel:
+def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teacher:
     types = classes_of(options.types)
     models = [TextModel.load(path, types) for path in options.teacher]
-    teacher = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
-    teacher.check_format(corpus.format)
-    return replace(teacher, settings=replace(teacher.settings, format="tsv"))  # its sources are rewritten already
+    model = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
+    model.check_format(corpus.format)
+    as_it_is = replace(model, settings=replace(model.settings, format="tsv"))  # its sources are rewritten already
+    identity = sha256_of(map(model_file, options.teacher))
+    return Teacher(as_it_is, Decoding(beam=options.teacher_beam), identity, folder)
 
 
 def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:
@@ -136,23 +140,6 @@ def _sources(path: str, corpus_format: str, ledger: Ledger) -> Iterator[str]:
                 yield source_of_line(line, corpus_format)
         except BadLineError as error:
             ledger.bad(error, input_name(path), number)
-
-
-def _outputs(teacher: TextModel, sources: Sequence[str], decoding: Decoding) -> list[Pair]:
-    """Each source with the teacher's output, where that is no empty text and has an end; says how many are left out."""
-    found, cut_off = list[Pair](), 0
-    with Meter("sources", len(sources)) as meter:
-        for start in range(0, len(sources), _CHUNK):
-            chunk = sources[start : start + _CHUNK]
-            best = [several[0] for several in teacher.hypotheses(chunk, decoding)]
-            cut_off += sum(not one.finished for one in best)
-            said = zip(chunk, best, strict=True)
-            found += [Pair(source, one.text) for source, one in said if one.finished and one.text.strip()]
-            meter.advance(len(chunk), start + len(chunk))
-    empty = len(sources) - len(found) - cut_off
-    told = f"{len(found):,} outputs to learn from; left out: {cut_off:,} without an end, {empty:,} empty"
-    say(render([("teacher", told)]))
-    return found
 
 
 def write(path: Path, pairs: Iterable[Pair], suffix: str) -> None:

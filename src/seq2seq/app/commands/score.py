@@ -13,7 +13,8 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.hypothesis import escaped
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.options import Files, PairOptions
-from seq2seq.app.phrase_table import TableOptions, score_table, sha256_of
+from seq2seq.app.partial_file import sha256_of
+from seq2seq.app.phrase_table import TableOptions, score_table
 from seq2seq.app.text_model import model_file
 from seq2seq.app.train import say
 from seq2seq.data import Ledger, corpus_format, iterate_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from seq2seq.data import Batches, Tokenizer
 from seq2seq.errors import ModuleError
 from seq2seq.training import TrainingConfig
 
-_PROBE = 1024
+_PROBE, _PROBES = 1024, 5  # the size of a product to time, and how often: one alone may meet something else at work
 _TIME_STEP = 2e-4
 
 
@@ -118,9 +119,12 @@ def _products_per_second(precision: Precision) -> float:
     a = jnp.ones((_PROBE, _PROBE))
     product = jax.jit(in_precision(jnp.matmul, precision))
     product(a, a).block_until_ready()
-    began = time.perf_counter()
-    product(a, a).block_until_ready()
-    return 2 * _PROBE**3 / (time.perf_counter() - began)
+    times = []
+    for _ in range(_PROBES):
+        began = time.perf_counter()
+        product(a, a).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return 2 * _PROBE**3 / median(times)
 
 
 def _size(byte_count: float) -> str:

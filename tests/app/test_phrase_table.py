@@ -198,7 +198,8 @@ def test_a_changed_model_input_or_option_is_refused(run, fails, trained, tmp_pat
     lines = Path("table").read_bytes().splitlines(keepends=True)
     # The same command, as if killed after its first window of 20 lines:
     from seq2seq.app.arithmetic import Arithmetic
-    from seq2seq.app.phrase_table import TableOptions, _sink, sha256_of
+    from seq2seq.app.partial_file import sha256_of
+    from seq2seq.app.phrase_table import TableOptions, _sink
 
     asked = TableOptions(phrase_table="table", out="out", window=20)
     identity = {"the model": sha256_of([trained / "model.npz"]), "--ensemble-mean": "probabilities"}

@@ -28,14 +28,9 @@ _ORDER = 8
 
 
 class Phonetisaurus:
-    """The programs of the wheel, wherever it was installed.
-
-    Attributes:
-        folder: the package, with `bin` and `lib` of several kinds of processor.
-    """
+    """The programs of the wheel, in whose folder `bin` and `lib` are parted by the kind of processor."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         kind = platform.machine()
         self._programs, libraries = folder / "bin" / kind, folder / "lib" / kind
         self._environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
@@ -63,7 +58,7 @@ class Phonetisaurus:
         self.run("phonetisaurus-arpa2wfst", f"--lm={counts}", f"--ofile={model}")
         asked.write_text("".join(f"{word}\n" for word in words), "utf-8")
         said = self.run("phonetisaurus-g2pfst", f"--model={model}", f"--wordlist={asked}", "--nbest=1")
-        found = dict(reversed([(line.split("\t")[0], line.split("\t")[-1]) for line in said.splitlines()]))
+        found = {line.split("\t")[0]: line.split("\t")[-1] for line in said.splitlines()}
         return [found.get(word, "") for word in words]
 
 

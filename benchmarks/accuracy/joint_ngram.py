@@ -6,7 +6,7 @@
 Phonetisaurus (Novak, Minematsu and Hirose 2012) aligns letters and phonemes and takes an 8-gram of the pairs. It is
 trained and measured on the very files of `python -m benchmarks.accuracy cmudict`. On the test file of the papers it has
 24.4 % wrong words: what it has here beyond that, these words are harder (or rest on fewer). It takes four minutes on
-one core; Linux on x86-64 or ARM.
+one core, on Linux and x86-64.
 """
 
 from __future__ import annotations

@@ -122,6 +122,31 @@ def test_unlike_models_are_refused(fails, trained, twin, tmp_path, pairs):
         TextModel.ensemble([])
 
 
+@pytest.mark.parametrize("kind", ["character", "bpe"])
+def test_members_may_number_the_same_tokens_otherwise(kind, tmp_path):
+    texts = ["abba\tbab", "bab\tabaab", "aab\tba"], ["bbba\tbab", "bab\tbbaab", "abb\tbb"]
+    for name, lines in zip(("one.tsv", "other.tsv"), texts, strict=True):
+        Path(name).write_text("".join(line + "\n" for line in lines))
+    tokens = ("--source-tokens", "character", "--target-tokens", kind, "--vocabulary", 262)
+    one, other = (
+        job(f"{name}.tsv", "--dev", f"{name}.tsv", "--out", name, *tokens).text_model for name in ("one", "other")
+    )
+    assert one.source_tokenizer.encode("ab") == other.source_tokenizer.encode("ba")
+    if kind == "bpe":
+        with pytest.raises(seq2seq.Seq2SeqError, match="unlike target tokenizers"):
+            TextModel.ensemble([one, other])
+        return
+    pairs = [("abba", "bab"), ("bab", "aabb")]
+    each = [[np.exp(logs) for _, logs in model.token_scores(pairs)] for model in (one, other)]
+    both = TextModel.ensemble([one, other])
+    for (names, found), mine, theirs in zip(both.token_scores(pairs), *each, strict=True):
+        assert names[-1] == "<end>"
+        np.testing.assert_allclose(np.exp(found), (mine + theirs) / 2, atol=1e-5)
+    both.save("both.npz")
+    again = seq2seq.load("both.npz")
+    assert again.score(pairs) == both.score(pairs) and again.generate(["abba"]) == both.generate(["abba"])
+
+
 def test_formats_that_read_a_source_alike_join(trained):
     model = seq2seq.load(trained)
     student = replace(model, settings=replace(model.settings, format="jsonl"))

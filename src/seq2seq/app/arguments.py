@@ -62,7 +62,7 @@ class EnsembleOptions(ModelOptions):
     """Which models, to be used as one; the words after the first are split by `load_leading`."""
 
     model: Models
-    """A model.npz, or the folder of a run. Several, of equal tokenizers, are an ensemble: their mean predicts."""
+    """A model.npz, or the folder of a run. Several, of the same tokens, are an ensemble: their mean predicts."""
     ensemble_mean: Mean = "probabilities"
     """Several models: what of their predictions is averaged."""
 

@@ -232,8 +232,8 @@ class TextModel:
         """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`.
 
         Args:
-            models: text models with equal tokenizers, of which all or none read lemma TAB features; outputs may be as
-                long as for one model that had seen what is longest of all.
+            models: text models of the same tokens, in any order but for pieces (bpe, unigram), of which all or none
+                read lemma TAB features; outputs may be as long as for one model that had seen what is longest of all.
             mean: what is averaged.
             weights: how much each counts; None for all alike.
             names: what an error calls them, such as their files.

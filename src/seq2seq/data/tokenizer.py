@@ -174,6 +174,21 @@ class Tokenizer:
         names = other._pieces if alike else _SPECIAL + [""] * (other.size - len(_SPECIAL))
         return tuple(-1 if piece in (PAD, BEGIN) else self._ids.get(name, -1) for piece, name in enumerate(names))
 
+    def renumbering(self, other: Tokenizer) -> tuple[int, ...] | None:
+        """For each id of another tokenizer that cuts any text into the same pieces, the id here; None if it does not.
+
+        Words, symbols and characters are the same pieces in any order; of bytes, the order is a rule of cutting.
+
+        Example:
+            >>> Tokenizer.train("character", ["aab"]).renumbering(Tokenizer.train("character", ["abb"]))
+            (0, 1, 2, 3, 5, 4)
+        """
+        if self.to_json() == other.to_json():
+            return tuple(range(self.size))
+        if self.kind in _OF_BYTES or (self.rule, self._ids.keys()) != (other.rule, other._ids.keys()):
+            return None
+        return tuple(self._ids[piece] for piece in other._pieces)
+
     def unknown_rate(self, texts: Iterable[str]) -> float:
         """The share of the pieces of the texts that this tokenizer does not know."""
         counts = [(ids.count(UNKNOWN), len(ids)) for ids in self.encode_batch(texts)]

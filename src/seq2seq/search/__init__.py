@@ -11,6 +11,7 @@ from seq2seq.search.mbr import Ranked, mbr
 from seq2seq.search.options import BeamOptions, LengthNorm, SearchOptions
 from seq2seq.search.phrases import BannedPhrases, RequiredPhrases
 from seq2seq.search.prepared import PreparedModel
+from seq2seq.search.renumbered import Renumbered
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
 from seq2seq.search.scoring import Forced, Started, force, score, score_started, start
@@ -31,6 +32,7 @@ __all__ = [
     "Prefix",
     "PreparedModel",
     "Ranked",
+    "Renumbered",
     "RequiredPhrases",
     "Rule",
     "SampleOptions",

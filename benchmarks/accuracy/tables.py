@@ -87,16 +87,21 @@ def sigmorphon2016(data: Path, work: Path) -> Iterator[Task]:
         yield Task(language, (files["train"], "--dev", files["dev"], *options), measured, 20.0)
 
 
+_SCAN = {"simple": 25.0, "length": 10.0, "addprim_jump": 10.0}
+"""Minutes of each split. After ten, what is held out of the simple one is at 99 % and rising; the others ask whether
+a model composes."""
+
+
 def scan(data: Path, work: Path) -> Iterator[Task]:
     """SCAN: commands to actions. There is no dev file: some training pairs are held out."""
-    for split in ("simple", "length", "addprim_jump"):
+    for split in _SCAN:
         train, test = (data / "scan" / f"tasks_{part}_{split}.txt" for part in ("train", "test"))
-        yield Task(split, (train, "--format", "scan"), {"test": (test, "--format", "scan")}, 10.0)
+        yield Task(split, (train, "--format", "scan"), {"test": (test, "--format", "scan")}, _SCAN[split])
 
 
 def multi30k_ende(data: Path, work: Path) -> Iterator[Task]:
     """English to German, lower-cased Moses tokens, scored as these."""
-    yield _multi30k(data, "en", "de", "en-de", (), 115.0)
+    yield _multi30k(data, "en", "de", "en-de", (), 60.0)
 
 
 _EQUAL = (

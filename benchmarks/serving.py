@@ -199,7 +199,7 @@ def _growth(model: Path, lines: Sequence[str], options: argparse.Namespace, tabl
     with serving(model, "--programs", str(_PROGRAMS)) as server:
         for several in range(1, 5):
             numbers = range((several - 1) * _PROGRAMS, several * _PROGRAMS)
-            part = [request(lines[0], {"sample": True, "temperature": 0.5 + n / 1000}) for n in numbers]
+            part = [request(lines[0], {"sample": True, "top_k": 1 + n}) for n in numbers]
             found = _run(load(server.port, part, 1))
             what = f"after {several * _PROGRAMS} sets of options, --programs {_PROGRAMS}"
             table.row("memory", what, {"MiB": server.memory, "not 200": _refused(found)})

@@ -1,6 +1,6 @@
 """Train, evaluate, and print the rows of a table with published numbers.
 
-    python -m benchmarks.accuracy cmudict --data ../shared/data --seeds 1,2,3 --out .bench/accuracy
+    python -m benchmarks.accuracy cmudict --data DATA --seeds 1,2,3 --out .bench/accuracy
 
 Every command is printed. What is finished stands in OUT/TABLE/results.jsonl and is not run again, so that a series of
 hours can be stopped and gone on with. A row counts where task, seed, minutes, options, threads and recipe are the same:

@@ -1,6 +1,6 @@
 """What each part of a recipe is worth: the tasks of a table, trained with the defaults and with one thing changed.
 
-    python -m benchmarks.accuracy.ablation sigmorphon2020 --data ../shared/data --tasks dut,gre,hun,kor --minutes 4
+    python -m benchmarks.accuracy.ablation sigmorphon2020 --data DATA --tasks dut,gre,hun,kor --minutes 4
 
 Only dev data are measured. A row has the mean of the table's metric, how much it is more than with the defaults, and
 half the width of the 95 % interval of that difference (Student's t over tasks and seeds, each beside its own run with
@@ -37,6 +37,7 @@ SETTINGS: dict[str, Options] = {
     "GRU": ("--model.cell", "gru"),
     "layer-normalised LSTM": ("--model.cell", "norm-lstm"),
     "two layers": ("--model.layers", "2"),
+    "two layers in the encoder": ("--model.encoder-layers", "2"),
     "general attention": ("--model.attention", "general"),
     "no input feeding": ("--model.no-input-feeding",),
     "tied embeddings": ("--model.tied",),

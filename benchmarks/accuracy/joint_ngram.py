@@ -1,7 +1,7 @@
 """How hard are the words that the CMUdict table is measured on? A joint n-gram model, with a published number, tells.
 
     pip install --target .bench/phonetisaurus phonetisaurus==0.3.0
-    python -m benchmarks.accuracy.joint_ngram --data ../shared/data
+    python -m benchmarks.accuracy.joint_ngram --data DATA
 
 Phonetisaurus (Novak, Minematsu and Hirose 2012) aligns letters and phonemes and takes an 8-gram of the pairs. It is
 trained and measured on the very files of `python -m benchmarks.accuracy cmudict`. On the test file of the papers it has

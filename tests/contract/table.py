@@ -65,6 +65,7 @@ TABLE: dict[str, dict] = {
     "general after, maxout": {"cell": ChoGRU, "input_feeding": False, "readout": "maxout", "tied": True},
     "dot, linear": {"cell": GRU, "layers": 2, "attention": "dot", "readout": "linear"},
     "copying": {"cell": GRU, "attention": "general", "copy": True, "variational": True, "recurrent_dropout": 0.3},
+    "words hidden": {"token_dropout": 0.2, "tied": True},
     "copying, additive": {"attention": "additive", "readout": "maxout", "copy": True, "tied": True},
     "user's cell": {"cell": Counting, "layers": 2, "attention": "additive"},
 }

@@ -23,6 +23,7 @@ from seq2seq.models.decoder import Bridge, output_leaf
 from seq2seq.models.encoder import Encoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.cells import GRU, LSTM
+from seq2seq.nn.layers import drop_tokens
 from seq2seq.nn.normalised import NormLSTM
 from seq2seq.nn.recurrent import Stack, unroll
 from seq2seq.search import SearchOptions, greedy
@@ -193,7 +194,7 @@ def test_uniform_draws_leave_the_scales_of_layer_normalisation(key):
         assert (jnp.concatenate([cell.s_x, cell.s_h, cell.s_c]) == 1).all() and 0 < abs(cell.b).max() <= 0.08
 
 
-@pytest.mark.parametrize("name", ["recurrent_dropout", "dropout", "label_smoothing"])
+@pytest.mark.parametrize("name", ["recurrent_dropout", "token_dropout", "dropout", "label_smoothing"])
 def test_each_regularisation_alone_is_in_the_loss_with_a_key(key, name):
     config = EncoderDecoderConfig(hidden=8, embedding=6, dropout=0.0, label_smoothing=0.0)
     plain = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
@@ -212,6 +213,18 @@ def test_variational_dropout_hides_the_same_units_at_each_step(key):
     lengths = jnp.full(SOURCE.shape[1], len(SOURCE))
     hidden, varied = (model.encoder(SOURCE, lengths, key, 0.5, on).annotations == 0 for on in (True, False))
     assert hidden.any() and (hidden == hidden[:1]).all() and (varied != varied[:1]).any()
+
+
+def test_a_sentence_lacks_a_token_wherever_that_stands(key):
+    ids = jnp.asarray(np.random.default_rng(0).integers(4, 9, size=(40, 200)))
+    left = np.asarray(drop_tokens(key, 0.3, ids, jnp.ones((40, 200, 2)), VOCABULARY))
+    assert (left[..., 0] == left[..., 1]).all() and set(np.unique(left)) == {0.0, np.float32(1 / 0.7)}
+    for token in range(4, 9):
+        here = np.asarray(ids) == token
+        kept = (left[..., 0] > 0) & here
+        whole = kept.sum(0) == here.sum(0)
+        assert (whole | (kept.sum(0) == 0)).all()  # all places of a sentence, or none
+        assert 0.6 < whole.mean() < 0.8  # and other sentences lack others
 
 
 def test_dropout_in_the_encoder_needs_a_key(key):

@@ -81,6 +81,9 @@ class EncoderDecoderConfig:
     recurrent_dropout: float = 0.0
     """Probability of hiding a unit of a cell's state from its recurrent weights (those called u and u_n), the same
     through time and batch (Gal and Ghahramani 2016)."""
+    token_dropout: float = 0.0
+    """Probability that a sentence lacks a token of the vocabulary, wherever that stands in it, source and target each
+    (Gal and Ghahramani 2016)."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary (Szegedy et al. 2016)."""
     uniform: float = 0.0
@@ -103,7 +106,7 @@ class EncoderDecoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("dropout", "recurrent_dropout", "label_smoothing"):
+        for name in ("dropout", "recurrent_dropout", "token_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
         for name in ("uniform", "normal"):

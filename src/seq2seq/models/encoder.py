@@ -11,7 +11,7 @@ from jax import Array
 from seq2seq.core.module import module
 from seq2seq.core.seams import Cell, Key, State
 from seq2seq.models.config import EncoderDecoderConfig
-from seq2seq.nn.layers import FF, Embedding, dropout, split
+from seq2seq.nn.layers import FF, Embedding, drop_tokens, dropout, split
 from seq2seq.nn.recurrent import Bidirectional, unroll
 
 
@@ -73,11 +73,18 @@ class Encoder:
         )
 
     def __call__(
-        self, source: Array, lengths: Array, key: Key | None = None, rate: float = 0.0, variational: bool = False
+        self,
+        source: Array,
+        lengths: Array,
+        key: Key | None = None,
+        rate: float = 0.0,
+        variational: bool = False,
+        token_rate: float = 0.0,
     ) -> Encoded:
-        """Read the sources, with dropout at `rate` on what enters each layer and on the annotations."""
+        """Read the sources, with dropout at `rate` on what enters each layer and on the annotations, and of tokens."""
         keys = split(key, len(self.layers) + 1)
-        xs = self.embedding(source)
+        of_tokens = None if key is None else jax.random.fold_in(key, len(keys))
+        xs = drop_tokens(of_tokens, token_rate, source, self.embedding(source), self.embedding.table.shape[0])
         summary, states = xs[0], []
         for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
             state, ys, summary = self._layer(layer, dropout(k, rate, xs, variational), lengths)

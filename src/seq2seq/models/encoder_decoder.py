@@ -18,7 +18,7 @@ from seq2seq.models.decoder import Decoder, DecoderMemory, DecoderState
 from seq2seq.models.encoder import Encoded, Encoder
 from seq2seq.models.model import Model
 from seq2seq.nn.initializers import RECURRENT, redrawn
-from seq2seq.nn.layers import dropout, split
+from seq2seq.nn.layers import drop_tokens, dropout, split
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import drop_between, drop_recurrent
 from seq2seq.nn.sampled_softmax import draw_words, sampled_cross_entropy
@@ -46,7 +46,11 @@ class EncoderDecoder(Model):
     sampled_softmax: int = 0
     variational: bool = False
     recurrent_dropout: float = 0.0
-    of_training = ("dropout", "label_smoothing", "sampled_softmax", "variational", "recurrent_dropout")
+    token_dropout: float = 0.0
+    of_training = (
+        *("dropout", "variational", "recurrent_dropout", "token_dropout"),
+        *("label_smoothing", "sampled_softmax"),
+    )
 
     @classmethod
     def init(
@@ -73,6 +77,7 @@ class EncoderDecoder(Model):
             sampled_softmax=config.sampled_softmax,
             variational=config.variational,
             recurrent_dropout=config.recurrent_dropout,
+            token_dropout=config.token_dropout,
         )
         if not (config.uniform or config.normal):
             return model
@@ -91,9 +96,9 @@ class EncoderDecoder(Model):
         decoder, rate, variational = self.decoder, self.dropout, self.variational
         source, lengths = jnp.asarray(batch.source), jnp.asarray(batch.source_lengths)
         encoder = drop_recurrent(self.encoder, recurrent[0], self.recurrent_dropout)
-        encoded = encoder(source, lengths, keys[0], rate, variational)
+        encoded = encoder(source, lengths, keys[0], rate, variational, self.token_dropout)
         memory, state = decoder.start(encoded, source, lengths)
-        embedded = dropout(keys[1], rate, decoder.embedding(jnp.asarray(batch.target_in)), variational)
+        embedded = dropout(keys[1], rate, self._embedded(jnp.asarray(batch.target_in), key), variational)
         cell = drop_recurrent(decoder.cell, recurrent[1], self.recurrent_dropout)
         cell = drop_between(cell, keys[2], rate, (batch.size, decoder.input_size))
 
@@ -112,6 +117,11 @@ class EncoderDecoder(Model):
         return cross_entropy(
             decoder.logits, vectors, batch.target_out, batch.target_mask, smoothing=smoothing, copied=copied
         )
+
+    def _embedded(self, target: Array, key: Key | None) -> Array:
+        """What the decoder reads, (target, batch) ids, without the tokens that a sentence is to do without."""
+        embedding, key = self.decoder.embedding, None if key is None else jax.random.fold_in(key, 5)
+        return drop_tokens(key, self.token_dropout, target, embedding(target), embedding.table.shape[0])
 
     def start(self, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
         """Read the sources."""

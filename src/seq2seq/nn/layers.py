@@ -157,6 +157,24 @@ def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:
     return jnp.where(halves.astype(jnp.uint32) < round(rate * 65536), 0.0, 1 / (1 - rate)).astype(jnp.float32)
 
 
+def drop_tokens(key: Key | None, rate: float, ids: Array, embedded: Array, vocabulary: int) -> Array:
+    """Dropout of whole tokens: (time, batch) ids and what they are embedded as, (time, batch, width).
+
+    Each sequence lacks some tokens of the vocabulary, wherever they stand in it (Gal and Ghahramani 2016, section 4.2:
+    "the same words throughout the sequence"): rows of the embedding are zeroed, others scaled by 1 / (1 - rate).
+
+    Example:
+        >>> ids = jnp.array([[4], [5], [4], [5]])
+        >>> left = drop_tokens(jax.random.key(0), 0.5, ids, jnp.ones((4, 1, 3)), 9)[:, 0, 0]
+        >>> bool(left[0] == left[2]), bool(left[1] == left[3])
+        (True, True)
+    """
+    if key is None or rate == 0:
+        return embedded
+    mask = dropout_mask(key, rate, (ids.shape[1], vocabulary))
+    return embedded * jnp.take_along_axis(mask, ids.T, 1).T[..., None].astype(embedded.dtype)
+
+
 def split(key: Key | None, count: int) -> list[Key | None]:
     """`jax.random.split`, and as many times None for the None that stands for evaluation.
 

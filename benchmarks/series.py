@@ -67,7 +67,7 @@ class Series:
             return told
         self.table.note(self.name, told)
         begun = (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz"))
-        seq2seq(*(["train", "--out", run, "--resume", *limits] if begun else command))
+        seq2seq(*(["train", "--out", run, "--resume", *_of_updates(words), *limits] if begun else command))
         run.mkdir(parents=True, exist_ok=True)
         (run / "finished").touch()
         return told
@@ -75,6 +75,21 @@ class Series:
     def folder(self, *names: str | float) -> Path:
         """Where the run of a cell is."""
         return self.out / "-".join(re.sub("[^a-z0-9.]+", "-", str(name).lower()) for name in names)
+
+
+def _of_updates(words: Words) -> list[str]:
+    """The limits among the words that --resume with other ones would take away.
+
+    Example:
+        >>> _of_updates(["pairs.tsv", "--updates", 100, "--epochs=2"])
+        ['--updates', '100', '--epochs=2']
+    """
+    several = [str(word) for word in words]
+    found: list[str] = []
+    for at, word in enumerate(several):
+        if word.partition("=")[0] in ("--updates", "--epochs"):
+            found += several[at : at + (1 if "=" in word else 2)]
+    return found
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -110,6 +110,7 @@ def test_another_recipe_is_another_row_in_another_folder(
     default, trained = f"{TrainOptions().model.dropout}", len(trainings)
     plain = measured(*files)
     assert measured(*files, "--model.dropout", default) == plain
+    assert measured(*files, "--precision", measuring.resolve("auto")) == plain  # auto is what it is here
     changed = dataclasses.replace(TrainOptions(), moving_average=0.5)
     monkeypatch.setattr(recipe, "options_from", lambda words: changed)  # as if train had another default
     assert measured(*files) != plain and len(trainings) <= trained + 2
@@ -237,7 +238,7 @@ def test_every_setting_of_an_ablation_is_one_of_ours(setting: str) -> None:
     [
         (["--settings", "magic"], "wanted some of the defaults, no moving average"),
         (["--model.type", "hard-monotonic"], "the same units dropped at every step: these options do not"),
-        (["--preset", "luong2015"], "hard monotonic attention: --preset luong2015 is for --model.type"),
+        (["--preset", "luong2015"], "two layers in the encoder: these options do not go with it"),
         ([], "t has no dev data"),
     ],
 )

@@ -29,7 +29,9 @@ from seq2seq.errors import ConfigError
 def together(series: Series, task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The row of the ensemble of the runs."""
     runs = [row["run"] for row in rows]
-    return series.cell({"task": task.name, "ensemble": " ".join(runs)}, lambda: evaluated(task, runs))
+    told = {"seeds": [row["seed"] for row in rows], "minutes": rows[0]["minutes"]}
+    key = {"task": task.name, "ensemble": " ".join(runs)}
+    return series.cell(key, lambda: {**told, **evaluated(series, task, runs)})
 
 
 def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import stdev
@@ -35,16 +36,27 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
     def found() -> dict[str, Any]:
         limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
         command = series.train(run, [*task.train, "--seed", seed, *options], limits)
-        return {"command": command, "run": str(run), "precision": resolve(told.precision), **evaluated(task, [run])}
+        return {
+            "command": command,
+            "run": str(run),
+            "precision": resolve(told.precision),
+            **evaluated(series, task, [run]),
+        }
 
     if series.found(known) is None and (row := before_recipes(series, key, task)):
         return row
     return series.cell(known, found)
 
 
-def evaluated(task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
-    """What `evaluate --json` says of each file, by a model or an ensemble."""
-    return {split: json.loads(seq2seq("evaluate", *runs, *words, "--json")) for split, words in task.measured.items()}
+def evaluated(series: Series, task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
+    """What `evaluate --json` says of each file, by a model or an ensemble, and the command that made it say so."""
+    found: dict[str, Any] = {}
+    for split, words in task.measured.items():
+        command = ["evaluate", *map(str, runs), *map(str, words), "--json"]
+        told = f"seq2seq {shlex.join(command)}"
+        series.table.note(series.name, told)
+        found[split] = {"command": told, **json.loads(seq2seq(*command))}
+    return found
 
 
 def half_width(scores: Sequence[float]) -> float:

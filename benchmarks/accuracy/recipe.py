@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import threading
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import PurePath
@@ -13,6 +15,7 @@ from benchmarks.accuracy.tables import Task
 from benchmarks.series import Series
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.options import TrainOptions
+from seq2seq.core.precision import resolve
 
 _PARSING = threading.Lock()
 """Runs go side by side in threads, and tyro reads one command line at a time."""
@@ -30,11 +33,27 @@ def resolved(task: Task, options: Sequence[str]) -> TrainOptions[Any]:
 
 def recipe(task: Task, told: TrainOptions[Any]) -> str:
     """A few letters that tell recipes apart: by every value that decides what is trained, the names of the files
-    without their folders, and the options of `seq2seq evaluate`."""
+    without their folders, and the options of `seq2seq evaluate`.
+
+    What is off (0, false, None, nothing) does not count, so that a new option leaves the recipes as they are that do
+    without it; a precision of "auto" counts as what it is on this machine.
+    """
+    values = tomllib.loads(told.public_toml()) | {"precision": resolve(told.precision)}
     files = _names(word for word in task.train if not isinstance(word, str))
     measured = (" ".join(word for word in words if isinstance(word, str)) for words in task.measured.values())
-    text = "\n".join([told.public_toml(), *files, *sorted(set(measured))])
+    text = "\n".join([json.dumps(_on(values), sort_keys=True), *files, *sorted(set(measured))])
     return sha256(text.encode()).hexdigest()[:8]
+
+
+def _on(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not off, in tables too.
+
+    Example:
+        >>> _on({"seed": 1, "average": 0, "patience": "None", "model": {"dropout": 0.3, "tied": False}})
+        {'seed': 1, 'model': {'dropout': 0.3}}
+    """
+    kept = {name: _on(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in kept.items() if value and value != "None"}
 
 
 def before_recipes(series: Series, key: Mapping[str, Any], task: Task) -> dict[str, Any] | None:

@@ -78,6 +78,25 @@ def test_an_output_without_an_end_is_not_taught(fails, trained, home, capsys):
     assert "no output of the teacher is left" in fails("distill", *words, "--out", "run")
 
 
+@pytest.mark.parametrize(
+    ("rows", "taught", "broken"), [(("ab\tba", "cd\tdc"), 1, 1), (("ab\tba\tN", "cd\tdc\tN"), 0, 2)]
+)
+def test_what_no_line_can_hold_is_not_taught(rows, taught, broken, trained, home, capsys, monkeypatch):
+    texts = iter(["b\0a", "d\tc"])
+    said = lambda _, sources, *__: [[EMPTY._replace(text=next(texts), finished=True)] for _ in sources]  # noqa: E731
+    monkeypatch.setattr(seq2seq.TextModel, "hypotheses", said)
+    monkeypatch.setattr(seq2seq.TextModel, "check_format", lambda *_: None)
+    for name in ("pairs.tsv", "dev.tsv"):
+        (home / name).write_text("".join(f"{row}\n" for row in rows))
+    kind = ("--format", "sigmorphon") if rows[0].count("\t") == 2 else ()
+    student = lessons("pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, *kind)
+    assert (
+        f"{taught} outputs to learn from; left out: 0 without an end, {broken} empty or broken"
+        in capsys.readouterr().err
+    )
+    assert len(list(read_pairs(PairFiles(student.pairs, format=student.format)).pairs)) == len(rows) + taught
+
+
 @pytest.mark.usefixtures("mirror")
 def test_pairs_count_as_often_as_they_stand_in_the_files(trained, home):
     (home / "pairs.tsv").write_text("cde\tedc\nfed\tx\ncde\tedc\n")

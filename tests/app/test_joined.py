@@ -147,6 +147,14 @@ def test_members_may_number_the_same_tokens_otherwise(kind, tmp_path):
     assert again.score(pairs) == both.score(pairs) and again.generate(["abba"]) == both.generate(["abba"])
 
 
+def test_models_of_two_classes_join(run, trained, pairs):
+    words = ["train", trained.parent / "pairs.tsv", "--dev", pairs, "--out", "hard", "--model.type", "hard-monotonic"]
+    assert exit_code([*words, *TINY, "--updates", 1]) == 0
+    for models in (["hard"], [trained, "hard"]):
+        ran = run("generate", *models, "--nbest", 2, stdin=INPUT)
+        assert ran.code == 0 and len(ran.out.splitlines()) == 7  # of the empty line there is one
+
+
 def test_formats_that_read_a_source_alike_join(trained):
     model = seq2seq.load(trained)
     student = replace(model, settings=replace(model.settings, format="jsonl"))

@@ -147,6 +147,19 @@ def test_a_file_and_the_command_line_may_say_what_only_goes_together():
     assert options.model.summary == "everywhere"
 
 
+def test_a_preset_tells_the_rate_of_its_own_optimiser():
+    def rate(*words):
+        return options_from(["pairs.tsv", "--preset", "sutskever2014", *words]).optimizer.learning_rate
+
+    assert rate() == rate("--optimizer.name", "sgd") == rate("--optimizer.clip", "1") == 0.7
+    assert rate("--optimizer.name", "adam") is None  # Adam's own, as without the preset
+    assert rate("--optimizer.name", "adam", "--optimizer.learning-rate", "0.5") == 0.5
+    Path("adam.toml").write_text('[optimizer]\nname = "adam"')
+    assert rate("--config", "adam.toml") is None
+    Path("both.toml").write_text('[optimizer]\nname = "adam"\nlearning_rate = 0.25')
+    assert rate("--config", "both.toml") == 0.25
+
+
 def test_the_last_model_to_begin_with_counts(trained, twin, tmp_path, monkeypatch):
     model = seq2seq.load(twin)
     model.with_model(replace(model.model, dropout=0.7)).save(tmp_path / "other.npz")

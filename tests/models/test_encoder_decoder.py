@@ -60,6 +60,10 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"bridge": "backward", "bidirectional": False}, "model.bridge backward needs model.bidirectional"),
         ({"uniform": 0.1, "normal": 0.1}, "two ways to draw"),
         ({"normal": -1.0}, "model.normal is -1.0"),
+        ({"token_dropout": 1.0}, "model.token_dropout is 1.0"),
+        ({"variational": True, "dropout": 0.0}, "model.variational needs model.dropout"),
+        ({"residual": True}, "model.residual needs two layers"),
+        ({"readout": "maxout", "hidden": 1, "bidirectional": False}, "maxout needs model.hidden of 2"),
         ({"attention": "genral"}, "model.attention is 'genral'; did you mean general"),
         ({"readout": "max-out"}, "model.readout is 'max-out'; did you mean maxout"),
         ({"summary": "all"}, "model.summary is 'all'; known are: everywhere, start"),
@@ -87,7 +91,7 @@ def test_init_has_the_shapes_the_configuration_says():
     assert made.decoder.attention is None
     found, _ = shapes("defaults", tied=True)
     assert "decoder/readout/output/w" not in found and found["decoder/readout/inner/w"] == (12, 4)
-    found, made = shapes("dot", hidden=1)
+    found, made = shapes("dot", hidden=1, encoder_hidden=1)
     assert count(made) == sum(int(np.prod(shape)) for shape in found.values())
     found, made = shapes("residual additive")
     assert len(made.encoder.layers) == len(made.decoder.cell.cells) == 3 and made.encoder.residual
@@ -121,6 +125,14 @@ def test_a_recurrent_dropout_that_would_find_nothing_is_refused(key):
     config = EncoderDecoderConfig(cell=Mine, recurrent_dropout=0.2)
     with pytest.raises(ConfigError, match="Mine has no weights called u or u_n"):
         EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    plain = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, dataclasses.replace(config, recurrent_dropout=0.0))
+    with pytest.raises(ConfigError, match="Mine has no weights called u or u_n"):
+        dataclasses.replace(plain, recurrent_dropout=0.2)
+
+
+def test_a_model_that_copies_is_not_trained_against_a_sample():
+    with pytest.raises(ConfigError, match=r"sampled_softmax needs model\.copy off"):
+        dataclasses.replace(model_of("copying"), sampled_softmax=3, label_smoothing=0.0)
 
 
 def test_a_stack_is_a_cell_like_any_other(key):

@@ -13,6 +13,7 @@ from contract.batches import BATCH, LONGER, PLACES, VOCABULARY
 from contract.cells import randomised
 from nn import reference
 
+from seq2seq import EncoderDecoder, EncoderDecoderConfig, Ensemble, PreparedModel
 from seq2seq.errors import ConfigError
 from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
 from seq2seq.models.model import Model
@@ -112,6 +113,17 @@ def test_search_takes_it(model):
     mask = (np.arange(len(tokens)) < length)[:, None] * (np.arange(len(lengths)) == row)
     again = score(model, source, lengths, given, target, mask)
     np.testing.assert_allclose(again[:, row].sum(), found.log_probabilities[row, 0], atol=1e-4)
+
+
+def test_it_is_saved_prepared_and_joined_as_any_model(model, tmp_path):
+    model.save(tmp_path / "model.npz")
+    back = HardMonotonic.load(tmp_path / "model.npz")
+    jax.tree.map(np.testing.assert_array_equal, back, model)
+    alone = score(model, *BATCH)
+    np.testing.assert_allclose(score(PreparedModel.of(model), *BATCH), alone, atol=1e-5)
+    other = EncoderDecoder.init(jax.random.key(1), VOCABULARY, VOCABULARY, EncoderDecoderConfig(hidden=6, embedding=4))
+    together = score(Ensemble(models=(model, other)), *BATCH)
+    np.testing.assert_allclose(together, np.log((np.exp(alone) + np.exp(score(other, *BATCH))) / 2), atol=1e-5)
 
 
 def test_what_cannot_be_is_refused():

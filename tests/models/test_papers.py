@@ -22,6 +22,8 @@ PAPERS = {
     "sutskever2014": reference_models.sutskever,
     "bahdanau2015": reference_models.bahdanau,
     "luong2015": reference_models.luong,
+    "dot": reference_models.luong,
+    "luong2015, concat": reference_models.luong,
     "defaults": reference_models.defaults,
     "general": reference_models.general,
 }
@@ -140,6 +142,8 @@ def test_presets_train_as_their_papers_did():
     assert all(preset.model.label_smoothing == 0 for preset in (cho, sutskever, bahdanau, luong))
     assert (luong.model.dropout, sutskever.model.dropout) == (0.2, 0.0)
     assert all(preset.optimizer.per == "sentence" for preset in (cho, sutskever, bahdanau, luong))
+    assert all(preset.moving_average == 0 for preset in (cho, sutskever, bahdanau, luong))
+    assert cho.deduplicate and [p.vocabulary for p in (cho, bahdanau)] == [15_000, 30_000]
 
 
 @pytest.mark.parametrize(("name", "bound"), [("sutskever2014", 0.08), ("luong2015", 0.1)])

@@ -32,15 +32,17 @@ class Teacher:
         decoding: how.
         identity: what says which model it is.
         folder: where its outputs are kept.
+        unwritable: characters that no file of pairs could hold, which a teacher of bytes may write.
     """
 
     model: TextModel
     decoding: Decoding
     identity: str
     folder: Path
+    unwritable: frozenset[str]
 
     def lessons(self, sources: Sequence[str]) -> list[Pair]:
-        """Each source with the output, where that is no empty text and has an end; says how many are left out.
+        """Each source with the output, where that is the text of a line and has an end; says how many are left out.
 
         Raises:
             ResumeError: the folder keeps outputs of another teacher, or to other sources.
@@ -48,10 +50,11 @@ class Teacher:
         with self._kept() as kept:
             self._speak(sources, kept)
         said = list(_read(kept.partial))
-        found = [Pair(source, one.text) for source, one in zip(sources, said, strict=True) if one.usable]
+        both = zip(sources, said, strict=True)
+        found = [Pair(source, one.text) for source, one in both if one.usable and not set(one.text) & self.unwritable]
         cut_off = sum(not one.finished for one in said)
         empty = len(sources) - len(found) - cut_off
-        told = f"{len(found):,} outputs to learn from; left out: {cut_off:,} without an end, {empty:,} empty"
+        told = f"{len(found):,} outputs to learn from; left out: {cut_off:,} without an end, {empty:,} empty or broken"
         say(render([("teacher", told)]))
         return found
 

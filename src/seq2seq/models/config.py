@@ -20,6 +20,7 @@ Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
 - attentional: the last readout vector, so that past choices are known (Luong et al. 2015, "input feeding").
 """
 ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "concat": Additive, "dot": Dot, "general": General}
+SAMPLED_COPIES = "model.sampled_softmax needs model.copy off: its estimate leaves no room for copying."
 _CHOICES: dict[str, tuple[str, ...]] = {
     "attention": (*ATTENTIONS, "none"),
     "summary": ("start", "everywhere"),
@@ -122,6 +123,10 @@ class EncoderDecoderConfig:
                 )
         if self.uniform and self.normal:
             raise ConfigError("model.uniform and model.normal are two ways to draw the same parameters; give one.")
+        if self.variational and not self.dropout:
+            raise ConfigError("model.variational needs model.dropout above 0: it says which units that drops.")
+        if self.residual and self.layers == self.depth == 1:
+            raise ConfigError("model.residual needs two layers or more: nothing is added to the first.")
 
     def _check_decoder(self) -> None:
         """What the decoder does beside the rest."""
@@ -130,9 +135,11 @@ class EncoderDecoderConfig:
         if self.copy and self.attention == "none":
             raise ConfigError("model.copy needs model.attention: it copies from where attention looks.")
         if self.copy and self.sampled_softmax:
-            raise ConfigError("model.sampled_softmax needs model.copy off: its estimate leaves no room for copying.")
+            raise ConfigError(SAMPLED_COPIES)
         if self.sampled_softmax and self.label_smoothing:
             raise ConfigError("model.sampled_softmax needs model.label_smoothing 0: it does not see the other words.")
+        if self.readout == "maxout" and self.hidden < 2:
+            raise ConfigError("model.readout maxout needs model.hidden of 2 or more: half as many units of 2.")
         if self.tied and self.readout == "linear":
             raise ConfigError("model.tied needs a tanh or maxout readout, which is as wide as the embedding.")
         if self.tied and self.output_rank:

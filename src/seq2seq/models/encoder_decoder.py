@@ -13,14 +13,14 @@ from seq2seq.core.module import module, named_leaves
 from seq2seq.core.scan import scan
 from seq2seq.core.seams import BatchLike, Cell, Key, Loss, Prediction
 from seq2seq.errors import ConfigError
-from seq2seq.models.config import EncoderDecoderConfig
+from seq2seq.models.config import SAMPLED_COPIES, EncoderDecoderConfig
 from seq2seq.models.decoder import Decoder, DecoderMemory, DecoderState
 from seq2seq.models.encoder import Encoded, Encoder
 from seq2seq.models.model import Model
 from seq2seq.nn.initializers import RECURRENT, redrawn
 from seq2seq.nn.layers import drop_tokens, dropout, split
 from seq2seq.nn.loss import cross_entropy
-from seq2seq.nn.recurrent import drop_between, drop_recurrent
+from seq2seq.nn.recurrent import Stack, drop_between, drop_recurrent
 from seq2seq.nn.sampled_softmax import draw_words, sampled_cross_entropy
 
 
@@ -52,6 +52,12 @@ class EncoderDecoder(Model):
         *("label_smoothing", "sampled_softmax"),
     )
 
+    def __post_init__(self) -> None:
+        if self.sampled_softmax and self.decoder.pointer is not None:
+            raise ConfigError(SAMPLED_COPIES)
+        if self.recurrent_dropout:
+            _check_recurrent(self.decoder.cell)
+
     @classmethod
     def init(
         cls,
@@ -66,8 +72,6 @@ class EncoderDecoder(Model):
         `target_of_source` is wanted where `config.copy` is: for each id of the source the id of the same token in the
         target, or -1 where it has none; `range(vocabulary)` if both sides share one.
         """
-        if config.recurrent_dropout:
-            _check_recurrent(config.cell)
         encoder_key, decoder_key = jax.random.split(key)
         model = cls(
             encoder=Encoder.init(encoder_key, source_vocabulary, config),
@@ -153,11 +157,11 @@ class EncoderDecoder(Model):
         return replace(self, decoder=self.decoder.restricted(count))
 
 
-def _check_recurrent(cell: type[Cell]) -> None:
+def _check_recurrent(cell: Cell) -> None:
     """Refuse a dropout that would find nothing to drop."""
-    leaves = named_leaves(jax.eval_shape(lambda: cell.init(jax.random.key(0), 2, 2)))
-    if not any(name.split("/")[-1] in RECURRENT for name in leaves):
+    if not any(name.split("/")[-1] in RECURRENT for name in named_leaves(cell)):
+        name = type(cell.cells[0] if isinstance(cell, Stack) else cell).__name__
         raise ConfigError(
-            f"model.recurrent_dropout: {cell.__name__} has no weights called u or u_n, by which it is known what "
+            f"model.recurrent_dropout: {name} has no weights called u or u_n, by which it is known what "
             "multiplies the state; call them so, or leave it out."
         )

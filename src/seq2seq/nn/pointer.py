@@ -19,7 +19,10 @@ _LEAST = 1e-6  # of the attention on what cannot be copied: less is rounding
 
 @module
 class Pointer:
-    """Copies from the source by the weights of attention (Gu et al. 2016; See et al. 2017, equations 8 and 9).
+    """Copies from the source by the weights of attention (Gu et al. 2016; See et al. 2017, equation 9).
+
+    The gate is theirs of equation 8 the other way round, and reads the readout's vector instead of context, state and
+    input, of which that is made.
 
     With attention weights w_s on the places s of the source, c_s the target's id of the token there, or none, the
     logits a of the readout, and g = sigmoid(gate(vector)) for the readout's vector:

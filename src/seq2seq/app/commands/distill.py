@@ -114,7 +114,8 @@ def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teac
     model.check_format(corpus.format)
     as_it_is = replace(model, settings=replace(model.settings, format="tsv"))  # its sources are rewritten already
     identity = sha256_of(map(model_file, options.teacher))
-    return Teacher(as_it_is, Decoding(beam=options.teacher_beam), identity, folder)
+    unwritable = frozenset("\0\r\n\t" if corpus.format == "sigmorphon" else "\0\r")
+    return Teacher(as_it_is, Decoding(beam=options.teacher_beam), identity, folder, unwritable)
 
 
 def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:

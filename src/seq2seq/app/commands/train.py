@@ -43,7 +43,12 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
+    of_preset = from_files(defaults, (), words.last("--preset"), aside).optimizer.name
     defaults = from_files(defaults, files, words.last("--preset"), aside)
+    optimizer = words.last("--optimizer.name") or defaults.optimizer.name
+    if words.last("--preset") and optimizer != of_preset and not _tells_rate(tables):
+        # The preset's rate is that of its own optimiser.
+        defaults = replace(defaults, optimizer=replace(defaults.optimizer, learning_rate=None))
     if resume and any(words.last(limit) for limit in ("--updates", "--epochs", "--minutes")):
         # New limits take the place of the old; but a cosine is drawn to the last update.
         ends = {} if defaults.optimizer.schedule == "cosine" else {"updates": None, "epochs": None}
@@ -70,6 +75,11 @@ def _files(words: Words, resume: bool) -> list[str]:
     if not began_with.is_file():
         raise ConfigError(f"--resume: there is no {began_with}; --out must name the folder of a run.")
     return [str(began_with), *given]
+
+
+def _tells_rate(tables: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a table has a learning rate."""
+    return any({"learning_rate", "learning-rate"} & set(table.get("optimizer", ())) for table in tables)
 
 
 def _written(tables: Sequence[Mapping[str, Any]], name: str) -> Any:

@@ -94,7 +94,7 @@ class EncoderDecoderConfig:
     """Draw weights from N(0, s^2) with this s at first, all but the recurrent ones, which are orthogonal (Cho et al.
     2014; Bahdanau et al. 2015: 0.01). 0: as each layer does by itself."""
     sampled_softmax: int = 0
-    """Train against so many words instead of the whole vocabulary (Jean et al. 2015), drawn by frequency, in whose order
+    """Train against so many words instead of the whole vocabulary (Jean et al. 2015), drawn by frequency, by which
     words, symbols and letters are numbered; of pieces (bpe, unigram) mostly bytes would be drawn. 0 is off."""
 
     def __post_init__(self) -> None:

@@ -111,9 +111,27 @@ def test_another_recipe_is_another_row_in_another_folder(
     plain = measured(*files)
     assert measured(*files, "--model.dropout", default) == plain
     assert measured(*files, "--precision", measuring.resolve("auto")) == plain  # auto is what it is here
+    adamw = [measured(*files, "--optimizer.name", "adamw", *more) for more in ((), ("--optimizer.weight-decay", "0"))]
+    assert adamw[0] != adamw[1]  # without it adamw has a decay
+    trained = len(trainings)
+    extra = [("novel", float, dataclasses.field(default=0.0))]
+    novel = dataclasses.make_dataclass("Novel", extra, bases=(TrainOptions,), frozen=True)
+    monkeypatch.setattr(recipe, "options_from", lambda words: novel())  # as if train had one option more, that is off
+    assert measured(*files) == plain
     changed = dataclasses.replace(TrainOptions(), moving_average=0.5)
     monkeypatch.setattr(recipe, "options_from", lambda words: changed)  # as if train had another default
     assert measured(*files) != plain and len(trainings) <= trained + 2
+
+
+def test_a_run_that_goes_on_keeps_its_updates(tmp_path: Path, trainings: list[list[str]]) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in ("config.toml", "checkpoints/1.npz"):
+        (tmp_path / "run" / name).touch()
+    Series(tmp_path, Table(), "t").train(
+        tmp_path / "run", ["a.tsv", "--updates", "9", "--seed", "2"], ["--minutes", "1"]
+    )
+    out = ["train", "--out", str(tmp_path / "run"), "--resume"]
+    assert trainings == [[*out, "--updates", "9", "--minutes", "1"]]
 
 
 def test_a_row_without_a_recipe_counts_where_its_command_is_the_tasks(

@@ -6,7 +6,8 @@ import json
 import shlex
 import threading
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
@@ -36,24 +37,27 @@ def recipe(task: Task, told: TrainOptions[Any]) -> str:
     without their folders, and the options of `seq2seq evaluate`.
 
     What is off (0, false, None, nothing) does not count, so that a new option leaves the recipes as they are that do
-    without it; a precision of "auto" counts as what it is on this machine.
+    without it; but a 0 does where None is something else. A precision of "auto" counts as what it is on this machine.
     """
     values = tomllib.loads(told.public_toml()) | {"precision": resolve(told.precision)}
+    several: list[Any] = [told, told.model, told.optimizer]
+    left_open = {f.name for one in several for f in fields(one) if f.default is None}
     files = _names(word for word in task.train if not isinstance(word, str))
     measured = (" ".join(word for word in words if isinstance(word, str)) for words in task.measured.values())
-    text = "\n".join([json.dumps(_on(values), sort_keys=True), *files, *sorted(set(measured))])
+    text = "\n".join([json.dumps(_on(values, left_open), sort_keys=True), *files, *sorted(set(measured))])
     return sha256(text.encode()).hexdigest()[:8]
 
 
-def _on(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are not off, in tables too.
+def _on(values: Mapping[str, Any], left_open: Collection[str]) -> dict[str, Any]:
+    """The values that are not off, in tables too; of those `left_open` 0 is not off.
 
     Example:
-        >>> _on({"seed": 1, "average": 0, "patience": "None", "model": {"dropout": 0.3, "tied": False}})
-        {'seed': 1, 'model': {'dropout': 0.3}}
+        >>> values = {"seed": 1, "average": 0, "patience": "None", "model": {"dropout": 0.3, "tied": False}, "decay": 0}
+        >>> _on(values, ["decay"])
+        {'seed': 1, 'model': {'dropout': 0.3}, 'decay': 0}
     """
-    kept = {name: _on(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-    return {name: value for name, value in kept.items() if value and value != "None"}
+    kept = {name: _on(value, left_open) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in kept.items() if value != "None" and (value or name in left_open)}
 
 
 def before_recipes(series: Series, key: Mapping[str, Any], task: Task) -> dict[str, Any] | None:

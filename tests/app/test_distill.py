@@ -79,19 +79,20 @@ def test_an_output_without_an_end_is_not_taught(fails, trained, home, capsys):
 
 
 @pytest.mark.parametrize(
-    ("rows", "taught", "broken"), [(("ab\tba", "cd\tdc"), 1, 1), (("ab\tba\tN", "cd\tdc\tN"), 0, 2)]
+    ("outputs", "tags", "taught"),
+    [(["b\0a", "d\tc"], "", 1), (["b\ra", "dcc"], "", 1), (["b\na", "d\tc"], "\tN", 0), (["b\0a", "d\rc"], "\tN", 0)],
 )
-def test_what_no_line_can_hold_is_not_taught(rows, taught, broken, trained, home, capsys, monkeypatch):
-    texts = iter(["b\0a", "d\tc"])
+def test_what_no_line_can_hold_is_not_taught(outputs, tags, taught, trained, home, capsys, monkeypatch):
+    texts, rows = iter(outputs), [f"ab\tba{tags}", f"cd\tdc{tags}"]
     said = lambda _, sources, *__: [[EMPTY._replace(text=next(texts), finished=True)] for _ in sources]  # noqa: E731
     monkeypatch.setattr(seq2seq.TextModel, "hypotheses", said)
     monkeypatch.setattr(seq2seq.TextModel, "check_format", lambda *_: None)
     for name in ("pairs.tsv", "dev.tsv"):
         (home / name).write_text("".join(f"{row}\n" for row in rows))
-    kind = ("--format", "sigmorphon") if rows[0].count("\t") == 2 else ()
+    kind = ("--format", "sigmorphon") if tags else ()
     student = lessons("pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, *kind)
     assert (
-        f"{taught} outputs to learn from; left out: 0 without an end, {broken} empty or broken"
+        f"{taught} outputs to learn from; left out: 0 without an end, {2 - taught} empty or broken"
         in capsys.readouterr().err
     )
     assert len(list(read_pairs(PairFiles(student.pairs, format=student.format)).pairs)) == len(rows) + taught

@@ -122,21 +122,17 @@ def test_unlike_models_are_refused(fails, trained, twin, tmp_path, pairs):
         TextModel.ensemble([])
 
 
-@pytest.mark.parametrize("kind", ["character", "bpe"])
-def test_members_may_number_the_same_tokens_otherwise(kind, tmp_path):
-    texts = ["abba\tbab", "bab\tabaab", "aab\tba"], ["bbba\tbab", "bab\tbbaab", "abb\tbb"]
-    for name, lines in zip(("one.tsv", "other.tsv"), texts, strict=True):
-        Path(name).write_text("".join(line + "\n" for line in lines))
-    tokens = ("--source-tokens", "character", "--target-tokens", kind, "--vocabulary", 262)
+COMMON = {"abc": "aaa bb c", "bca": "bbb cc a", "cab": "ccc aa b"}
+"""Words whose letters are as common as the names say, the first the most."""
+
+
+@pytest.mark.parametrize("sides", [("bca", "cab"), ("abc", "bca"), ("bca", "abc")])
+def test_members_may_number_the_same_tokens_otherwise(sides):
     one, other = (
-        job(f"{name}.tsv", "--dev", f"{name}.tsv", "--out", name, *tokens).text_model for name in ("one", "other")
+        job("pairs.tsv", "--dev", "pairs.tsv", "--out", name, *letters("pairs.tsv", *of)).text_model
+        for name, of in (("one", ("abc", "abc")), ("other", sides))
     )
-    assert one.source_tokenizer.encode("ab") == other.source_tokenizer.encode("ba")
-    if kind == "bpe":
-        with pytest.raises(seq2seq.Seq2SeqError, match="unlike target tokenizers"):
-            TextModel.ensemble([one, other])
-        return
-    pairs = [("abba", "bab"), ("bab", "aabb")]
+    pairs = [("abba", "bca"), ("cab", "aabbc")]
     each = [[np.exp(logs) for _, logs in model.token_scores(pairs)] for model in (one, other)]
     both = TextModel.ensemble([one, other])
     for (names, found), mine, theirs in zip(both.token_scores(pairs), *each, strict=True):
@@ -145,6 +141,24 @@ def test_members_may_number_the_same_tokens_otherwise(kind, tmp_path):
     both.save("both.npz")
     again = seq2seq.load("both.npz")
     assert again.score(pairs) == both.score(pairs) and again.generate(["abba"]) == both.generate(["abba"])
+    short = both.generate(["abba"], Decoding(shortlist=5))  # the first one's commonest letter
+    assert set(short[0]) <= {"a"}
+
+
+def letters(name: str, source: str, target: str) -> tuple[object, ...]:
+    """Write pairs of letters as common as that on each side; how they are read."""
+    Path(name).write_text(f"{COMMON[source]}\t{COMMON[target]}\n".replace(" ", ""))
+    return "--source-tokens", "character", "--target-tokens", "character"
+
+
+def test_pieces_may_not_be_numbered_otherwise():
+    models = []
+    for name, texts in (("one", "bab abaab ba"), ("other", "bab bbaab bb")):
+        Path("pairs.tsv").write_text("".join(f"a\t{text}\n" for text in texts.split()))
+        words = ("--target-tokens", "bpe", "--vocabulary", 262)
+        models.append(job("pairs.tsv", "--dev", "pairs.tsv", "--out", name, *words).text_model)
+    with pytest.raises(seq2seq.Seq2SeqError, match="unlike target tokenizers"):
+        TextModel.ensemble(models)
 
 
 def test_models_of_two_classes_join(run, trained, pairs):

@@ -167,11 +167,12 @@ def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
 def test_a_model_may_be_fine_tuned_with_another_dropout(run, fails, trained, tmp_path):
     pairs, home = write_pairs(tmp_path / "pairs.tsv"), trained.parent
     words = ("train", pairs, "--dev", home / "dev.tsv", "--from", trained, "--updates", 1)
-    told = ("--model.dropout", 0.1, "--model.variational")
+    told = ("--model.dropout", 0.1, "--model.variational", "--model.token-dropout", 0.2)
     assert "model.dropout is 1.5" in fails(*words, "--out", "other", "--model.dropout", 1.5)
     assert run(*words, "--out", "tuned", *told).code == 0
     model = seq2seq.load("tuned").model
     assert (model.dropout, model.variational, model.label_smoothing) == (0.1, True, 0.1)
+    assert model.token_dropout == 0.2
     found = run("inspect", "tuned").out
     assert "dropout = 0.1" in found and "hidden = 8" in found
     assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0

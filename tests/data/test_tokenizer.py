@@ -216,6 +216,21 @@ def test_a_form_stays_with_the_tokenizer_and_makes_two_spellings_one(kind):
     assert UNKNOWN not in back.encode("été")
 
 
+def test_a_renumbering_is_from_the_others_ids_to_ones_own():
+    one, other = (Tokenizer.train("character", [text]) for text in ("aaabbc", "bbbcca"))
+    ids = one.renumbering(other)
+    assert ids == (0, 1, 2, 3, 5, 6, 4) and [ids[index] for index in other.encode("abcb")] == one.encode("abcb")
+    assert one.renumbering(one) == (0, 1, 2, 3, 4, 5, 6)
+
+
+def test_the_same_pieces_by_other_rules_are_not_renumbered():
+    words = Tokenizer.train("word", ["a b b"])
+    assert words.renumbering(Tokenizer.train("word", ["a a b"])) == (0, 1, 2, 3, 5, 4)
+    assert words.renumbering(Tokenizer.train("symbols", ["a a b"])) is None
+    assert words.renumbering(Tokenizer.train("word", ["a a b"], form="nfc")) is None
+    assert words.renumbering(Tokenizer.train("word", ["a a b c"])) is None
+
+
 def test_a_tokenizer_without_a_form_is_written_as_before():
     assert "form" not in json.loads(TOKENIZERS["word"].to_json())
     with pytest.raises(ConfigError, match="did you mean nfd"):

@@ -61,8 +61,6 @@ SOURCE, LENGTHS = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
         ({"uniform": 0.1, "normal": 0.1}, "two ways to draw"),
         ({"normal": -1.0}, "model.normal is -1.0"),
         ({"token_dropout": 1.0}, "model.token_dropout is 1.0"),
-        ({"variational": True, "dropout": 0.0}, "model.variational needs model.dropout"),
-        ({"residual": True}, "model.residual needs two layers"),
         ({"readout": "maxout", "hidden": 1, "bidirectional": False}, "maxout needs model.hidden of 2"),
         ({"attention": "genral"}, "model.attention is 'genral'; did you mean general"),
         ({"readout": "max-out"}, "model.readout is 'max-out'; did you mean maxout"),
@@ -229,7 +227,7 @@ def test_variational_dropout_hides_the_same_units_at_each_step(key):
 
 def test_a_sentence_lacks_a_token_wherever_that_stands(key):
     ids = jnp.asarray(np.random.default_rng(0).integers(4, 9, size=(40, 200)))
-    left = np.asarray(drop_tokens(key, 0.3, ids, jnp.ones((40, 200, 2)), VOCABULARY))
+    left = np.asarray(drop_tokens(key, 0.3, ids, jnp.ones((40, 200, 2))))
     assert (left[..., 0] == left[..., 1]).all() and set(np.unique(left)) == {0.0, np.float32(1 / 0.7)}
     for token in range(4, 9):
         here = np.asarray(ids) == token
@@ -237,6 +235,23 @@ def test_a_sentence_lacks_a_token_wherever_that_stands(key):
         whole = kept.sum(0) == here.sum(0)
         assert (whole | (kept.sum(0) == 0)).all()  # all places of a sentence, or none
         assert 0.6 < whole.mean() < 0.8  # and other sentences lack others
+
+
+def test_tokens_are_hidden_from_the_encoder_and_from_the_decoder(key):
+    config = EncoderDecoderConfig(hidden=8, embedding=6, dropout=0.0, label_smoothing=0.0, token_dropout=0.5)
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    plain, hidden = (model.encoder(SOURCE, LENGTHS, key, token_rate=rate).annotations for rate in (0.0, 0.5))
+    assert abs(plain - hidden).max() > 1e-3
+    for side in ("encoder", "decoder"):
+        part = getattr(model, side)
+        blind = replace_table(part, jnp.zeros_like(part.embedding.table))  # to which hiding makes no difference
+        one_sided = dataclasses.replace(model, **{side: blind})
+        without = dataclasses.replace(one_sided, token_dropout=0.0)
+        assert abs(one_sided.loss(BATCH, key).sum - without.loss(BATCH, key).sum) > 1e-3
+
+
+def replace_table(part, table):
+    return dataclasses.replace(part, embedding=dataclasses.replace(part.embedding, table=table))
 
 
 def test_dropout_in_the_encoder_needs_a_key(key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.core.seams import Searchable
+from seq2seq.core.seams import BEGIN, PAD, Searchable
 from seq2seq.data import Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble, Renumbered
@@ -69,6 +69,6 @@ def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:
         return f"Unicode forms {one.form} and {other.form}"
     if one.size != other.size:
         return f"{one.size:,} and {other.size:,} tokens"
-    theirs = {other.token(index) for index in range(other.size)}
-    lacking = (one.token(index) for index in range(one.size) if one.token(index) not in theirs)
+    pieces = enumerate(other.matching(one))
+    lacking = (one.token(index) for index, same in pieces if same < 0 and index not in (PAD, BEGIN))
     return next((f"{token!r} is in one only" for token in lacking), "the same tokens, but other rules of cutting")

@@ -89,7 +89,7 @@ def fingerprint(
     if options.from_model is not None:
         # What it is, not where it lies; its weights are in the checkpoint, as they are by now.
         shapes = {name: leaf.shape for name, leaf in named_leaves(model).items()}
-        what = json.dumps([describe(model), shapes], sort_keys=True)
+        what = json.dumps([describe(model, defaults=False), shapes], sort_keys=True)
         content["from"] = f"a model of SHA-256 {sha256(what.encode()).hexdigest()[:12]}"
     else:
         content["model.type"] = _nameless(options.model_type)

@@ -137,10 +137,10 @@ class Encodable(Protocol):
 
 @runtime_checkable
 class Restrictable(Protocol):
-    """What can be told to choose among the first ids of its vocabulary only, and is then quicker."""
+    """What can be told to choose among the first ids of its vocabulary only, and is then quicker if it can be."""
 
     def restricted(self, count: int, /) -> Self:
-        """The same model with logits (batch, count): of the ids below `count`, as they were; the others not computed.
+        """The same model with logits (batch, count), those of the ids below `count` as they were.
 
         It still reads any token. `count` of the whole vocabulary or more changes nothing.
         """

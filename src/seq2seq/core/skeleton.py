@@ -22,8 +22,11 @@ _OURS = "seq2seq."
 _FUNCTIONS = ("jax.nn.", "seq2seq.nn.")
 
 
-def describe(tree: Any) -> Any:
+def describe(tree: Any, *, defaults: bool = True) -> Any:
     """The JSON of a tree of modules, tuples, lists, dicts, None and arrays.
+
+    Without `defaults`, static fields that are as their class has them by default are left out: a field that a class
+    gets later changes nothing then.
 
     Raises:
         ArchiveError: a static value that JSON cannot hold, or a leaf that is no array.
@@ -37,17 +40,22 @@ def describe(tree: Any) -> Any:
         return None
     if is_module(tree):
         cls = type(tree)
+        default = {f.name: f.default for f in fields(cls)}
         return {
             **_class_name(cls),
-            "static": {name: _static(cls, name, getattr(tree, name)) for name in cls.__module_statics__},
-            "fields": {name: describe(getattr(tree, name)) for name in cls.__module_leaves__},
+            "static": {
+                name: _static(cls, name, getattr(tree, name))
+                for name in cls.__module_statics__
+                if defaults or getattr(tree, name) != default.get(name, MISSING)
+            },
+            "fields": {name: describe(getattr(tree, name), defaults=defaults) for name in cls.__module_leaves__},
         }
     if type(tree) is dict:
         if odd := [name for name in tree if not isinstance(name, str)]:
             raise ArchiveError(f"the key {odd[0]!r} of a dict cannot be saved: keys are str.")
-        return {"dict": {name: describe(value) for name, value in tree.items()}}
+        return {"dict": {name: describe(value, defaults=defaults) for name, value in tree.items()}}
     if type(tree) in (tuple, list):
-        return {"list" if isinstance(tree, list) else "tuple": [describe(value) for value in tree]}
+        return {"list" if isinstance(tree, list) else "tuple": [describe(value, defaults=defaults) for value in tree]}
     if not hasattr(tree, "dtype"):
         raise ArchiveError(
             f"{type(tree).__name__} is no array, module, tuple, list or dict and cannot be saved; use @module."
@@ -95,7 +103,8 @@ def rebuild(skeleton: Any, arrays: Mapping[str, Any], types: Sequence[type] = ()
 
 
 def class_and_statics(node: Mapping[str, Any], types: Sequence[type] = ()) -> tuple[type, dict[str, Any]]:
-    """The class of the module that `describe` saw, and its static fields.
+    """The class of the module that `describe` saw, and its static fields; those that a class of ours has got more since
+    have their defaults.
 
     Raises:
         UnknownClassError: it is neither ours nor in `types`.
@@ -103,7 +112,9 @@ def class_and_statics(node: Mapping[str, Any], types: Sequence[type] = ()) -> tu
     """
     match node:
         case {"class": str(), "static": dict(statics)}:
-            return _find(node, types), {name: _unstatic(name, value) for name, value in statics.items()}
+            cls: Any = _find(node, types)
+            found = {name: _unstatic(name, value) for name, value in statics.items()}
+            return cls, {name: value for name, value in _got_since(cls) if name in cls.__module_statics__} | found
         case _:
             raise _strange("the class of a module", node)
 
@@ -148,10 +159,15 @@ def _import(name: str) -> Any:
         return None
 
 
+def _got_since(cls: Any) -> list[tuple[str, Any]]:
+    """The fields that a class of ours may have got since a file was written, with their defaults."""
+    ours = cls.__module__.startswith(_OURS)
+    return [(f.name, f.default) for f in fields(cls) if ours and f.default is not MISSING]
+
+
 def _completed(cls: Any, found: dict[str, Any]) -> dict[str, Any]:
     """The fields that were found; where a class of ours has got more since, their defaults, which change nothing."""
-    ours = cls.__module__.startswith(_OURS)
-    values = {f.name: f.default for f in fields(cls) if ours and f.default is not MISSING} | found
+    values = dict(_got_since(cls)) | found
     if odd := values.keys() ^ {*cls.__module_leaves__, *cls.__module_statics__}:
         name = min(odd)
         where = "is in the archive but not in" if name in found else "is not in the archive but in"

@@ -84,7 +84,7 @@ class EncoderDecoderConfig:
     through time and batch (Gal and Ghahramani 2016)."""
     token_dropout: float = 0.0
     """Probability that a sentence lacks a token of the vocabulary, wherever that stands in it, source and target each
-    (Gal and Ghahramani 2016)."""
+    (Gal and Ghahramani 2016; "embedding dropout" in Merity et al. 2018)."""
     label_smoothing: float = 0.1
     """Probability that the training target spreads over the whole vocabulary (Szegedy et al. 2016)."""
     uniform: float = 0.0
@@ -124,10 +124,6 @@ class EncoderDecoderConfig:
                 )
         if self.uniform and self.normal:
             raise ConfigError("model.uniform and model.normal are two ways to draw the same parameters; give one.")
-        if self.variational and not self.dropout:
-            raise ConfigError("model.variational needs model.dropout above 0: it says which units that drops.")
-        if self.residual and self.layers == self.depth == 1:
-            raise ConfigError("model.residual needs two layers or more: nothing is added to the first.")
 
     def _check_decoder(self) -> None:
         """What the decoder does beside the rest."""
@@ -139,7 +135,7 @@ class EncoderDecoderConfig:
             raise ConfigError(SAMPLED_COPIES)
         if self.sampled_softmax and self.label_smoothing:
             raise ConfigError("model.sampled_softmax needs model.label_smoothing 0: it does not see the other words.")
-        if self.readout == "maxout" and self.hidden < 2:
+        if self.readout == "maxout" and self.hidden < 2 and not self.tied:
             raise ConfigError("model.readout maxout needs model.hidden of 2 or more: half as many units of 2.")
         if self.tied and self.readout == "linear":
             raise ConfigError("model.tied needs a tanh or maxout readout, which is as wide as the embedding.")

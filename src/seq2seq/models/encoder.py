@@ -81,10 +81,13 @@ class Encoder:
         variational: bool = False,
         token_rate: float = 0.0,
     ) -> Encoded:
-        """Read the sources, with dropout at `rate` on what enters each layer and on the annotations, and of tokens."""
+        """Read the sources, with dropout at `rate` of units of what enters each layer and of the annotations.
+
+        `token_rate` is that at which a source lacks a token (`drop_tokens`).
+        """
         keys = split(key, len(self.layers) + 1)
         of_tokens = None if key is None else jax.random.fold_in(key, len(keys))
-        xs = drop_tokens(of_tokens, token_rate, source, self.embedding(source), self.embedding.table.shape[0])
+        xs = drop_tokens(of_tokens, token_rate, source, self.embedding(source))
         summary, states = xs[0], []
         for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
             state, ys, summary = self._layer(layer, dropout(k, rate, xs, variational), lengths)

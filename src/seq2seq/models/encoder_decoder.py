@@ -124,8 +124,8 @@ class EncoderDecoder(Model):
 
     def _embedded(self, target: Array, key: Key | None) -> Array:
         """What the decoder reads, (target, batch) ids, without the tokens that a sentence is to do without."""
-        embedding, key = self.decoder.embedding, None if key is None else jax.random.fold_in(key, 5)
-        return drop_tokens(key, self.token_dropout, target, embedding(target), embedding.table.shape[0])
+        key = None if key is None else jax.random.fold_in(key, 5)
+        return drop_tokens(key, self.token_dropout, target, self.decoder.embedding(target))
 
     def start(self, source: Array, lengths: Array) -> tuple[DecoderMemory, DecoderState]:
         """Read the sources."""

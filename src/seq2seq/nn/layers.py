@@ -157,22 +157,25 @@ def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:
     return jnp.where(halves.astype(jnp.uint32) < round(rate * 65536), 0.0, 1 / (1 - rate)).astype(jnp.float32)
 
 
-def drop_tokens(key: Key | None, rate: float, ids: Array, embedded: Array, vocabulary: int) -> Array:
+def drop_tokens(key: Key | None, rate: float, ids: Array, embedded: Array) -> Array:
     """Dropout of whole tokens: (time, batch) ids and what they are embedded as, (time, batch, width).
 
-    Each sequence lacks some tokens of the vocabulary, wherever they stand in it (Gal and Ghahramani 2016, section 4.2:
-    "the same words throughout the sequence"): rows of the embedding are zeroed, others scaled by 1 / (1 - rate).
+    Each sequence lacks some tokens of the vocabulary, wherever they stand in it (Gal and Ghahramani 2016, section 4.2;
+    "embedding dropout" in Merity et al. 2018): their vectors are zeroed, the others scaled by 1 / (1 - rate). What is
+    drawn depends on the row and the id alone, so that no mask of the whole vocabulary is made.
 
     Example:
         >>> ids = jnp.array([[4], [5], [4], [5]])
-        >>> left = drop_tokens(jax.random.key(0), 0.5, ids, jnp.ones((4, 1, 3)), 9)[:, 0, 0]
+        >>> left = drop_tokens(jax.random.key(0), 0.5, ids, jnp.ones((4, 1, 3)))[:, 0, 0]
         >>> bool(left[0] == left[2]), bool(left[1] == left[3])
         (True, True)
     """
     if key is None or rate == 0:
         return embedded
-    mask = dropout_mask(key, rate, (ids.shape[1], vocabulary))
-    return embedded * jnp.take_along_axis(mask, ids.T, 1).T[..., None].astype(embedded.dtype)
+    rows = jnp.broadcast_to(jax.random.split(key, ids.shape[1]), ids.shape)
+    keys = jax.vmap(jax.vmap(jax.random.fold_in))(rows, ids)
+    kept = jax.vmap(jax.vmap(lambda k: jax.random.bernoulli(k, 1 - rate)))(keys)
+    return embedded * jnp.where(kept, 1 / (1 - rate), 0.0)[..., None].astype(embedded.dtype)
 
 
 def split(key: Key | None, count: int) -> list[Key | None]:

@@ -46,7 +46,7 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     of_preset = from_files(defaults, (), words.last("--preset"), aside).optimizer.name
     defaults = from_files(defaults, files, words.last("--preset"), aside)
     optimizer = words.last("--optimizer.name") or defaults.optimizer.name
-    if words.last("--preset") and optimizer != of_preset and not _tells_rate(tables):
+    if optimizer != of_preset and not _tells_rate(tables):
         # The preset's rate is that of its own optimiser.
         defaults = replace(defaults, optimizer=replace(defaults.optimizer, learning_rate=None))
     if resume and any(words.last(limit) for limit in ("--updates", "--epochs", "--minutes")):

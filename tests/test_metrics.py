@@ -46,7 +46,8 @@ def test_error_rates_are_their_definitions(rows):
 def test_one_reference_each_is_plain_sacrebleu(rows):
     hypotheses, first = [row[0] for row in rows], [row[1][0] for row in rows]
     one_each = [[reference] for reference in first]
-    assert metrics.bleu(hypotheses, one_each) == corpus_bleu(hypotheses, [first], tokenize="none", force=True).score
+    theirs = corpus_bleu(hypotheses, [first], tokenize="none", force=True).score
+    assert metrics.bleu(hypotheses, one_each) == min(theirs, 100.0)  # theirs is 100.00000000000004 where all is right
     assert metrics.chrf(hypotheses, one_each) == corpus_chrf(hypotheses, [first]).score
 
 

@@ -35,6 +35,20 @@ def script(tmp_path: Path) -> Path:
     return made
 
 
+def test_a_bug_is_one_line_also_where_the_package_is_installed(tmp_path):
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "seq2seq").symlink_to(Path(seq2seq.__file__).parent)
+    code = "import seq2seq.app.commands.inspect as i, seq2seq.app.cli as c; i.parse = 3; exit(c.main(['inspect']))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site-packages")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2 and ran.stderr.startswith("error: inspect.py:") and ran.stderr.count("\n") == 1
+
+
 def test_the_program_is_called_as_it_was_unless_the_path_has_it(script, tmp_path, monkeypatch):
     other = tmp_path / "other" / "seq2seq"
     other.parent.mkdir()

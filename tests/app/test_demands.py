@@ -14,11 +14,13 @@ import pytest
 from contract.toy_models import TableModel
 
 from seq2seq.app.commands.generate import GenerateOptions
+from seq2seq.app.demands import limits
 from seq2seq.app.hypothesis import read
 from seq2seq.app.text_model import Decoding, TextModel, TextSettings
 from seq2seq.data import Tokenizer
 from seq2seq.errors import SearchError
 from seq2seq.search import Hypotheses
+from seq2seq.search.feasible import Demands
 
 LETTERS = Tokenizer.train("character", ["ab"])
 MODEL = TextModel(TableModel.random(3, scale=1.5), LETTERS, LETTERS, TextSettings("tsv", 4, 6))
@@ -65,6 +67,13 @@ def test_what_is_copied_belongs_to_its_own_output():
     found = Hypotheses(ids, np.array([[2, 0, 2]]), logs > -3, logs, logs, two, np.zeros((1, 3, 2, 4)))
     several = read(LETTERS, found, 0, 4, lambda ids, _: str(ids))
     assert [h.text for h in several] == ["[4, 3]", "[5, 3]"]
+
+
+def test_a_prefix_near_the_limit_has_room_behind_it():
+    automatic = np.array([16, 16, 16, 2], np.int32)
+    asked = [Demands(prefix=(4,) * length) for length in (3, 14, 20, 0)]
+    assert limits(automatic, asked, Decoding(), range(4), LETTERS).tolist() == [16, 25, 31, 2]
+    assert limits(automatic[:1], asked[:1], Decoding(max_length=9), [0], LETTERS).tolist() == [9]
 
 
 @pytest.mark.parametrize(

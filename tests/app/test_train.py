@@ -336,6 +336,33 @@ def test_a_model_without_checkpoints_is_not_overwritten(fails, trained):
     assert "holds a run already" in fails("train", write_pairs(Path("pairs.tsv")), "--out", "run")
 
 
+@pytest.mark.parametrize("name", ["data/pairs", "data/pairs.json", "config.toml"])
+def test_what_is_read_is_not_written_over(fails, name):
+    Path("data").mkdir()
+    write_pairs(Path("pairs.tsv"))
+    Path(name).write_text("# mine\nseed = 3\n")
+    given = ["--config", name] if name == "config.toml" else [name]
+    message = fails("train", "pairs.tsv", *given, "--out", ".", *TINY, "--updates", 1)
+    assert f"{name} would be overwritten" in message and "choose another --out" in message
+    assert Path(name).read_text() == "# mine\nseed = 3\n"
+
+
+def test_a_file_that_no_run_wrote_stays(fails):
+    write_pairs(Path("pairs.tsv"))
+    Path("mine").mkdir()
+    Path("mine/config.toml").write_text("port = 80\n")
+    assert "no run wrote it" in fails("train", "pairs.tsv", "--out", "mine", *TINY, "--updates", 1)
+    assert Path("mine/config.toml").read_text() == "port = 80\n"
+
+
+def test_sources_as_long_as_max_line_allows_are_measured_on_too(run):
+    line = " ".join(["abcdefghijklmnopqrstuvwxyz" * 30] * 30)
+    Path("long.tsv").write_text(f"{line}\ta b\n{line} b\tb a\n")
+    words = ["long.tsv", "--dev", "long.tsv", "--out", "run", "--max-line", 100_000, "--updates", 1]
+    ran = run("train", *words, "--source-tokens", "word", "--target-tokens", "word", *TINY)
+    assert ran.code == 0 and Path("run/model.npz").exists()
+
+
 def test_a_folder_in_which_somebody_trains_is_refused(fails, trained, tmp_path):
     with FolderLock(tmp_path / "busy"):
         said = fails("train", trained.parent / "pairs.tsv", "--out", tmp_path / "busy", *TINY, "--updates", 1)

@@ -160,6 +160,36 @@ def test_a_preset_tells_the_rate_of_its_own_optimiser():
     assert rate("--config", "both.toml") == 0.25
 
 
+def test_a_file_tells_numbers_of_its_own_optimiser_and_schedule():
+    numbers = "learning_rate = 0.001\nweight_decay = 0.0\nwarmup-updates = 0"
+    Path("run.toml").write_text(f'[optimizer]\nname = "adam"\nschedule = "constant"\n{numbers}')
+
+    def told(*words):
+        return options_from(["pairs.tsv", "--config", "run.toml", *words]).optimizer
+
+    assert (told().learning_rate, told().weight_decay, told().warmup_updates) == (0.001, 0.0, 0)
+    assert told("--optimizer.schedule", "warmup").warmup == 1000
+    assert (told("--optimizer.name", "adamw").decay, told("--optimizer.name", "sgd").rate) == (0.01, 1.0)
+    Path("rate.toml").write_text("[optimizer]\nlearning_rate = 0.5")  # of whatever optimiser
+    assert options_from(["pairs.tsv", "--config", "rate.toml", "--optimizer.name", "sgd"]).optimizer.rate == 0.5
+
+
+def test_an_option_takes_the_place_of_what_a_file_says_otherwise():
+    Path("all.toml").write_text('pairs = ["a.tsv"]\ndev = ["b.tsv"]\nupdates = 7')
+
+    def told(*words):
+        return options_from(["--config", "all.toml", *words])
+
+    both = told("--source", "s", "--target", "t", "--dev-source", "u", "--dev-target", "v")
+    assert (both.pairs, both.dev, both.source, both.dev_target) == ((), (), "s", "v")
+    assert (told().pairs, told().dev, told("--epochs", "3").updates) == (("a.tsv",), ("b.tsv",), 7)
+    halved = options_from(["pairs.tsv", "--preset", "sutskever2014", "--optimizer.halve-after", "500"]).optimizer
+    assert (halved.in_updates(1000).halve_after, halved.in_updates(1000).halve_every) == (500, 500)
+    assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "200"]).updates is None
+    assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "200", "--updates", "9"]).updates == 9
+    assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "9", "--config", "all.toml"]).updates == 7
+
+
 def test_the_last_model_to_begin_with_counts(trained, twin, tmp_path, monkeypatch):
     model = seq2seq.load(twin)
     model.with_model(replace(model.model, dropout=0.7)).save(tmp_path / "other.npz")

@@ -280,6 +280,13 @@ def test_bad_files(fails, pairs, tmp_path, name, text, message):
     assert message in fails("train", "pairs.tsv", "--out", "run", "--model.type", name, "--model.width", 3)
 
 
+def test_a_file_that_needs_another_beside_it_is_told(fails, pairs, tmp_path):
+    (tmp_path / "my_parts.py").write_text("x = 1\n")
+    (tmp_path / "mine.py").write_text("import my_parts\n")
+    message = fails("train", "pairs.tsv", "--out", "run", "--model.type", "mine.py:MyModel")
+    assert "No module named 'my_parts'; a run keeps this file alone: write what it needs into it" in message
+
+
 def test_a_file_may_be_called_as_a_module_of_pythons(tmp_path):
     (tmp_path / "json.py").write_text(MODEL)
     (tmp_path / "other").mkdir()

@@ -22,7 +22,7 @@ from seq2seq.data import (
     stream_lines,
 )
 from seq2seq.data.lines import BadLineError
-from seq2seq.data.sentences import split_text
+from seq2seq.data.sentences import _units, split_text
 from seq2seq.errors import ConfigError, DataError
 
 
@@ -134,6 +134,25 @@ def test_a_sentence_that_is_too_long_is_left_out_alone_and_told_with_its_line(tm
     assert list(corpus.skipped.values()) == [1]
     with pytest.raises(DataError, match="t:5: "):
         read_pairs(replace(files, skip_bad=False))
+
+
+@pytest.mark.parametrize(
+    ("unit", "pieces"), [("sentence", ["वह आया।", "هل جاء؟", "Եկավ։"]), ("clause", ["نعم،", "لا؛"])]
+)
+def test_ends_of_other_scripts(unit, pieces):
+    assert split_text(" ".join(pieces), unit) == pieces
+
+
+def test_a_text_without_a_blank_line_is_not_held_at_once(tmp_path):
+    def lines():
+        for n in range(200_000):
+            held.append(n)
+            yield n + 1, "no end here" if n % 2 else "and. one"
+
+    held: list[int] = []
+    units = _units(lines(), "sentence", 100)
+    assert next(units) == (1, "and.") and len(held) == 1
+    assert next(units) == (1, "one no end here and.") and len(held) == 3
 
 
 @given(st.text("ab ,.;!?。、\"'", max_size=30), st.sampled_from(["sentence", "clause"]))

@@ -47,6 +47,15 @@ def test_the_latest_two_are_kept(tmp_path):
     assert [path.name for path in checkpoints.paths()] == ["update-000000100.npz", "update-000000020.npz"]
 
 
+def test_a_copy_under_another_name_is_left_alone(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    path = checkpoints.save(snapshot(1))
+    path.rename(tmp_path / "update-000000001-good.npz")
+    checkpoints.save(snapshot(2))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["update-000000001-good.npz", "update-000000002.npz"]
+    assert [path.name for path in checkpoints.paths()] == ["update-000000002.npz"]
+
+
 def cut(content: bytes) -> bytes:
     return content[:-500]
 

@@ -92,9 +92,12 @@ class EnsembleOptions(ModelOptions):
 def is_model(word: str) -> bool:
     """Whether a word of the command line names a model: a folder with a model.npz, or a file that is an archive."""
     path = Path(word)
-    if path.is_dir():
-        return (path / "model.npz").is_file()
-    return path.is_file() and (path.suffix == ".npz" or zipfile.is_zipfile(path))
+    try:
+        if path.is_dir():
+            return (path / "model.npz").is_file()
+        return path.is_file() and (path.suffix == ".npz" or zipfile.is_zipfile(path))
+    except OSError:  # such as a text in the place of a name, which is too long for one
+        return False
 
 
 def refuse_more_models(command: str, words: Sequence[str | None]) -> None:

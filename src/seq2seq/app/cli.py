@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL and error.filename is None:
+            return 0  # which is what a broken pipe is there
         if debug:
             raise
         return _told(f"error: {error.filename or 'input or output'}: {error.strerror or error}.", 2)
@@ -108,9 +111,11 @@ def _leave_off() -> None:
 
 def _in_one_line(error: Exception) -> str:
     """What happened, and where in the user's own code, or else in ours."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     ours = str(Path(__file__).parents[1])
-    where = next((f for f in reversed(frames) if not f.filename.startswith(ours)), frames[-1])
+    frames = list(reversed(traceback.extract_tb(error.__traceback__)))
+    of_ours = [frame for frame in frames if frame.filename.startswith(ours + os.sep)]  # in site-packages, if installed
+    of_users = [frame for frame in frames if frame not in of_ours and "site-packages" not in frame.filename]
+    where = [*of_users, *of_ours, *frames][0]
     said = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
     return f"{Path(where.filename).name}:{where.lineno}: {type(error).__name__}: {said}"
 

@@ -66,8 +66,8 @@ def limits(
     for row, (asked, line) in enumerate(zip(demands, lines, strict=True)):
         if decoding.max_length is not None:
             found[row] = decoding.max_length
-        elif asked.least > found[row]:
-            found[row] = asked.least + _MORE
+        elif asked.least > 1:  # more than an end
+            found[row] = max(found[row], asked.least + _MORE)
         refuse(f"line {line + 1}", asked, int(found[row]), tokenizer.decode)
     return found
 

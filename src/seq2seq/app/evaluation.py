@@ -77,9 +77,7 @@ class Evaluation:
         if isinstance(model, Searchable):
             said = self.text_model.target_tokenizer.said
             sources, references = metrics.group((source, said(target)) for source, target in self.pairs)
-            # The reader of the pairs has rewritten these sources already, if the format asks for that.
-            settings = replace(self.text_model.settings, format="tsv")
-            text_model = replace(self.text_model, model=model, settings=settings)
+            text_model = self.text_model.of_read_pairs().with_model(model)
             with self._watched("lines", len(sources), "outputs"):
                 if self.reranker:
                     outputs = self.reranker.generate(text_model, sources, self.decoding)

@@ -61,7 +61,7 @@ def as_json(hypothesis: Hypothesis) -> dict[str, object]:
         True
     """
     values = hypothesis._asdict()
-    if math.isinf(hypothesis.log_probability):  # nothing could be found; JSON has no infinity
+    if not math.isfinite(hypothesis.log_probability):  # nothing could be found; JSON has no infinity, and no NaN
         values |= {"score": None, "log_probability": None}
     if hypothesis.attention is not None:
         values["attention"] = rounded(hypothesis.attention)

@@ -170,6 +170,11 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
             raise ConfigError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         _ = self.dropping  # refuses what is no probability
 
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all files that are read."""
+        several = (self.source, self.target, self.dev_source, self.dev_target)
+        return (*self.pairs, *self.dev, *(name for name in several if name))
+
     def dev_files(self) -> PairFiles | None:
         """The files to measure on, if any were named."""
         if not self.dev and self.dev_source is None and self.dev_target is None:

@@ -35,6 +35,8 @@ from seq2seq.training.checkpoint import Checkpoints
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
 _MOST_SHAPES, _COMPILING, _EPOCHS = 12, 5e11, 3  # operations that take as long as to compile a shape; epochs to come
 _WRITTEN = ("model.npz", "config.toml", "log.jsonl", "*_tokenizer.json", "distilled.*", "dev.*")
+_OWN = ("config.toml", "log.jsonl", "data/pairs", "data/pairs.json")
+"""What a run writes and what a file of the user's could be called too, in a folder that is no run's yet."""
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
 
 
@@ -233,8 +235,16 @@ def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
 
 
 def _check_free(options: TrainOptions[Any], folder: Path) -> None:
-    if not options.resume and holds_run(folder):
+    if options.resume:
+        return
+    if holds_run(folder):
         raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
+    written = [path for name in _OWN if (path := folder / name).is_file()]
+    for given in (*options.inputs(), options.config):
+        if given and Path(given).exists() and any(path.samefile(given) for path in written):
+            raise ConfigError(f"{given} would be overwritten: a run writes there; choose another --out than {folder}.")
+    if written and not FolderLock(folder).path.exists():  # which the folder of a run keeps
+        raise ConfigError(f"{written[0]}: is there already, and no run wrote it; choose another --out.")
 
 
 def holds_run(folder: Path) -> bool:

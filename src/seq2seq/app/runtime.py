@@ -99,10 +99,10 @@ def give_back_memory() -> None:
 def _keep_compiled_programs() -> None:
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
-    folder = cache_folder() / "seq2seq" / f"compiled-{_processor()}"
     try:
+        folder = cache_folder() / "seq2seq" / f"compiled-{_processor()}"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # no home
         return
     _drop_oldest(folder.parent, _MOST_COMPILED)
     jax.config.update("jax_compilation_cache_dir", str(folder))

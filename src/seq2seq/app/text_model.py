@@ -58,6 +58,7 @@ class TextModel:
     settings: TextSettings = field(default_factory=TextSettings)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
+    longest_text: float = MAX_TEXT
     _searched: dict[Any, Searchable] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
@@ -217,6 +218,10 @@ class TextModel:
                 "give it pairs of that kind, or say --format."
             )
 
+    def of_read_pairs(self) -> TextModel:
+        """The same for sources that a reader of pairs has checked and rewritten: they are taken as they are."""
+        return replace(self, settings=replace(self.settings, format="tsv"), longest_text=math.inf)
+
     def with_model(self, model: Any) -> TextModel:
         """The same around another model of the same vocabularies."""
         return replace(self, model=model)
@@ -328,7 +333,7 @@ class TextModel:
         sources = []
         for line, text in enumerate(texts, first_line + 1):
             try:
-                text = check_text(text, MAX_TEXT).strip()
+                text = check_text(text, self.longest_text).strip()
                 sources.append(source_of_line(text, self.settings.format) if text else "")
             except BadLineError as error:
                 raise DataError(str(error), "input", line) from None

@@ -112,5 +112,7 @@ def _import(path: Path) -> ModuleType:
         raise ConfigError(f"{path}:{error.lineno}: {error.msg}.") from error
     except Exception as error:
         del sys.modules[name]
-        raise ConfigError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
+        beside = isinstance(error, ModuleNotFoundError) and (path.parent / f"{error.name}.py").is_file()
+        cure = "; a run keeps this file alone: write what it needs into it, or install that" if beside else ""
+        raise ConfigError(f"{path}: importing it raised {type(error).__name__}: {error}{cure}") from error
     return imported

@@ -96,9 +96,8 @@ def read_pairs(
     pairs = spooled(watch(iterate_pairs(files, ledger)), spool)
     if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
-        cure = (
-            "every line was left out as bad" if ledger.skipped else "next-sentence pairs need two lines in a document"
-        )
+        cure = "next-sentence pairs need two lines in a document" if files.next_sentence else "no line holds one"
+        cure = "every line was left out as bad" if ledger.skipped else cure
         raise DataError(f"no pair in {where}: {cure}.")
     corpus = Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
     if isinstance(pairs, Spooled):

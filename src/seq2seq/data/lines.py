@@ -77,9 +77,13 @@ def check_file(path: AnyPath, cure: str = "check the name.", *, once: bool = Fal
         may_be_empty: whether a file without a byte will do.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # such as a text in the place of a name, which is too long for one
+        raise DataError(f"{error.strerror}; {cure}", f"{str(path)[:40]}...") from None
+    if is_folder:
         raise DataError("this is a folder; give a file in it.", path)
-    if not path.exists():
+    if not is_there:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         close = get_close_matches(path.name, names, 1) if len(names) <= 1000 else []
         raise DataError(f"no such file; {f'did you mean {close[0]}?' if close else cure}", path)
@@ -130,7 +134,7 @@ def clean_line(raw: bytes, max_line: int) -> tuple[str, list[str]]:
     return check_text(text, max_line), mended
 
 
-def check_text(text: str, max_line: int) -> str:
+def check_text(text: str, max_line: float) -> str:
     """The text itself, where a line may hold it.
 
     Raises:
@@ -147,7 +151,7 @@ def check_text(text: str, max_line: int) -> str:
     return text
 
 
-def over_long(found: int | str, max_line: int) -> BadLineError:
+def over_long(found: int | str, max_line: float) -> BadLineError:
     """What is wrong with a line of so many characters."""
     cure = f"{found} characters where at most {max_line} are taken; are its line breaks missing?"
     return BadLineError("over-long line", cure)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby, pairwise
 from typing import Literal, TypeAlias
 
 from seq2seq.data.formats import Pair
-from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_text, read_lines
+from seq2seq.data.lines import AnyPath, BadLineError, Ledger, over_long, read_lines
 
 Unit: TypeAlias = Literal["line", "sentence", "clause"]
 _QUOTES = "[\"'”’»)\\]」』]*"
 _ENDS = {
-    "sentence": re.compile(rf"[.!?]+{_QUOTES}(?=\s|$)|[。！？]+{_QUOTES}"),
-    "clause": re.compile(rf"[.!?,;:]+{_QUOTES}(?=\s|$)|[。！？，、；：]+{_QUOTES}"),
+    "sentence": re.compile(rf"[.!?؟۔।॥։]+{_QUOTES}(?=\s|$)|[。！？]+{_QUOTES}"),
+    "clause": re.compile(rf"[.!?؟۔।॥։,;:،؛]+{_QUOTES}(?=\s|$)|[。！？，、；：]+{_QUOTES}"),
 }
 
 
@@ -28,15 +27,37 @@ def split_text(text: str, unit: Literal["sentence", "clause"]) -> list[str]:
         >>> split_text("so abram departed, as the lord had spoken; and lot went.", "clause")
         ['so abram departed,', 'as the lord had spoken;', 'and lot went.']
     """
-    return [piece for _, piece in _units(text, unit)]
+    return [str(piece) for _, piece in _units([(1, text)], unit, len(text))]
 
 
-def _units(text: str, unit: Literal["sentence", "clause"]) -> Iterator[tuple[int, str]]:
-    """Where in the text each of its units begins, and the unit."""
-    ends = [match.end() for match in _ENDS[unit].finditer(text)]
-    for start, end in pairwise([0, *ends, len(text)]):
-        if piece := text[start:end].strip():
-            yield text.index(piece, start), piece
+def _units(
+    lines: Iterable[tuple[int, str]], unit: Literal["sentence", "clause"], most: int
+) -> Iterator[tuple[int, str | BadLineError]]:
+    """The number of the line that each unit begins in, and the unit; no more than one is held at a time.
+
+    One of more than `most` characters is told as such.
+    """
+    parts: list[str] = []
+    begun = size = 0
+
+    def whole() -> tuple[int, str | BadLineError]:
+        return begun, " ".join(parts) if size <= most else over_long(size, most)
+
+    for number, line in lines:
+        start = 0
+        for end in [*(match.end() for match in _ENDS[unit].finditer(line)), None]:
+            if piece := line[start:end].strip():
+                begun, size = (begun, size + 1 + len(piece)) if size else (number, len(piece))
+                parts.append(piece)
+                if size > most:
+                    parts.clear()
+            if size and end is not None:
+                yield whole()
+                parts.clear()
+                size = 0
+            start = end or 0
+    if size:
+        yield whole()
 
 
 def next_pairs(units: Iterable[str], document: str = "") -> Iterator[Pair]:
@@ -57,20 +78,21 @@ def next_sentence_pairs(path: AnyPath, unit: Unit, max_line: int, ledger: Ledger
             if source and target:
                 yield Pair(source, target, document)
         return
-    for whole, several in groupby(lines, key=lambda line: line[2] != ""):
-        if not whole:
-            continue
-        block = list(several)
-        starts = [0, *accumulate(len(text) + 1 for _, _, text in block)]  # of each line among them all
-        units: list[str] = []
-        for place, text in _units(" ".join(text for _, _, text in block), unit):
-            try:
-                check_text(text, max_line)
-            except BadLineError as error:
-                ledger.bad(error, path, block[bisect_right(starts, place) - 1][1])
-                text = ""
-            units.append(text)
-        yield from (pair for pair in next_pairs(units, block[0][0]) if pair.source and pair.target)
+    for (document, whole), block in groupby(lines, key=lambda line: (line[0], line[2] != "")):
+        if whole:
+            units = _good_units(((number, text) for _, number, text in block), unit, max_line, path, ledger)
+            yield from (pair for pair in next_pairs(units, document) if pair.source and pair.target)
+
+
+def _good_units(
+    lines: Iterable[tuple[int, str]], unit: Literal["sentence", "clause"], max_line: int, path: AnyPath, ledger: Ledger
+) -> Iterator[str]:
+    """The units of lines; "" for one that is over-long, of which the ledger hears."""
+    for number, text in _units(lines, unit, max_line):
+        if isinstance(text, BadLineError):
+            ledger.bad(text, path, number)
+            text = ""
+        yield text
 
 
 def _lines(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[tuple[str, int, str]]:

@@ -96,8 +96,9 @@ class Checkpoints:
     keep: int = 2
 
     def paths(self) -> list[Path]:
-        """The checkpoints there are, newest first."""
-        return sorted(self.folder.glob("update-*.npz"), key=_update_of, reverse=True)
+        """The checkpoints there are, newest first; a copy under another name is none."""
+        found = [path for path in self.folder.glob("update-*.npz") if _update_of(path) >= 0]
+        return sorted(found, key=_update_of, reverse=True)
 
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint, all of it or nothing, and only then remove those that are too old.

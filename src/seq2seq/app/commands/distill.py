@@ -112,10 +112,9 @@ def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teac
     models = [TextModel.load(path, types) for path in options.teacher]
     model = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
     model.check_format(corpus.format)
-    as_it_is = replace(model, settings=replace(model.settings, format="tsv"))  # its sources are rewritten already
     identity = sha256_of(map(model_file, options.teacher))
     unwritable = frozenset("\0\r\n\t" if corpus.format == "sigmorphon" else "\0\r")
-    return Teacher(as_it_is, Decoding(beam=options.teacher_beam), identity, folder, unwritable)
+    return Teacher(model.of_read_pairs(), Decoding(beam=options.teacher_beam), identity, folder, unwritable)
 
 
 def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:

@@ -11,7 +11,7 @@ import tyro
 
 from seq2seq.app.arguments import parse, refuse_more_models
 from seq2seq.app.construct import model_class, option_names, options_of, settings_of
-from seq2seq.app.options import TrainOptions, check_name, from_files
+from seq2seq.app.options import TrainOptions, check_name, from_files, preset_file
 from seq2seq.app.plain import read_toml
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
@@ -19,6 +19,7 @@ from seq2seq.app.train import run
 from seq2seq.app.user_code import classes_of
 from seq2seq.app.words import Words
 from seq2seq.errors import ConfigError
+from seq2seq.training.optimizer import OptimizerConfig
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,6 +27,10 @@ def main(arguments: Sequence[str]) -> int:
     options = options_from(arguments)
     use_threads(options.threads)
     return run(options)
+
+
+_OF_A_CHOICE = {"learning_rate": "name", "weight_decay": "name", "warmup_updates": "schedule"}
+"""Numbers of an optimiser whose default is that of its name, or of its schedule."""
 
 
 def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: str = "train") -> Any:
@@ -43,20 +48,17 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
-    of_preset = from_files(defaults, (), words.last("--preset"), aside).optimizer.name
-    defaults = from_files(defaults, files, words.last("--preset"), aside)
-    optimizer = words.last("--optimizer.name") or defaults.optimizer.name
-    if optimizer != of_preset and not _tells_rate(tables):
-        # The preset's rate is that of its own optimiser.
-        defaults = replace(defaults, optimizer=replace(defaults.optimizer, learning_rate=None))
+    preset = words.last("--preset")
+    defaults = from_files(defaults, files, preset, aside)
+    tables = [*([read_toml(preset_file(preset))] if preset else []), *tables]
+    defaults = replace(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
+    defaults = _without_others(defaults, words, tables)
     if resume and any(words.last(limit) for limit in ("--updates", "--epochs", "--minutes")):
         # New limits take the place of the old; but a cosine is drawn to the last update.
         ends = {} if defaults.optimizer.schedule == "cosine" else {"updates": None, "epochs": None}
         defaults = replace(defaults, minutes=None, **ends)
     if words.all("--types"):  # which would be added to those of a file
         defaults = replace(defaults, types=())
-    if words.last("--batch-pairs") and not words.last("--batch-tokens"):
-        defaults = replace(defaults, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
     options = parse(kind[made], command, words.words, defaults)
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
@@ -77,9 +79,34 @@ def _files(words: Words, resume: bool) -> list[str]:
     return [str(began_with), *given]
 
 
-def _tells_rate(tables: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a table has a learning rate."""
-    return any({"learning_rate", "learning-rate"} & set(table.get("optimizer", ())) for table in tables)
+def _of_its_own(config: OptimizerConfig, words: Words, tables: Sequence[Mapping[str, Any]]) -> OptimizerConfig:
+    """The optimiser without the numbers that a file told for another optimiser or schedule than there is now."""
+    told = [{name.replace("-", "_"): value for name, value in table.get("optimizer", {}).items()} for table in tables]
+    for number, choice in _OF_A_CHOICE.items():
+        now = words.last(f"--optimizer.{choice}") or getattr(config, choice)
+        telling = next((table for table in reversed(told) if number in table), {})
+        if telling.get(choice, now) != now:
+            config = replace(config, **{number: None})
+    for name in ("halve_after", "halve_every"):
+        option = f"--optimizer.{name.replace('_', '-')}"
+        if words.last(option) and not words.last(f"{option}-epochs"):
+            config = replace(config, **{f"{name}_epochs": None})  # which goes before updates
+    return config
+
+
+def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[Mapping[str, Any]]) -> TrainOptions[Any]:
+    """The options without those of files that stand in the way of one of the command line."""
+    if words.last("--batch-pairs") and not words.last("--batch-tokens"):
+        options = replace(options, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
+    if words.last("--source") or words.last("--target"):
+        options = replace(options, pairs=())
+    if words.last("--dev-source") or words.last("--dev-target"):
+        options = replace(options, dev=())
+    if words.last("--dev"):
+        options = replace(options, dev_source=None, dev_target=None)
+    if words.last("--preset") and words.last("--epochs") and not _written(tables[1:], "updates"):
+        options = replace(options, updates=None)  # the preset's, which come before so many epochs
+    return options
 
 
 def _written(tables: Sequence[Mapping[str, Any]], name: str) -> Any:

@@ -109,5 +109,8 @@ def _characters(family: str) -> frozenset[int]:
     """The code points that the plain font of a family has."""
     from matplotlib.font_manager import get_font
 
-    font: Any = get_font(_files()[family])
+    try:
+        font: Any = get_font(_files()[family])
+    except (OSError, RuntimeError):  # removed since matplotlib wrote down what there is, or none that it can read
+        return frozenset()
     return frozenset(font.get_charmap())

@@ -146,8 +146,7 @@ class Served:
     def _listen(self, pairs: list[tuple[str, str]]) -> answers.Heard:
         sources = self.text.sources([source for source, _ in pairs])
         pairs = [(source, target) for source, (_, target) in zip(sources, pairs, strict=True)]
-        # The sources are rewritten already, if the format asks for that.
-        text = replace(self.text, settings=replace(self.text.settings, format="tsv"))
+        text = self.text.of_read_pairs()
         distinct = list(dict.fromkeys(sources))
         outputs = dict(zip(distinct, text.generate(distinct, self.decoding(Decoding(beam=1))), strict=True))
         kind = self.text.target_tokenizer.kind

@@ -110,3 +110,10 @@ def test_what_cannot_be_chosen(fails, options, message):
 def test_an_unknown_utility_is_an_error(run):
     ran = run("generate", "no model is read", "--mbr", "meteor")
     assert ran.code == 2 and "chrf" in ran.err
+
+
+def test_what_two_groups_of_a_beam_found_is_no_more_evidence():
+    a, b = (EMPTY._replace(text=text, tokens=[text], log_probability=log) for text, log in (("a", -1.0), ("b", -0.8)))
+    both = [b, a, a]
+    assert chosen(both, Decoding(mbr="exact"))[0].text == "b"
+    assert chosen(both, Decoding(mbr="exact", sample=True))[0].text == "a"  # where it was drawn twice

@@ -221,7 +221,7 @@ def test_a_map_labels_without_overlap(run, trained):
     assert 30 < len(boxes) <= 150
     for place, one in enumerate(boxes):
         assert not any((one[:2] < b[2:]).all() and (b[:2] < one[2:]).all() for b in boxes[:place])
-    ran = run("embed", trained, "--plot", "map.svg", stdin=b"abc\n\nfed\nbad\n")
+    ran = run("embed", trained, "--plot", "map.svg", stdin=b"abc\n\nfed\nba\x01d\n")
     assert ran.code == 0 and "a map of 3 lines" in ran.err and ran.out == ""
     assert ET.parse("map.svg").getroot().tag.endswith("svg")
 

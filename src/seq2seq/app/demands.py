@@ -16,6 +16,7 @@ from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, Requi
 from seq2seq.search.feasible import Demands, refuse
 
 _MOST_WEIGHTS = 1 << 27  # of attention in one search: 512 MiB
+_MOST_PLACES = 1 << 26  # of tokens in one search, some 16 bytes each
 _MORE = 10
 """Tokens that an output may have beyond the fewest that do what is asked, if those are more than the limit."""
 
@@ -70,6 +71,17 @@ def limits(
             found[row] = max(found[row], asked.least + _MORE)
         refuse(f"line {line + 1}", asked, int(found[row]), tokenizer.decode)
     return found
+
+
+def rows_with_tokens(places: int, most: int, batch: int) -> int:
+    """How many rows may be searched at once, at most `batch`, where each has so many places of `most` tokens or fewer.
+
+    Example:
+        >>> rows_with_tokens(5, 100, 64), rows_with_tokens(5, 1_000_000, 64)
+        (64, 1)
+    """
+    rows = max(1, _MOST_PLACES // (QUEUE * max(1, places * most)))
+    return min(batch, 1 << (rows.bit_length() - 1))
 
 
 def rows_with_attention(weights: Sequence[int], lines: Sequence[int], batch: int) -> int:

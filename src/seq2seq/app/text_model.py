@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seq2seq.app.agreement import joined
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
-from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rules_of
+from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rows_with_tokens, rules_of
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copying, read
 from seq2seq.app.meter import told
 from seq2seq.app.runtime import give_back_memory
@@ -101,7 +101,7 @@ class TextModel:
         lines = [line + first_line for line in kept]
         room = limits(room, [asked[line] for line in kept], decoding, lines, self.target_tokenizer)
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
-        batch = decoding.batch
+        batch = rows_with_tokens(places, int(max(room, default=0)), decoding.batch)
         if look:
             weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
             batch = rows_with_attention(weights, lines, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -24,13 +25,14 @@ class Fonts(NamedTuple):
     missing: list[str]
 
     def drawable(self, text: str) -> str:
-        """The text with what no font has as code points, which say more than boxes.
+        """The text with what no font has, and controls, as code points, which say more than boxes.
 
         Example:
             >>> Fonts(["DejaVu Sans"], ["한"]).drawable("한a")
             'U+D55Ca'
         """
-        return "".join(f"U+{ord(c):04X}" if c in self.missing else c for c in text)
+        hidden = {c for c in text if c in self.missing or unicodedata.category(c) == "Cc"}
+        return "".join(f"U+{ord(c):04X}" if c in hidden else c for c in text)
 
     @property
     def note(self) -> str:

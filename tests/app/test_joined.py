@@ -188,6 +188,7 @@ def test_words_that_are_neither_models_nor_inputs(fails, trained, twin, tmp_path
     assert "nowhere: no such file" in fails("generate", trained, "nowhere")
     message = fails("generate", trained, "nowhere", "in.txt")
     assert message == "nowhere is no model, so it is the one INPUT; in.txt is one too many."
+    assert "File name too long; INPUT is a file of lines; for a text: echo" in fails("generate", trained, "x" * 400)
     assert "models come first" in fails("generate", trained, "in.txt", twin)
     assert f"{twin} is a model, but stands after {pairs}" in fails("score", trained, pairs, twin)
     assert "give files of pairs" in fails("evaluate", trained, twin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def count_lines(paths: Iterable[str | None]) -> int | None:
     """The lines of plain files; None if one of them is something else, such as a pipe."""
     total = 0
     for path in paths:
-        if path is None or not Path(path).is_file():
+        if path is None or not os.path.isfile(path):
             return None
         with Path(path).open("rb") as file:
             if is_packed(file.read(4)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,16 @@ def seq2seq(*words: str | Path | float) -> str:
         told = [line.strip("│ ") for line in done.stderr.splitlines() if any(map(str.isalnum, line))]  # in a box or not
         raise CommandError(" ".join(told[-4:]) or "killed")
     return done.stdout
+
+
+def as_typed(*words: str | Path | float) -> str:
+    """The command as one would type it.
+
+    Example:
+        >>> as_typed("train", Path("my pairs.tsv"), "--seed", 1)
+        "seq2seq train 'my pairs.tsv' --seed 1"
+    """
+    return f"seq2seq {shlex.join(map(str, words))}"
 
 
 def share_cores(jobs: int) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from benchmarks.commands import CommandError, seq2seq
+from benchmarks.commands import CommandError, as_typed, seq2seq
 from benchmarks.table import Table
 
 Words: TypeAlias = Sequence[str | Path | float]
@@ -62,7 +61,7 @@ class Series:
     def train(self, run: Path, words: Words, limits: Words) -> str:
         """`seq2seq train WORDS --out RUN LIMITS`, or its rest; the command as it is printed."""
         command = ["train", *words, "--out", run, *limits]
-        told = "seq2seq " + shlex.join(map(str, command))
+        told = as_typed(*command)
         if (run / "finished").exists():
             return told
         self.table.note(self.name, told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import stdev
@@ -14,7 +13,7 @@ from scipy.stats import t as student
 
 from benchmarks.accuracy.recipe import before_recipes, recipe, resolved
 from benchmarks.accuracy.tables import AccuracyTable, Task
-from benchmarks.commands import seq2seq, share_cores
+from benchmarks.commands import as_typed, seq2seq, share_cores
 from benchmarks.series import Series
 from seq2seq.app.runtime import thread_count
 from seq2seq.core.precision import resolve
@@ -52,10 +51,9 @@ def evaluated(series: Series, task: Task, runs: Sequence[str | Path]) -> dict[st
     """What `evaluate --json` says of each file, by a model or an ensemble, and the command that made it say so."""
     found: dict[str, Any] = {}
     for split, words in task.measured.items():
-        command = ["evaluate", *map(str, runs), *map(str, words), "--json"]
-        told = f"seq2seq {shlex.join(command)}"
-        series.table.note(series.name, told)
-        found[split] = {"command": told, **json.loads(seq2seq(*command))}
+        command = ("evaluate", *runs, *words, "--json")
+        series.table.note(series.name, as_typed(*command))
+        found[split] = {"command": as_typed(*command), **json.loads(seq2seq(*command))}
     return found
 
 

@@ -88,8 +88,7 @@ def sigmorphon2016(data: Path, work: Path) -> Iterator[Task]:
 
 
 _SCAN = {"simple": 25.0, "length": 10.0, "addprim_jump": 10.0}
-"""Minutes of each split. After ten, what is held out of the simple one is at 99 % and rising; the others ask whether
-a model composes."""
+"""Minutes of each split: in ten the simple one is not learnt to its end; the others ask whether a model composes."""
 
 
 def scan(data: Path, work: Path) -> Iterator[Task]:

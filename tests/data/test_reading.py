@@ -143,7 +143,7 @@ def test_ends_of_other_scripts(unit, pieces):
     assert split_text(" ".join(pieces), unit) == pieces
 
 
-def test_a_text_without_a_blank_line_is_not_held_at_once(tmp_path):
+def test_a_text_without_a_blank_line_is_not_held_at_once():
     def lines():
         for n in range(200_000):
             held.append(n)

@@ -242,7 +242,7 @@ def _check_free(options: TrainOptions[Any], folder: Path) -> None:
     written = [path for name in _OWN if (path := folder / name).is_file()]
     for given in (*options.inputs(), options.config):
         if given and Path(given).exists() and any(path.samefile(given) for path in written):
-            raise ConfigError(f"{given} would be overwritten: a run writes there; choose another --out than {folder}.")
+            raise ConfigError(f"{given} would be overwritten: a run in {folder} writes there; choose another --out.")
     if written and not FolderLock(folder).path.exists():  # which the folder of a run keeps
         raise ConfigError(f"{written[0]}: is there already, and no run wrote it; choose another --out.")
 

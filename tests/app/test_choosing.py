@@ -99,6 +99,8 @@ def test_what_was_cut_off_comes_after_what_ended():
         (["--candidates", 3], "--candidates are what --mbr and --mmi choose among"),
         (["--sample", "--candidates", 3], "--candidates are what --mbr and --mmi choose among"),
         (["--mbr", "chrf", "--candidates", 0], "--candidates is 0; wanted at least --nbest, which is 1."),
+        (["--mbr", "chrf", "--candidates", 1], "--mbr chooses among several outputs, and here is 1"),
+        (["--mbr", "chrf", "--beam", 1], "--mbr chooses among several outputs, and here is 1"),
         (["--mbr", "chrf", "--candidates", 2, "--nbest", 3], "--candidates is 2; wanted at least --nbest"),
         (["--mbr", "chrf", "--sample", "--candidates", 2, "--nbest", 3], "--candidates is 2; wanted"),
     ],

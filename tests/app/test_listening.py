@@ -186,6 +186,8 @@ def test_the_command_tells_it(run, fails, trained, tmp_path):
     near = json.loads(run(*asked, "--distractors-from", "document").out)
     assert near["listening_items"] == 110 and near["recall_at_1_of_10_percent"] >= 0
     assert "--listening-items is 9" in fails("evaluate", trained, "pairs.jsonl", "--listening-items", 9)
+    assert "are for --listening: add it" in fails("evaluate", trained, "pairs.jsonl", "--listening-items", 20)
+    assert "--nbest is for generate" in fails("evaluate", trained, "pairs.jsonl", "--nbest", 3)
     for line in lines:
         line["document"] = line["source"]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -66,6 +66,14 @@ def test_what_a_killed_run_left_is_drawn_and_the_rest_told():
     assert "never a finite number" in terminal.charts(found.panels)
 
 
+def test_a_line_that_ends_in_no_number_ends_where_it_does():
+    title, top, bottom, axis = terminal.chart("loss", Line("", [0, 1, 2, 3], [np.nan, 1.0, 2.0, np.nan], []), 17, 2)
+    assert title.rstrip() == "loss: nan"
+    assert bottom[3:7].isspace() and bottom[7] == "▁"  # 1.0 at a third of the way, nothing before
+    assert top.endswith("█    ") and bottom.endswith("█    ")  # 2.0 at two thirds
+    assert axis.rstrip().endswith("update 0 to 3")
+
+
 def test_a_run_is_drawn_as_png_svg_and_in_the_terminal(run, trained, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("COLUMNS", "60")
@@ -259,6 +267,8 @@ def test_what_cannot_be_drawn_is_one_line(fails, trained, monkeypatch, tmp_path)
     (tmp_path / "log.jsonl").write_text('{"event": "started", "update": 0}\n')
     assert "no update and no evaluation" in fails("plot", tmp_path)
     assert "add --attention" in fails("plot", trained, "--target", "abc")
+    assert "add --attention" in fails("plot", trained, "--beam", 3)
+    assert "add --plot" in fails("embed", trained, "--method", "tsne", stdin=b"abc\n")
     assert "the text is empty" in fails("plot", trained, "--attention", " ")
     assert "needs 3 texts or more" in fails("embed", trained, "--plot", "map.png", stdin=b"abc\n")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -31,7 +31,7 @@ class Choosing:
         """How many outputs the search must find for `nbest` to be chosen; `beam` is None for sampling.
 
         Raises:
-            SearchError: there are fewer candidates than outputs asked for, or than one, or no --mbr to choose by.
+            SearchError: there are fewer candidates than outputs asked for, or than two, or no --mbr to choose by.
 
         Example:
             >>> Choosing("chrf").width(1, beam=None), Choosing("chrf").width(1, beam=5), Choosing().width(2, beam=5)
@@ -43,9 +43,11 @@ class Choosing:
             return nbest
         count = self.candidates
         if count is None:
-            return max(nbest, beam or SAMPLES)
+            count = max(nbest, beam or SAMPLES)
         if not 1 <= nbest <= count:
             raise SearchError(f"--candidates is {count}; wanted at least --nbest, which is {nbest}.")
+        if count == 1:
+            raise SearchError("--mbr chooses among several outputs, and here is 1: widen --beam or --candidates.")
         return count
 
     def ranked(self, texts: Sequence[str], log_probabilities: NDArray[np.float64], sampled: bool) -> list[Ranked]:

@@ -145,8 +145,10 @@ class Decoding(Choosing, Arithmetic):
             raise SearchError(f"--max-length is {self.max_length}; wanted at least {max(1, self.min_length)}.")
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
             raise SearchError(f"--no-repeat-ngram is {self.no_repeat_ngram}; wanted at least 1.")
-        if self.groups < 1 or self.beam % self.groups:
-            raise SearchError(f"--groups is {self.groups}; wanted a divisor of --beam, which is {self.beam}.")
+        size = self.beam if self.sample or self.mbr == "none" else max(self.beam, self.found)
+        if self.groups < 1 or size % self.groups:
+            which = f"is {size}" if size == self.beam else f"--candidates or --nbest made {size}"
+            raise SearchError(f"--groups is {self.groups}; wanted a divisor of --beam, which {which}.")
         if (self.groups > 1) != (self.diversity > 0):
             raise SearchError("--groups above 1 and --diversity above 0 go together; give both or neither.")
 

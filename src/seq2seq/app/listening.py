@@ -55,10 +55,13 @@ class ListeningOptions:
         """Refuse what measures nothing.
 
         Raises:
-            ConfigError: fewer items than a block has.
+            ConfigError: fewer items than a block has, or numbers of a report that nobody asked for.
         """
         if self.listening_items < COUNTS[0]:
             raise ConfigError(f"--listening-items is {self.listening_items}; wanted {COUNTS[0]} or more.")
+        told = (self.listening_items, self.distractors)
+        if not self.listening and told != (ListeningOptions.listening_items, ListeningOptions.distractors):
+            raise ConfigError("--listening-items and --distractors-from are for --listening: add it.")
 
 
 @dataclass(frozen=True)

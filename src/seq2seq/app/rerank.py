@@ -131,7 +131,8 @@ class Reranker:
         """The search for all the candidates.
 
         Raises:
-            SearchError: more outputs are wanted than there are candidates, or a part of the vocabulary only.
+            SearchError: more outputs are wanted than there are candidates, or a part of the vocabulary only, or the
+                candidates cannot be parted into groups.
         """
         if decoding.nbest > self.candidates:
             raise SearchError(f"--nbest {decoding.nbest} needs --candidates {decoding.nbest} or more.")
@@ -140,6 +141,8 @@ class Reranker:
         found = replace(decoding, nbest=self.candidates, candidates=None)
         if decoding.sample:  # what divides the scores is for the choice alone
             return replace(found, length_norm=Decoding.length_norm)
+        if self.candidates > decoding.beam and decoding.groups > 1 and self.candidates % decoding.groups:
+            raise SearchError(f"--candidates is {self.candidates}; wanted a multiple of --groups {decoding.groups}.")
         return replace(found, beam=max(decoding.beam, self.candidates))
 
     def _alone(self, model: TextModel, outputs: Sequence[str], arithmetic: Arithmetic) -> list[float]:

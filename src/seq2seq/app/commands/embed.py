@@ -19,6 +19,7 @@ from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.pictures.projection import Method, plane, require_method
 from seq2seq.app.train import say
 from seq2seq.core.files import atomic_write
+from seq2seq.errors import ConfigError
 
 _PADDED = 1 << 26  # bytes of texts of one width
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.plot is not None:
         check_picture(options.plot)
         require_method(options.method)
+    elif options.method != EmbedOptions.method:
+        raise ConfigError("--method is how --plot draws the map: add --plot FILE.png.")
     model = options.load()
     texts = [line for _, line in read_input(options.input)]
     with watched("lines", len(texts)):

@@ -17,6 +17,7 @@ from seq2seq.app.listening import Listening, ListeningOptions
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.rerank import RerankOptions
 from seq2seq.data import read_pairs
+from seq2seq.errors import ConfigError
 from seq2seq.metrics import METRICS
 
 
@@ -39,6 +40,8 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
 def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, "evaluate", arguments)
+    if options.nbest != 1:
+        raise ConfigError("--nbest is for generate: evaluate measures the best output of each source; leave it out.")
     decoding = replace(options, nbest=1)
     reranker = options.reranker(decoding, options.load_one)
     if reranker is None:

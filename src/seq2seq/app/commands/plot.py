@@ -53,8 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         decoding.check()
         _show_look(look(options.load(), options.attention, options.target, decoding), options.output)
         return 0
-    if options.target is not None:
-        raise ConfigError("--target is what --attention draws: add --attention TEXT.")
+    if (options.target, options.beam) != (None, PlotOptions.beam):
+        raise ConfigError("--target and --beam are for what --attention draws: add --attention TEXT.")
     path = Path(options.model)
     found = read_curves(path if path.suffix == ".jsonl" else (path if path.is_dir() else path.parent) / "log.jsonl")
     for note in found.notes:

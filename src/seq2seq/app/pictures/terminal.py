@@ -102,7 +102,8 @@ def charts(panels: Sequence[Panel], screen: Screen = Screen(), height: int = 4) 
 
 
 def chart(title: str, line: Line, width: int, height: int = 4) -> list[str]:
-    """A line as columns of blocks; a column is the mean of what falls in it; between are straight lines.
+    """A line as columns of blocks; a column is the mean of what falls in it; between are straight lines, and before
+    the first finite value and after the last is nothing.
 
     Example:
         >>> for row in chart("loss", Line("", [0, 1, 2], [4.0, 2.0, 0.0], []), 20, 2):
@@ -119,9 +120,9 @@ def chart(title: str, line: Line, width: int, height: int = 4) -> list[str]:
     low, high = float(values[good].min()), float(values[good].max())
     labels = [_short(high), *[""] * (height - 2), _short(low)]
     margin = max(map(len, labels))
-    columns = _columns(values[good], updates[good], max(1, width - margin - 2))
-    eighths = np.rint(1 + (8 * height - 1) * (columns - low) / ((high - low) or 1.0)).astype(int)
-    rows = [f"{title}: {_short(float(values[good][-1]))}"]
+    columns = _columns(values, updates, max(1, width - margin - 2))
+    eighths = np.rint(np.nan_to_num(1 + (8 * height - 1) * (columns - low) / ((high - low) or 1.0))).astype(int)
+    rows = [f"{title}: {_short(float(values[-1]))}"]
     for row in range(height):
         blocks = "".join(_EIGHTHS[min(8, max(0, count - 8 * (height - 1 - row)))] for count in eighths)
         rows.append(f"{labels[row].rjust(margin)} ┤{blocks}")
@@ -130,11 +131,13 @@ def chart(title: str, line: Line, width: int, height: int = 4) -> list[str]:
 
 
 def _columns(values: NDArray[np.float64], updates: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+    """The heights; NaN where no finite value is on one of the sides."""
     span = max(1, int(updates[-1] - updates[0]))
     places = np.rint((updates - updates[0]) * (width - 1) / span)
-    filled = np.unique(places)
-    means = [values[places == place].mean() for place in filled]
-    return np.interp(np.arange(width), filled, means)
+    good = np.isfinite(values)
+    filled = np.unique(places[good])
+    means = [values[good & (places == place)].mean() for place in filled]
+    return np.interp(np.arange(width), filled, means, left=np.nan, right=np.nan)
 
 
 def _parts(widths: Sequence[int], room: int) -> Iterator[slice]:

@@ -97,6 +97,12 @@ def test_a_lost_best_model_costs_nothing_but_itself(tmp_path, whole, after):
     assert dev_loss(kept[-1][0])["loss"] == end.progress.best_cost[0]
 
 
+def test_a_lost_best_model_is_in_the_mean_once(tmp_path):
+    events_of(run_of(tmp_path, updates=8))  # whose model is the last of two
+    events = events_of(replace(run_of(tmp_path, updates=8, resume=True), lost_best=lambda: "model.npz is gone."))
+    assert [event.averaged for event in events if isinstance(event, Evaluated)] == [0, 2]
+
+
 def test_a_best_model_is_looked_for_where_there_was_one(tmp_path):
     killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), 3)
 

@@ -222,23 +222,30 @@ class _Session:
         if self.run.evaluate is None:
             return
         yield from self._settle()
-        model = fresh(self.state.best_guess)  # to be kept: the next update reuses the memory of the state's own
-        recent = (*self.recent, on_host(model))[-self.config.average :] if self.config.average else ()
-        candidates = [(0, model), (len(recent), mean(recent))] if len(recent) > 1 else [(0, model)]
         began = self.clock.seconds()
-        try:
-            with self.clock.aside(), self.interrupt.at_once():
-                scored = [(averaged, candidate, self._scores(candidate)) for averaged, candidate in candidates]
-        except KeyboardInterrupt:
-            if not self.interrupt.asked:
-                raise
-            return
+        with self.clock.aside():
+            model = fresh(self.state.best_guess)  # to be kept: the next update reuses the memory of the state's own
+            recent = self.recent if self._is_recent() else (*self.recent, on_host(model))[-self.config.average :]
+            candidates = [(0, model), (len(recent), mean(recent))] if len(recent) > 1 else [(0, model)]
+            try:
+                with self.interrupt.at_once():
+                    scored = [(averaged, candidate, self._scores(candidate)) for averaged, candidate in candidates]
+            except KeyboardInterrupt:
+                if not self.interrupt.asked:
+                    raise
+                return
+            told = [self._keep_if_best(*one) for one in scored]
         self.clock.evaluation = self.clock.seconds() - began
-        yield from [self._keep_if_best(*one) for one in scored]
+        yield from told
         if regular:
             self.recent = recent
             self.progress = self.progress.judged(self._least(scored), self.run.optimizer)
         self.progress = replace(self.progress, evaluated=self.progress.update)
+
+    def _is_recent(self) -> bool:
+        """Whether the model is the last of the recent ones already, or none of them is wanted."""
+        p = self.progress
+        return not self.config.average or (p.evaluated == p.update and p.update % self.every == 0)
 
     def _scores(self, model: Any) -> Judged:
         found = self.run.evaluate(model) if self.run.evaluate else {}
@@ -286,8 +293,10 @@ class _Session:
 
     def _finish(self, reason: Reason) -> Iterator[Event]:
         yield from self._settle()
-        if reason != "interrupted" and self.progress.evaluated < self.progress.update:
+        if reason != "interrupted" and self._is_unscored():
             yield from self._evaluate(regular=False)
+            if self._is_unscored():  # which was given up
+                reason = "interrupted"
         if self.progress.best_update is None:
             self._check_finite()
             self._save_best(fresh(self.state.best_guess), {})
@@ -302,10 +311,11 @@ class _Session:
             longer=self.run.optimizer.schedule != "cosine",
         )
 
+    def _is_unscored(self) -> bool:
+        return self.run.evaluate is not None and self.progress.evaluated < self.progress.update
+
     def _is_due(self) -> bool:
-        p = self.progress
-        due = p.update % self.every == 0 and p.evaluated < p.update
-        return due and self.run.evaluate is not None and not self.interrupt.asked
+        return self._is_unscored() and self.progress.update % self.every == 0 and not self.interrupt.asked
 
     def _reason(self) -> Reason | None:
         p, config = self.progress, self.config
@@ -327,14 +337,16 @@ class _Session:
         for name, leaf in named_leaves(self.state.model).items():
             if not np.isfinite(np.asarray(leaf)).all():
                 p = self.progress
-                self._refuse(_Place(p.update, p.epoch + 1, p.index), f"the parameter {name} is not finite")
+                epoch, batch = (p.epoch + 1, p.index) if p.index else (p.epoch, self.batches.count)
+                self._refuse(_Place(p.update, epoch, batch), f"the parameter {name} is not finite")
 
     def _refuse(self, place: _Place, found: str) -> None:
         optimizer, paths = self.run.optimizer, self.run.checkpoints.paths()
         kept = f" The checkpoint {paths[0].name} is finite and stays." if paths else ""
+        before = "" if math.isnan(self.loss_before) else f" (the update before had {self.loss_before:.4g} nats/token)"
+        clip = f"it is {optimizer.clip:g}" if optimizer.clip else "it is off; 1 is usual"
         raise NonFiniteLossError(
-            f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}: {found} (the update before "
-            f"had {self.loss_before:.4g} nats/token); begin a new run, perhaps --from this one, with a lower "
-            f"--optimizer.learning-rate (it is {optimizer.rate:g}) or --optimizer.clip "
-            f"(it is {optimizer.clip:g}).{kept}"
+            f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}: {found}{before}; begin a "
+            f"new run, perhaps --from this one, with a lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
+            f"--optimizer.clip ({clip}).{kept}"
         )

@@ -187,6 +187,19 @@ def test_who_trains_here_is_asked_before_anything_is_written(fails, trained, hom
     assert (home / "run" / "distilled.jsonl").read_text() == "as it was"
 
 
+@pytest.mark.parametrize("name", ["dev.jsonl", "dev.tsv", "distilled.jsonl", "more.txt"])
+def test_a_file_that_no_distillation_wrote_stays(fails, trained, home, name):
+    (home / "run").mkdir()
+    (home / "run" / name).write_text("abc\tcba\n")
+    if name != "more.txt":
+        assert "no run wrote it" in fails("distill", "pairs.tsv", "--out", "run", "--teacher", trained)
+    else:  # read, and by chance called as a file of any run
+        (home / "run" / name).rename(home / "run" / "log.jsonl")
+        asked = ("distill", "pairs.tsv", "--out", "run", "--teacher", trained, "--unlabelled", "run/log.jsonl")
+        assert "run/log.jsonl would be overwritten" in fails(*asked)
+    assert next((home / "run").iterdir()).read_text() == "abc\tcba\n"
+
+
 def test_single_features(run, home):
     (home / "forms.tsv").write_text("".join(f"{word}\tPST\t{word}te\n" for word in ("ab", "cd", "ef", "abc", "fed")))
     assert run("train", "forms.tsv", "--format", "sigmorphon", "--out", "lines", *TINY, "--updates", 1).code == 0

@@ -34,6 +34,70 @@ def test_a_resume_may_have_a_configuration_over_that_of_the_run(trained):
     assert options.log_every == 7 and options.model.hidden == options_from(["--resume", "--out", "run"]).model.hidden
 
 
+def test_what_a_configuration_says_goes_before_what_the_run_began_with(trained):
+    shutil.copytree(trained, "run")
+    again = ["--resume", "--out", "run", "--config", "more.toml"]
+    Path("more.toml").write_text("epochs = 50\nbatch-pairs = 32\n[optimizer]\nhalve-after = 2000\n")
+    Path("run/config.toml").write_text(f"minutes = 3.0\n{Path('run/config.toml').read_text()}")
+    options = options_from(again)
+    assert (options.updates, options.epochs, options.minutes) == (None, 50, None)
+    assert (options.batch_pairs, options.batch_tokens) == (32, None)
+    assert options_from([*again, "--minutes", "4"]).minutes == 4.0
+    options = options_from(["--preset", "luong2015", "--config", "more.toml"])
+    assert (options.optimizer.halve_after, options.optimizer.halve_after_epochs) == (2000, None)
+    Path("more.toml").write_text("vocabulary = 50\n")
+    with pytest.raises(ConfigError, match="--vocabulary was None when this run began"):
+        options_from(again)
+
+
+def test_a_run_goes_on_where_it_lies_now(monkeypatch):
+    Path("new").mkdir()
+    Path("new/config.toml").write_text('out = "old"\npairs = ["old/distilled.jsonl", "old/mine.tsv"]\n')
+    Path("new/distilled.jsonl").touch()
+    options = options_from(["--resume", "--out", "new"])
+    assert (options.out, options.pairs) == ("new", ("new/distilled.jsonl", "old/mine.tsv"))
+    monkeypatch.chdir("new")
+    options = options_from(["--resume"])
+    assert (options.out, options.pairs) == (".", ("distilled.jsonl", "old/mine.tsv"))
+
+
+def test_the_threads_are_set_before_code_of_the_user_runs(monkeypatch):
+    monkeypatch.setenv("NPROC", "2")
+    Path("cell.py").write_text(
+        "import os\nfrom seq2seq import GRU, module\n@module\nclass Mine(GRU):\n    at = os.environ['NPROC']\n"
+    )
+    Path("own.toml").write_text("threads = 1\n")
+    for words in (["--threads", "1"], ["--config", "own.toml"]):
+        monkeypatch.setenv("NPROC", "2")
+        assert options_from(["pairs.tsv", "--model.cell", "cell.py:Mine", *words]).model.cell.at == "1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dev-source", "a"], "give --dev PAIRS, or both --dev-source FILE and --dev-target FILE"),
+        (["--dev", "b", "--dev-source", "a", "--dev-target", "b"], "give --dev PAIRS, or both --dev-source"),
+        (["--optimizer.freeze", "encoder", "pairs.tsv"], "--optimizer.freeze takes every word behind it"),
+    ],
+)
+def test_which_files_were_meant(words, said):
+    several = [] if "pairs.tsv" in words else ["pairs.tsv"]
+    with pytest.raises(ConfigError, match=said):
+        prepare(options_from([*several, *words, "--out", "run"]))
+
+
+def test_a_format_is_of_the_pairs_and_not_of_parallel_files():
+    options = TrainOptions(pairs=("pairs.tsv",), format="tsv", dev_source="a", dev_target="b")
+    assert (options.dev_files() or options).format == "auto"
+
+
+@pytest.mark.parametrize("words", [["--target-tokens", "word"], ["--target-form", "nfd"]])
+def test_one_vocabulary_is_cut_in_one_way(words):
+    options = options_from(["pairs.tsv", "--out", str(Path.cwd()), *words])
+    with pytest.raises(ConfigError, match=f"{words[0]} does not go with this model, which has one vocabulary"):
+        tokenizers(options, Corpus([Pair("a b", "b a")]), None, shared=True)
+
+
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_as_many_pieces_as_suit_the_corpus(kind):
     texts = [f"{n} thousand and {n * n} and {n**3}" for n in range(300)]  # 1,800 words want 600 pieces

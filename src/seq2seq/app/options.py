@@ -176,10 +176,17 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         return (*self.pairs, *self.dev, *(name for name in several if name))
 
     def dev_files(self) -> PairFiles | None:
-        """The files to measure on, if any were named."""
-        if not self.dev and self.dev_source is None and self.dev_target is None:
-            return None
-        return replace(self.files(self.dev), source=self.dev_source, target=self.dev_target)
+        """The files to measure on, if any were named.
+
+        Raises:
+            ConfigError: one of two parallel files, or files of both kinds.
+        """
+        parallel = [self.dev_source, self.dev_target]
+        if parallel == [None, None]:
+            return replace(self.files(self.dev), source=None, target=None) if self.dev else None
+        if self.dev or None in parallel:
+            raise ConfigError("to measure on, give --dev PAIRS, or both --dev-source FILE and --dev-target FILE.")
+        return replace(self.files(()), source=self.dev_source, target=self.dev_target, format="auto")
 
     def toml(self) -> str:
         """Every option, resolved, as RUN/config.toml holds it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
 _MOST_SHAPES, _COMPILING, _EPOCHS = 12, 5e11, 3  # operations that take as long as to compile a shape; epochs to come
 _WRITTEN = ("model.npz", "config.toml", "log.jsonl", "*_tokenizer.json", "distilled.*", "dev.*")
 _OWN = ("config.toml", "log.jsonl", "data/pairs", "data/pairs.json")
-"""What a run writes and what a file of the user's could be called too, in a folder that is no run's yet."""
+"""What any run writes and what a file of the user's could be called too, in a folder that is no run's yet."""
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
 
 
@@ -212,36 +213,41 @@ def _hashes(options: TrainOptions[Any]) -> dict[str, str]:
 
 
 @contextmanager
-def run_folder(options: TrainOptions[Any]) -> Iterator[Path]:
+def run_folder(options: TrainOptions[Any], more: Sequence[str] = ()) -> Iterator[Path]:
     """The run's folder, made if it is not there, and locked: nobody else writes into it within.
 
+    Args:
+        options: which folder, and what is read.
+        more: what a command writes there, beside the files of any run.
+
     Raises:
-        ConfigError: no folder was named, it holds a run, it cannot be made, or somebody else trains there.
+        ConfigError: no folder was named, it holds a run or files that would be lost, it cannot be made, or somebody
+            else trains there.
     """
     if not options.out:
         raise ConfigError("--out is missing: name the folder of the run.")
     folder = Path(options.out)
-    _check_free(options, folder)
+    _check_free(options, folder, more)
     try:
         make_folder(folder)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made ({error.strerror}).") from None
     with FolderLock(folder):
-        _check_free(options, folder)  # again: it may have come to hold one
+        _check_free(options, folder, more)  # again: it may have come to hold one
         for name in _WRITTEN:
             for litter in folder.glob(f".{name}.*.tmp"):
                 litter.unlink(missing_ok=True)  # of a run that was killed while it wrote
         yield folder
 
 
-def _check_free(options: TrainOptions[Any], folder: Path) -> None:
+def _check_free(options: TrainOptions[Any], folder: Path, more: Sequence[str]) -> None:
     if options.resume:
         return
     if holds_run(folder):
         raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
-    written = [path for name in _OWN if (path := folder / name).is_file()]
+    written = [path for name in (*_OWN, *more) if (path := folder / name).is_file()]
     for given in (*options.inputs(), options.config):
-        if given and Path(given).exists() and any(path.samefile(given) for path in written):
+        if given and os.path.exists(given) and any(path.samefile(given) for path in written):
             raise ConfigError(f"{given} would be overwritten: a run in {folder} writes there; choose another --out.")
     if written and not FolderLock(folder).path.exists():  # which the folder of a run keeps
         raise ConfigError(f"{written[0]}: is there already, and no run wrote it; choose another --out.")

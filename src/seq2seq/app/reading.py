@@ -43,13 +43,13 @@ def read_files(options: TrainOptions[Any]) -> Read:
         DataError: the pairs cannot be read, or none can be held out.
         ConfigError: options that do not go together.
     """
-    if options.dev and not (options.pairs or options.source or options.target):
-        raise ConfigError("no PAIRS to train on: --dev takes every word behind it, so write PAIRS before it.")
+    if not (options.pairs or options.source or options.target) and (taken := _taking_all(options)):
+        raise ConfigError(f"no PAIRS to train on: {taken} takes every word behind it, so write PAIRS before it.")
+    dev_files = options.dev_files()
     spool = Path(options.out) / "data" / "pairs"
     with Meter("pairs", None, task="reading") as meter:
         corpus = read_pairs(options.files(options.pairs), spool, partial(_watched, meter))
     skipped = sum(corpus.skipped.values())
-    dev_files = options.dev_files()
     if dev_files is None:
         held = hold_out(corpus, seed=options.seed)
         train, dev, notes = held.train, held.dev, [*corpus.notes, *held.notes]
@@ -104,6 +104,13 @@ def short_enough(read: Read, options: TrainOptions[Any], source: Tokenizer, targ
     if left_out := len(read.dev) - len(kept):
         read.report.append(("left out", f"{left_out:,} pairs to measure on with a side of more than {most} tokens"))
     return kept
+
+
+def _taking_all(options: TrainOptions[Any]) -> str:
+    """The options that were given and that take several words."""
+    several = {"--dev": options.dev, "--optimizer.freeze": options.optimizer.freeze}
+    several |= {f"--{name}": getattr(options, name, ()) for name in ("teacher", "unlabelled")}  # of distill
+    return " or ".join(name for name, words in several.items() if words)
 
 
 def _watched(meter: Meter, pairs: Iterable[Pair]) -> Iterator[Pair]:

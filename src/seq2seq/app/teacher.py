@@ -64,6 +64,8 @@ class Teacher:
         content = {"the teacher": self.identity, "--teacher-beam": str(self.decoding.beam)}
         try:
             kept = PartialFile(self.folder / _NAME, Fingerprint(content, machine()), resume=True)
+            if kept.warning:
+                say(f"warning: {kept.warning}")
             try:
                 yield kept
             finally:

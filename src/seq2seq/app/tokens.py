@@ -10,7 +10,7 @@ from seq2seq.app.text_model import TextModel
 from seq2seq.core.files import atomic_write
 from seq2seq.data import Choice, Corpus, Tokenizer, choose_form, choose_kind
 from seq2seq.data.spool import Texts
-from seq2seq.errors import ArchiveError, Seq2SeqError
+from seq2seq.errors import ArchiveError, ConfigError, Seq2SeqError
 
 
 class Side(NamedTuple):
@@ -26,6 +26,9 @@ def tokenizers(
     """Those of the model to begin with or of the run that goes on; otherwise fresh ones, saved before update 1.
 
     The source of an inflection is symbols where nothing else is asked for, and each side has a tokenizer of its own.
+
+    Raises:
+        ConfigError: a model with one vocabulary is asked to cut its sides in two ways.
     """
     if began_with:
         why = f"from {options.from_model}"
@@ -35,6 +38,12 @@ def tokenizers(
         source, target = (Side(_read(file), "as this run began") for file in files)
         return source, target
     if shared:
+        for name, ways in (("tokens", options.kind), ("form", options.form)):
+            if ways("target") not in (None, ways("source")):
+                raise ConfigError(
+                    f"--target-{name} does not go with this model, which has one vocabulary; --source-{name} is for "
+                    "both sides."
+                )
         source = target = _train(options, "source", Texts(corpus.pairs, 0, 1))
     else:
         source = _train(options, "source", Texts(corpus.pairs, 0), inflection=corpus.format == "sigmorphon")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _free(folder: Path) -> Path:
     """`folder`, or the first of folder-2, folder-3, ... that holds no run: a demo never spoils another."""
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    named = folder if folder.name else folder.resolve()  # . has no name
+    numbered = (named.with_name(f"{named.name}-{number}") for number in count(2))
     return next(free for free in chain([folder], numbered) if not holds_run(free))
 
 
@@ -124,13 +125,13 @@ def _g2p(options: DemoOptions, folder: Path) -> int:
 def _train(options: DemoOptions, folder: Path, train: Iterable[Pair], dev: list[Pair], chosen: dict[str, Any]) -> int:
     """Train as `seq2seq train` would on the same pairs, which are left in the folder; its exit status."""
     files = {"pairs": (train, folder / "train.tsv"), "dev": (dev[:_DEV], folder / "dev.tsv")}
-    paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}
     common: dict[str, Any] = {"out": str(folder), "minutes": options.minutes, "seed": options.seed, "patience": None}
-    made = TrainOptions(**paths, **common, **chosen)
-    with run_folder(made):
+    made = TrainOptions(**common, threads=options.threads, **chosen)
+    with run_folder(made, [path.name for _, path in files.values()]):
         for pairs, path in files.values():
             path.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in pairs), "utf-8")
-        return run_in(folder, made)
+        paths: dict[str, Any] = {name: (str(path),) for name, (_, path) in files.items()}
+        return run_in(folder, replace(made, **paths))
 
 
 def _listening(model: TextModel, dev: list[Pair]) -> dict[str, float]:

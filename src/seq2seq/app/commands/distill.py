@@ -18,7 +18,6 @@ from seq2seq.app.partial_file import sha256_of
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import run_folder
 from seq2seq.app.reading import Read, read_files
-from seq2seq.app.runtime import use_threads
 from seq2seq.app.teacher import Teacher, forget
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.train import run_in, say
@@ -48,16 +47,25 @@ class DistillOptions(TrainOptions[M], Generic[M]):
     teacher_only: bool = False
     """Leave the pairs' own targets out: the student then learns from the teacher alone."""
 
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all files that are read."""
+        return (*super().inputs(), *self.unlabelled)
+
+
+_WRITTEN = ("distilled.jsonl", "distilled.tsv", "dev.jsonl", "dev.tsv")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Let the teacher speak, then train."""
+    if "--resume" in arguments:
+        raise ConfigError(
+            "distill does without --resume: while the teacher speaks the same command goes on, and with the student "
+            "seq2seq train --resume --out RUN does."
+        )
     options = options_from(arguments, DistillOptions, "distill")
-    if options.resume:
-        raise ConfigError(f"go on with the student by seq2seq train --resume --out {options.out or 'RUN'}.")
     if not options.teacher:
         raise ConfigError("--teacher is missing: name a model, or several to be an ensemble.")
-    use_threads(options.threads)
-    with run_folder(options) as folder:
+    with run_folder(options, _WRITTEN) as folder:
         code = run_in(folder, taught(options, folder))
         forget(folder)  # not before there is a run of the student to go on with
         return code

@@ -24,11 +24,10 @@ from seq2seq.training.optimizer import OptimizerConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the options over those of the preset, the TOML file or the run that goes on; then train."""
-    options = options_from(arguments)
-    use_threads(options.threads)
-    return run(options)
+    return run(options_from(arguments))
 
 
+_LIMITS = ("updates", "epochs", "minutes")
 _OF_A_CHOICE = {"learning_rate": "name", "weight_decay": "name", "warmup_updates": "schedule"}
 """Numbers of an optimiser whose default is that of its name, or of its schedule."""
 
@@ -36,7 +35,8 @@ _OF_A_CHOICE = {"learning_rate": "name", "weight_decay": "name", "warmup_updates
 def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: str = "train") -> Any:
     """The options, of `kind`: the command line over the TOML files over the preset over the defaults.
 
-    The TOML files are that of the run that goes on, if one does, and that of --config over it.
+    The TOML files are that of the run that goes on, if one does, and that of --config over it. The process has its
+    threads from here on: a file of the user's that is imported may compute.
 
     Raises:
         ConfigError: a TOML file cannot be used, the run to resume is not there, or an option has no effect.
@@ -44,26 +44,40 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     words = Words(arguments)
     resume = "--resume" in words.words
     files = _files(words, resume)
-    tables = [{name.replace("-", "_"): value for name, value in read_toml(file).items()} for file in files]
+    tables = [_underscored(read_toml(file)) for file in files]
+    use_threads(_threads(words, tables))
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
     preset = words.last("--preset")
+    before = from_files(defaults, files[:1], None, aside)  # as the run began, if one goes on
     defaults = from_files(defaults, files, preset, aside)
-    tables = [*([read_toml(preset_file(preset))] if preset else []), *tables]
+    tables = [*([_underscored(read_toml(preset_file(preset)))] if preset else []), *tables]
     defaults = replace(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
     defaults = _without_others(defaults, words, tables)
-    if resume and any(words.last(limit) for limit in ("--updates", "--epochs", "--minutes")):
-        # New limits take the place of the old; but a cosine is drawn to the last update.
-        ends = {} if defaults.optimizer.schedule == "cosine" else {"updates": None, "epochs": None}
-        defaults = replace(defaults, minutes=None, **ends)
+    if resume:
+        defaults = _in_its_folder(_with_new_limits(defaults, words, tables[1:]), words)
     if words.all("--types"):  # which would be added to those of a file
         defaults = replace(defaults, types=())
     options = parse(kind[made], command, words.words, defaults)
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
-    _refuse_without_effect(words, options, defaults)
+    _refuse_without_effect(words, options, before)
     return options
+
+
+def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of TOML with the names of fields, which may be written as options are."""
+    return {
+        name.replace("-", "_"): _underscored(value) if isinstance(value, Mapping) else value
+        for name, value in table.items()
+    }
+
+
+def _threads(words: Words, tables: Sequence[Mapping[str, Any]]) -> int | None:
+    """What --threads will be; None too where it is no number, which is told when it is parsed."""
+    told = str(words.last("--threads") if words.all("--threads") else _written(tables, "threads"))
+    return int(told) if told.removeprefix("-").isdecimal() else None
 
 
 def _files(words: Words, resume: bool) -> list[str]:
@@ -81,22 +95,22 @@ def _files(words: Words, resume: bool) -> list[str]:
 
 def _of_its_own(config: OptimizerConfig, words: Words, tables: Sequence[Mapping[str, Any]]) -> OptimizerConfig:
     """The optimiser without the numbers that a file told for another optimiser or schedule than there is now."""
-    told = [{name.replace("-", "_"): value for name, value in table.get("optimizer", {}).items()} for table in tables]
+    told = [table.get("optimizer", {}) for table in tables]
     for number, choice in _OF_A_CHOICE.items():
         now = words.last(f"--optimizer.{choice}") or getattr(config, choice)
         telling = next((table for table in reversed(told) if number in table), {})
         if telling.get(choice, now) != now:
             config = replace(config, **{number: None})
     for name in ("halve_after", "halve_every"):
-        option = f"--optimizer.{name.replace('_', '-')}"
-        if words.last(option) and not words.last(f"{option}-epochs"):
-            config = replace(config, **{f"{name}_epochs": None})  # which goes before updates
+        option, epochs = f"--optimizer.{name.replace('_', '-')}", f"{name}_epochs"
+        if _told_last(words, told, (option, name), (f"{option}-epochs", epochs)):
+            config = replace(config, **{epochs: None})  # which goes before updates
     return config
 
 
 def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[Mapping[str, Any]]) -> TrainOptions[Any]:
     """The options without those of files that stand in the way of one of the command line."""
-    if words.last("--batch-pairs") and not words.last("--batch-tokens"):
+    if _told_last(words, tables, ("--batch-pairs", "batch_pairs"), ("--batch-tokens", "batch_tokens")):
         options = replace(options, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
     if words.last("--source") or words.last("--target"):
         options = replace(options, pairs=())
@@ -107,6 +121,36 @@ def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[M
     if words.last("--preset") and words.last("--epochs") and not _written(tables[1:], "updates"):
         options = replace(options, updates=None)  # the preset's, which come before so many epochs
     return options
+
+
+def _with_new_limits(options: TrainOptions[Any], words: Words, new: Sequence[Mapping[str, Any]]) -> TrainOptions[Any]:
+    """The options of a run that goes on: new limits take the place of the old; but a cosine is drawn to its end."""
+    told = {name: _written(new, name) for name in _LIMITS}
+    if not any(told.values()) and not any(words.last(f"--{name}") for name in _LIMITS):
+        return options
+    of_schedule = _LIMITS[:2] if options.optimizer.schedule == "cosine" else ()
+    return replace(options, **{name: value for name, value in told.items() if value or name not in of_schedule})
+
+
+def _in_its_folder(options: TrainOptions[Any], words: Words) -> TrainOptions[Any]:
+    """The options of a run that goes on where it lies now, with those of its files that moved with it."""
+    began, now = options.out, words.last("--out") or "."
+
+    def found(name: str) -> str:
+        moved = Path(now, Path(name).relative_to(began)) if began and Path(name).is_relative_to(began) else Path(name)
+        return str(moved) if moved.exists() and not Path(name).exists() else name
+
+    moved = {name: tuple(map(found, getattr(options, name))) for name in ("pairs", "dev")}  # as distill and demo write
+    return replace(options, out=now, **moved)
+
+
+def _told_last(words: Words, tables: Sequence[Mapping[str, Any]], one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether the first of two options, as words and tables name them, was told later than the other."""
+
+    def place(option: str, name: str) -> int:
+        return len(tables) if words.last(option) else max((n for n, t in enumerate(tables) if name in t), default=-1)
+
+    return place(*one) > place(*other)
 
 
 def _written(tables: Sequence[Mapping[str, Any]], name: str) -> Any:

@@ -66,6 +66,8 @@ def test_weights_are_made_ready_once(trained, monkeypatch):
     for beam in (1, 2, 1):
         model.generate(["abc"], Decoding(beam=beam, int8=True))
     assert len(made) == 1
+    model.generate(["abc"] * 1000, Decoding(beam=1, int8=True))
+    assert len(made) == 1  # many lines get the numbers that one gets
 
 
 def test_another_precision_is_an_error(run, trained):

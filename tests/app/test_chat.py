@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import seq2seq
+from seq2seq import Decoding, Reranker
 from seq2seq.app.chat import COMMANDS, HELP, Chat
 from seq2seq.app.cli import main
 from seq2seq.app.commands import chat as command
@@ -63,6 +64,14 @@ def test_commands(trained, model):
     assert (chat.decoding.beam, chat.decoding.nbest) == (5, 3)
     assert chat.reply("/help") == HELP and all(f"/{name}" in HELP for name in COMMANDS)
     assert chat.reply("/quit") == "" and chat.over
+
+
+def test_a_wider_beam_gives_more_to_choose_among(model):
+    chat = Chat(model, Decoding(), Reranker(weight=0.5).among_those_of(Decoding()))
+    assert chat.reply("/beam 8") and chat.reply("/nbest 8")
+    assert chat.reranker and chat.reranker.candidates == 8
+    fixed = Chat(model, Decoding(candidates=4), Reranker(weight=0.5, candidates=4))
+    assert fixed.reply("/beam 8") and fixed.reranker and fixed.reranker.candidates == 4
 
 
 def typing(monkeypatch: pytest.MonkeyPatch, *lines: str | type[BaseException]) -> list[str]:

@@ -151,6 +151,8 @@ def test_limits_grow_with_the_source():
         (["--sample", "--seed", -1], "--seed is -1"),
         (["--sample", "--seed", 2**70], "--seed is"),
         (["--temperature", 0.5], "add --sample"),
+        (["--sample", "--groups", 2], "are for a beam: leave out --sample"),
+        (["--replace-unknown", "--ban", "a"], "--ban looks at the model's pieces"),
         (["--shortlist", 4], "--shortlist is 4; wanted at least 5"),
         (["--mbr", "chrf", "--nbest", -2], "--nbest is -2; wanted at least 1."),
         (["--mbr", "chrf", "--beam", 0], "--beam is 0; wanted at least 1."),
@@ -177,6 +179,7 @@ def test_several_phrases(run, trained):
 def test_attention_that_memory_cannot_hold(fails, trained):
     line = b"abcdef" * 3000 + b"\n"
     assert "line 2: its attention could be" in fails("generate", trained, "--json", stdin=b"abc\n" + line)
+    assert "--ensemble-mean is for several models" in fails("generate", trained, "--ensemble-mean", "log-probabilities")
 
 
 def test_bad_input_says_where(run, fails, trained, tmp_path):

@@ -118,6 +118,7 @@ def test_options_that_do_not_go_together(fails, trained):
     for option in (("--out", "x"), ("--column", "log"), ("--window", 9)):
         assert f"{option[0]} is for --phrase-table" in fails("score", trained, "table", *option)
     assert "instead of pairs" in fails("score", trained, "table", "--phrase-table", "table")
+    assert "leave out --max-line" in fails("score", trained, "--phrase-table", "table", "--max-line", 9)
     assert "--window is 0" in fails("score", trained, "--phrase-table", "table", "--window", "0")
     assert "no such file" in fails("score", trained, "--phrase-table", "tabel")
 

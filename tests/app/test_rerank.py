@@ -10,6 +10,8 @@ from command_line import LAST, TINY, exit_code
 
 import seq2seq
 from seq2seq import Decoding, Reranker
+from seq2seq.app.hypothesis import EMPTY, Hypothesis
+from seq2seq.app.text_model import TextModel
 from seq2seq.errors import SearchError
 
 TEXTS = ["abc", "", "fedcba", "aa"]
@@ -116,6 +118,25 @@ def test_what_comes_back_is_the_source_that_was_read(trained, backwards):
     assert plain == spaced
 
 
+def test_what_is_no_text_and_what_was_cut_off_come_last(trained, monkeypatch):
+    def made(text: str, log_probability: float, finished: bool = True) -> Hypothesis:
+        return EMPTY._replace(text=text, tokens=list(text), log_probability=log_probability, finished=finished)
+
+    # A byte of no character is cut anew into bytes that training never saw: p(y) of it is next to nothing.
+    several = [
+        made("ab", -3.0, False),
+        made("a\ufffd", -1.0),
+        made("ba", -2.0),
+        made("ab", -3.5),
+        made("cc", 0.0, False),
+    ]
+    model = seq2seq.load(trained)
+    monkeypatch.setattr(TextModel, "hypotheses", lambda *_, **__: [several])
+    monkeypatch.setattr(TextModel, "score", lambda _, pairs, __: [-99.0 if "\ufffd" in y else -1.0 for _, y in pairs])
+    [found] = Reranker(weight=1.0, candidates=5).hypotheses(model, ["abc"], Decoding(beam=5, nbest=5))
+    assert [(one.text, one.finished) for one in found] == [("ba", True), ("ab", True), ("a\ufffd", True), ("cc", False)]
+
+
 def test_samples_may_be_told_apart_by_any_norm(run, trained):
     words = ("generate", trained, "--sample", "--candidates", 4, "--length-norm", "gnmt")
     assert run(*words, "--mmi", 0.5, stdin=b"abc\n").code == 0
@@ -129,6 +150,8 @@ def test_what_does_not_go_together(fails, trained):
         (("--mmi", 1, "--mu", 1), "--reverse-model"),
         (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),
         (("--mmi", 1, "--candidates", 0), "wanted 1 or more"),
+        (("--mmi", 1, "--candidates", 1), "choose among several outputs, and here is 1"),
+        (("--reverse-model", trained, "--beam", 1), "choose among several outputs, and here is 1"),
         (("--mmi", 1, "--shortlist", 9), "--shortlist"),
         (("--mmi", 1, "--reverse-model", "missing.npz"), "missing.npz: no such file"),
     ):

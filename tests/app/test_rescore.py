@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,19 @@ def test_a_byte_order_mark_is_no_part_of_a_source(run, trained):
         Path(name).write_bytes(mark + b"abc\n")
     plain, marked = (run("rescore", trained, "nbest", "--source", name) for name in ("plain", "marked"))
     assert plain.code == marked.code == 0 and plain.out == marked.out
+
+
+def test_a_line_that_is_no_source_of_the_model_is_named(run, fails, trained):
+    model = seq2seq.load(trained)
+    replace(model, settings=replace(model.settings, format="sigmorphon")).save("inflects.npz")
+    Path("nbest").write_text("".join(f"{n} ||| a ||| ||| 1\n" for n in range(3)))
+    Path("source").write_text("abc\tf=1\ndef\nfed\tf=1\n")
+    assert fails("rescore", "inflects.npz", "nbest", "--source", "source").startswith("source:2: no features")
+    Path("table").write_text("abc\tf=1 ||| cba ||| 1\nabc ||| cba ||| 1\n")
+    assert fails("score", "inflects.npz", "--phrase-table", "table").startswith("table:2: no features")
+    ran = run("score", "inflects.npz", "--phrase-table", "table", "--skip-bad")
+    assert ran.code == 0 and ran.out.splitlines()[1] == "abc ||| cba ||| 1"
+    assert "no features" in fails("plot", "inflects.npz", "--attention", "abc", "--target", "cba")
 
 
 def test_what_cannot_be_rescored(fails, trained):

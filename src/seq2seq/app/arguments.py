@@ -82,9 +82,11 @@ class EnsembleOptions(ModelOptions):
         """The model, or the ensemble of it and of the models that `words` begin with; and the other words.
 
         Raises:
-            ConfigError: a model stands after another word, or the members do not agree.
+            ConfigError: a model stands after another word, the members do not agree, or there is but one to average.
         """
         names, rest = self.leading(words)
+        if len(names) == 1 and self.ensemble_mean != EnsembleOptions.ensemble_mean:
+            raise ConfigError("--ensemble-mean is for several models; there is one.")
         models = [self.load_one(name) for name in names]
         return (TextModel.ensemble(models, self.ensemble_mean, names=names) if len(names) > 1 else models[0]), rest
 

@@ -102,8 +102,9 @@ class Chat:
         if value < 1:
             raise SearchError(f"/{name} {value}: wanted 1 or more.")
         changed = replace(self.decoding, **{name: value})
-        (changed if self.reranker is None else self.reranker.widened(changed)).check()
-        self.decoding = changed
+        reranker = self.reranker and self.reranker.among_those_of(changed)
+        (changed if reranker is None else reranker.widened(changed)).check()
+        self.decoding, self.reranker = changed, reranker
         return f"/{name} is {value}"
 
     def _attention(self) -> str:

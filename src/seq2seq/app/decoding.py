@@ -143,13 +143,15 @@ class Decoding(Choosing, Arithmetic):
             raise SearchError(f"--min-length is {self.min_length}; wanted at least 0.")
         if self.max_length is not None and self.max_length < max(1, self.min_length):
             raise SearchError(f"--max-length is {self.max_length}; wanted at least {max(1, self.min_length)}.")
+        if self.replace_unknown and self.ban:
+            raise SearchError("--ban looks at the model's pieces, not at what --replace-unknown copies; leave one out.")
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
             raise SearchError(f"--no-repeat-ngram is {self.no_repeat_ngram}; wanted at least 1.")
         size = self.beam if self.sample or self.mbr == "none" else max(self.beam, self.found)
-        if self.groups < 1 or size % self.groups:
+        if self.groups < 1 or (size % self.groups and not self.sample):
             which = f"is {size}" if size == self.beam else f"--candidates or --nbest made {size}"
             raise SearchError(f"--groups is {self.groups}; wanted a divisor of --beam, which {which}.")
-        if (self.groups > 1) != (self.diversity > 0):
+        if (self.groups > 1) != (self.diversity > 0) and not self.sample:
             raise SearchError("--groups above 1 and --diversity above 0 go together; give both or neither.")
 
     def per_length(self, log_probability: ArrayLike, length: ArrayLike) -> Any:

@@ -20,7 +20,7 @@ from seq2seq.app.meter import Meter
 from seq2seq.app.partial_file import PartialFile, Written, skip
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import resolve
-from seq2seq.data import BadLineError, Ledger
+from seq2seq.data import BadLineError, Ledger, source_of_line
 from seq2seq.data.lines import without_byte_order_mark
 from seq2seq.data.moses import Phrase
 from seq2seq.data.raw_lines import RawLines, windows
@@ -179,22 +179,27 @@ def _scored(
     book: tuple[Ledger, str],
 ) -> tuple[bytes, dict[str, int]]:
     """The lines of a window with their scores, and the counts after it."""
-    phrases = list(_parsed(window, before.lines, *book))
-    pairs = [(phrase.source, phrase.target) for phrase in phrases if isinstance(phrase, Phrase)]
     model, arithmetic = scorer
+    phrases = list(_parsed(window, before.lines, *book, model.settings.format))
+    pairs = [(phrase.source, phrase.target) for phrase in phrases if isinstance(phrase, Phrase)]
     numbers = iter(_column(model.pair_scores(pairs, arithmetic).tolist(), options.column))
     out = [phrase.with_score(next(numbers)) if isinstance(phrase, Phrase) else phrase for phrase in phrases]
     added = {"unique": len(set(pairs)), "unchanged": len(window) - len(pairs)}
     return b"".join(out), {name: before.counts.get(name, 0) + count for name, count in added.items()}
 
 
-def _parsed(window: Sequence[bytes], before: int, ledger: Ledger, name: str) -> Iterator[Phrase | bytes]:
+def _parsed(
+    window: Sequence[bytes], before: int, ledger: Ledger, name: str, model_format: str
+) -> Iterator[Phrase | bytes]:
     """Each line read, or as it is where it is bad and may be."""
     for number, raw in enumerate(window, before + 1):
         if number == 1:
             raw = without_byte_order_mark(raw, name, ledger)
         try:
-            yield Phrase.parse(raw)
+            phrase = Phrase.parse(raw)
+            if phrase.source:
+                source_of_line(phrase.source, model_format)  # which `pair_scores` does too, without the line's number
+            yield phrase
         except BadLineError as error:
             if not ledger.skip_bad:
                 cure = "--skip-bad passes such lines on without a new number, and counts them"

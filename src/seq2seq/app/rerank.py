@@ -50,10 +50,10 @@ class RerankOptions:
             if not math.isfinite(value):
                 raise SearchError(f"--{name} is {value}; wanted a number.")
         if decoding.mbr != "none":
-            raise SearchError("--mbr and --mmi are two ways to choose among candidates; leave one out.")
-        usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
-        count = usual if decoding.candidates is None else decoding.candidates
-        made = Reranker(weight=self.mmi or 0.0, mu=self.mu, candidates=count)
+            raise SearchError("--mbr is one way to choose among candidates, --mmi and --reverse-model another.")
+        made = Reranker(weight=self.mmi or 0.0, mu=self.mu).among_those_of(decoding)
+        if made.candidates == 1:
+            raise SearchError("--mmi and --reverse-model choose among several outputs, and here is 1: widen --beam.")
         made.widened(decoding).check()
         language, reverse = (None if path is None else load(path) for path in (self.language_model, self.reverse_model))
         return replace(made, language_model=language, reverse_model=reverse)
@@ -68,7 +68,8 @@ class Reranker:
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
     first words only, this one all). The norm is the search's own: with `length_penalty` 1, the default, all are nats
     per token, the end counted, and with 0 it is the paper's sum, which prefers short outputs. Hypotheses that ended
-    come before those that were cut off; equal texts are one.
+    come before those that were cut off, and those whose bytes are no text come last: p(y) is that of the text as it
+    would be cut anew, and nothing like that was in training. Equal texts are one.
 
     Attributes:
         weight: lambda of the paper.
@@ -97,6 +98,11 @@ class Reranker:
         if self.candidates < 1:
             raise SearchError(f"--candidates is {self.candidates}; wanted 1 or more.")
 
+    def among_those_of(self, decoding: Decoding) -> Reranker:
+        """The same, among as many candidates as the options ask for: the whole beam, if they do not say."""
+        usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
+        return replace(self, candidates=usual if decoding.candidates is None else decoding.candidates)
+
     def generate(self, model: TextModel, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
         """The best output for each text."""
         return [several[0].text for several in self.hypotheses(model, texts, decoding)]
@@ -115,7 +121,7 @@ class Reranker:
         decoding = decoding or Decoding()
         how: dict[str, Any] = {"first_line": first_line, "attention": attention, "prefixes": prefixes}
         found = model.hypotheses(texts, self.widened(decoding), **how)
-        kept = [list({h.text: h for h in reversed(several)}.values())[::-1] for several in found]
+        kept = [_distinct(several) for several in found]
         spoken = [(line, h) for line, several in enumerate(kept) for h in several if h.tokens]
         alone = self._alone(model, [h.text for _, h in spoken], decoding)
         sources = model.sources(texts, first_line)  # as the model reads them
@@ -125,7 +131,7 @@ class Reranker:
             score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more
             told = {"language_log_probability": prior if self.weight else None, "reverse_log_probability": reverse}
             answers[line].append(h._replace(score=float(score), **told))
-        return [sorted(several, key=lambda h: (not h.finished, -h.score))[: decoding.nbest] for several in answers]
+        return [sorted(several, key=_rank)[: decoding.nbest] for several in answers]
 
     def widened(self, decoding: Decoding) -> Decoding:
         """The search for all the candidates.
@@ -137,10 +143,10 @@ class Reranker:
         if decoding.nbest > self.candidates:
             raise SearchError(f"--nbest {decoding.nbest} needs --candidates {decoding.nbest} or more.")
         if decoding.shortlist is not None:
-            raise SearchError("--shortlist changes log p(output | input) alone; leave it out, or --mmi.")
+            raise SearchError("--shortlist changes log p(output | input) alone; leave it out to choose by others.")
         found = replace(decoding, nbest=self.candidates, candidates=None)
         if decoding.sample:  # what divides the scores is for the choice alone
-            return replace(found, length_norm=Decoding.length_norm)
+            return replace(found, length_norm=Decoding.length_norm, length_penalty=Decoding.length_penalty)
         if self.candidates > decoding.beam and decoding.groups > 1 and self.candidates % decoding.groups:
             raise SearchError(f"--candidates is {self.candidates}; wanted a multiple of --groups {decoding.groups}.")
         return replace(found, beam=max(decoding.beam, self.candidates))
@@ -161,9 +167,20 @@ class Reranker:
         return [(s, self.mu * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
 
 
+def _distinct(several: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Of equal texts the first that ended, if any did; in the order of the search."""
+    best = {h.text: h for h in sorted(several, key=lambda h: not h.finished)[::-1]}
+    return [h for h in several if best[h.text] is h]
+
+
+def _rank(one: Hypothesis) -> tuple[bool, bool, float]:
+    return not one.finished, _NO_CHARACTER in one.text, -one.score
+
+
 def _readable(output: str) -> str:
     """An output as a source: a model of bytes may write what no line of input could hold."""
     return output.translate(_NO_TEXT)[:MAX_TEXT]
 
 
+_NO_CHARACTER = "\ufffd"  # what bytes that are no text are read as
 _NO_TEXT = dict.fromkeys(map(ord, "\0\r"))

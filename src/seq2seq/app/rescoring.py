@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.text_model import TextModel
-from seq2seq.data import BadLineError
+from seq2seq.data import BadLineError, source_of_line
 from seq2seq.data.lines import Ledger, clean_line, without_byte_order_mark
 from seq2seq.data.moses import NBestLine
 from seq2seq.data.raw_lines import RawLines, windows
@@ -88,7 +88,7 @@ def rescore(
         DataError: a line is no hypothesis or no text, already has the feature, or the ids do not ascend one by one
             from 0 to the last line of the sources; says file and line.
     """
-    texts = _Sources(sources)
+    texts = _Sources(sources, model.settings.format)
     first = 1
     for window in windows(iter(nbest), _WINDOW, None):
         lines = [_parsed(raw, nbest.name, number, ranking) for number, raw in enumerate(window, first)]
@@ -107,10 +107,10 @@ def rescore(
 
 
 class _Sources:
-    """The source file, read along with the lists."""
+    """The source file, read along with the lists; its lines are sources of a model of this format."""
 
-    def __init__(self, lines: RawLines):
-        self._lines, self._rest = lines, enumerate(lines)
+    def __init__(self, lines: RawLines, model_format: str):
+        self._lines, self._rest, self._format = lines, enumerate(lines), model_format
         self._last, self._raw = -1, b""
 
     def of(self, number: int, where: str, gaps: bool) -> str:
@@ -134,7 +134,10 @@ class _Sources:
                 ) from None
         try:
             raw = self._raw if number else without_byte_order_mark(self._raw, self._lines.name, Ledger())
-            return clean_line(raw, _MOST)[0].strip()
+            text = clean_line(raw, _MOST)[0].strip()
+            if text:
+                source_of_line(text, self._format)  # which `pair_scores` does too, where the line has no number
+            return text
         except BadLineError as error:
             raise DataError(f"{error}.", self._lines.name, number + 1) from None
 

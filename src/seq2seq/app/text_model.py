@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import END, Encodable, Searchable
+from seq2seq.core.seams import END, Encodable, Prediction, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
@@ -102,7 +103,7 @@ class TextModel:
         room = limits(room, [asked[line] for line in kept], decoding, lines, self.target_tokenizer)
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         batch = rows_with_tokens(places, int(max(room, default=0)), decoding.batch)
-        if look:
+        if look and self._gives_attention:
             weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
             batch = rows_with_attention(weights, lines, batch)
         model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
@@ -349,12 +350,23 @@ class TextModel:
             name = type(self.model).__name__
             raise ModuleError(f"{name} has no `start` and `step`: it trains, but cannot generate or score.")
         kind = resolve(arithmetic.precision), arithmetic.int8, shortlist
-        # Half of the longest is a guess. What was once prepared for many tokens is also there for few.
-        many = reads * self.settings.target_longest >= 2 * self.target_tokenizer.size or (*kind, True) in self._searched
+        # Half of the longest is a guess. What was once prepared for many tokens is also there for few. With 8 bits a
+        # table is another number than a product, and what is said to a line must not rest on how many there are.
+        many = reads * self.settings.target_longest >= 2 * self.target_tokenizer.size
+        many |= arithmetic.int8 or (*kind, True) in self._searched
         if (*kind, many) not in self._searched:
             prepared = arithmetic.of(shortlisted(self.model, shortlist), tokens=math.inf if many else 0)
             self._searched[*kind, many] = prepared
         return self._searched[*kind, many]
+
+    @cached_property
+    def _gives_attention(self) -> bool:
+        source, row = jax.ShapeDtypeStruct((16, 1), np.int32), jax.ShapeDtypeStruct((1,), np.int32)
+
+        def first(model: Searchable, source: jax.Array, row: jax.Array) -> Prediction:
+            return model.step(*model.start(source, row), row)[1]
+
+        return jax.eval_shape(first, self.model, source, row).attention is not None
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:

@@ -157,8 +157,8 @@ def _first(
     on = coverage = None
     if options.turned("coverage_penalty"):
         if positions is None:
-            name = f"{type(model).__name__}.step gives no attention"
-            raise SearchError(f"beam: coverage_penalty is above 0, but {name}; leave it at 0.")
+            name = type(getattr(model, "model", model)).__name__  # of what was made ready to be searched
+            raise SearchError(f"beam: the coverage penalty is above 0, but {name} gives no attention; leave it at 0.")
         on = jnp.arange(positions) < lengths[:, None]
         coverage = jnp.zeros((*token.shape, positions), jnp.float32)
     first = jnp.arange(options.size) % (options.size // options.groups) == 0

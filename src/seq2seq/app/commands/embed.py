@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     """Embed."""
     options = parse(EmbedOptions, "embed", arguments)
     refuse_more_models("embed", [options.input])
+    if options.batch < 1:
+        raise ConfigError(f"--batch is {options.batch}; wanted 1 or more.")
     if options.plot is not None:
         check_picture(options.plot)
         require_method(options.method)

@@ -19,7 +19,7 @@ from seq2seq.app.pictures.figures import attention_figure, curves_figure
 from seq2seq.app.pictures.files import check_picture, write_figure
 from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.train import say
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, DataError
 
 Picture = Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE.png|FILE.svg")]
 
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     if (options.target, options.beam) != (None, PlotOptions.beam):
         raise ConfigError("--target and --beam are for what --attention draws: add --attention TEXT.")
     path = Path(options.model)
+    if not path.exists():
+        raise DataError("no such file or folder; plot needs the folder of a run, or a model and --attention.", path)
     found = read_curves(path if path.suffix == ".jsonl" else (path if path.is_dir() else path.parent) / "log.jsonl")
     for note in found.notes:
         say(f"note: {note}")

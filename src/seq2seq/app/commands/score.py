@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from seq2seq.app.arguments import EnsembleOptions, in_chunks, parse
 from seq2seq.app.arithmetic import Arithmetic
@@ -75,8 +75,12 @@ def _write(scored: Sequence[tuple[list[str], list[float]]], per_token: bool) -> 
 
 def _score_table(options: ScoreOptions) -> int:
     names, pairs = options.leading(options.pairs)
-    if pairs or options.source or options.target or options.per_token:
-        raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS, --source, --target, --per-token.")
+    if pairs or options.per_token:
+        raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS and --per-token.")
+    for option in fields(PairOptions):
+        if option.name != "skip_bad" and getattr(options, option.name) != option.default:
+            name = option.name.replace("_", "-")
+            raise ConfigError(f"--phrase-table is read instead of pairs: leave out --{name}, which is about these.")
     model, _ = options.load_leading(options.pairs)
     identity = {"the model": sha256_of(map(model_file, names)), "--ensemble-mean": options.ensemble_mean}
     try:

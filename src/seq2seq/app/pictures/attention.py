@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.seams import Searchable
-from seq2seq.data import Batches, source_of_line
+from seq2seq.data import Batches
 from seq2seq.errors import DataError, ModuleError
 from seq2seq.search import force
 
@@ -56,7 +56,7 @@ def look(model: TextModel, text: str, target: str | None = None, decoding: Decod
 def _given(model: TextModel, text: str, target: str) -> Look:
     if not isinstance(model.model, Searchable):
         raise ModuleError(f"{type(model.model).__name__} has no `start` and `step`: it trains, but cannot generate.")
-    source = source_of_line(text.strip(), model.settings.format)
+    [source] = model.sources([text])
     (_, batch), *_ = Batches(model.dataset([(source, target)]), tokens=1, seed=0).once()
     weights = force(model.model, *batch).attention
     if weights is None:

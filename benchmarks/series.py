@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,17 +43,27 @@ class Series:
         return list(_read(self.out / "results.jsonl"))
 
     def found(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The row of a cell, if it is finished."""
-        return next((row for row in self.rows if key.items() <= row.items()), None)
+        """The row of a cell, if it is finished; the last, to which something may have been added."""
+        return next((row for row in reversed(self.rows) if key.items() <= row.items()), None)
 
     def cell(self, key: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """The row of a cell, by `measure` if it is not there yet; None if a command failed."""
-        if before := self.found(key):
-            return before
+        return self.found(key) or self._kept(key, measure)
+
+    def whole(
+        self, row: dict[str, Any], names: Iterable[str], measure: Callable[[Sequence[str]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The row with those of the names that it lacks, by `measure`; as it is if a command fails."""
+        lacking = [name for name in names if name not in row]
+        return (self._kept(row, lambda: measure(lacking)) if lacking else None) or row
+
+    def _kept(self, key: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """What `measure` finds behind the key, now in the file; None if a command failed."""
         try:
             row = {**key, **measure()}
         except CommandError as error:
-            self.table.note(self.name, f"{', '.join(map(str, key.values()))}, left out: {error}")
+            told = ", ".join(str(value) for value in key.values() if not isinstance(value, dict))
+            self.table.note(self.name, f"{told}, left out: {error}")
             return None
         with (self.out / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write("\n" + json.dumps(row) + "\n")  # the line before may have been cut off
@@ -66,7 +77,7 @@ class Series:
             return told
         self.table.note(self.name, told)
         begun = (run / "config.toml").exists() and any(run.glob("checkpoints/*.npz"))
-        seq2seq(*(["train", "--out", run, "--resume", *_of_updates(words), *limits] if begun else command))
+        seq2seq(*(["train", "--out", run, "--resume", *_of_updates(run), *limits] if begun else command))
         run.mkdir(parents=True, exist_ok=True)
         (run / "finished").touch()
         return told
@@ -76,19 +87,10 @@ class Series:
         return self.out / "-".join(re.sub("[^a-z0-9.]+", "-", str(name).lower()) for name in names)
 
 
-def _of_updates(words: Words) -> list[str]:
-    """The limits among the words that --resume with other ones would take away.
-
-    Example:
-        >>> _of_updates(["pairs.tsv", "--updates", 100, "--epochs=2"])
-        ['--updates', '100', '--epochs=2']
-    """
-    several = [str(word) for word in words]
-    found: list[str] = []
-    for at, word in enumerate(several):
-        if word.partition("=")[0] in ("--updates", "--epochs"):
-            found += several[at : at + (1 if "=" in word else 2)]
-    return found
+def _of_updates(run: Path) -> list[str]:
+    """The limits of a run that --resume with other ones would take away, whoever told them."""
+    config = tomllib.loads((run / "config.toml").read_text("utf-8"))
+    return [word for name in ("updates", "epochs") if name in config for word in (f"--{name}", str(config[name]))]
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -125,13 +125,27 @@ def test_another_recipe_is_another_row_in_another_folder(
 
 def test_a_run_that_goes_on_keeps_its_updates(tmp_path: Path, trainings: list[list[str]]) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    for name in ("config.toml", "checkpoints/1.npz"):
-        (tmp_path / "run" / name).touch()
-    Series(tmp_path, Table(), "t").train(
-        tmp_path / "run", ["a.tsv", "--updates", "9", "--seed", "2"], ["--minutes", "1"]
-    )
+    (tmp_path / "run" / "checkpoints" / "1.npz").touch()
+    (tmp_path / "run" / "config.toml").write_text("updates = 9\nminutes = 1.0\n")  # of a preset, perhaps
+    Series(tmp_path, Table(), "t").train(tmp_path / "run", ["a.tsv", "--seed", "2"], ["--minutes", "1"])
     out = ["train", "--out", str(tmp_path / "run"), "--resume"]
     assert trainings == [[*out, "--updates", "9", "--minutes", "1"]]
+
+
+def test_a_file_that_was_not_there_is_measured_later(tmp_path: Path, trainings: list[list[str]]) -> None:
+    done = Series(tmp_path, Table(), "t")
+    task = Task("a", ("pairs.tsv",), {"dev": (Path("dev.tsv"),)}, 1.0)
+    rows = [row for seed in (1, 2) if (row := measuring.measure(done, task, seed, 1.0, []))]
+    together = accuracy.together(done, task, rows)
+    assert together and "test" not in rows[0]
+    more = dataclasses.replace(task, measured={**task.measured, "test": (Path("test.tsv"),)})
+    half = [row for row in (measuring.measure(done, more, 1, 1.0, []), rows[1]) if row]
+    assert half[0] == {**rows[0], "test": half[0]["test"]} and "test.tsv" in half[0]["test"]["command"]
+    shown = accuracy.row_of(AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([more])), half, None)
+    assert shown["test"] is None and shown["dev"] == 10.0  # not the mean of one seed where it says two
+    assert measuring.measure(done, more, 1, 1.0, []) == half[0] and len(trainings) == 2
+    several = accuracy.together(done, more, half)
+    assert several and several["test"]["wer_percent"] == 10.0
 
 
 def test_a_row_without_a_recipe_counts_where_its_command_is_the_tasks(
@@ -179,6 +193,7 @@ def test_a_row_says_how_its_run_computed_however_that_was_spelt(
         (["--seeds", "1,2,1"], "wanted different whole numbers"),
         (["--seeds", "one"], "wanted different whole numbers"),
         (["--preset", "nothing"], "no preset is called nothing"),
+        (["--seeds", "1,2", "--seed=3"], "--seed=3: each run has its own"),
     ],
 )
 def test_what_would_mislead_is_refused(

@@ -19,7 +19,15 @@ from itertools import product
 from statistics import mean
 from typing import Any
 
-from benchmarks.accuracy.measuring import evaluated, half_width, measure, parser_of, read_options, tasks_of
+from benchmarks.accuracy.measuring import (
+    evaluated,
+    half_width,
+    measure,
+    parser_of,
+    read_options,
+    tasks_of,
+    with_all,
+)
 from benchmarks.accuracy.tables import TABLES, AccuracyTable, Task
 from benchmarks.series import Series
 from benchmarks.table import Table, Value
@@ -31,7 +39,8 @@ def together(series: Series, task: Task, rows: Sequence[dict[str, Any]]) -> dict
     runs = [row["run"] for row in rows]
     told = {"seeds": [row["seed"] for row in rows], "minutes": rows[0]["minutes"]}
     key = {"task": task.name, "ensemble": " ".join(runs)}
-    return series.cell(key, lambda: {**told, **evaluated(series, task, runs)})
+    row = series.cell(key, lambda: {**told, **evaluated(series, task, runs)})
+    return row and with_all(series, task, row, runs)
 
 
 def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[float]:
@@ -44,6 +53,7 @@ def row_of(table: AccuracyTable, rows: Sequence[dict[str, Any]], several: dict[s
     found: dict[str, Value] = {"seeds": len(rows), "minutes": rows[0]["minutes"], "threads": rows[0]["threads"]}
     for split in ("dev", "test"):
         scores = values(rows, table.metric, split)
+        scores = scores if len(scores) == len(rows) else []  # or it would be of other seeds than it says
         found[split] = mean(scores) if scores else None
         found[f"{split} +-"] = half_width(scores) if len(scores) > 1 else None
         found[f"{split} ensemble"] = several[split][table.metric] if several and split in several else None

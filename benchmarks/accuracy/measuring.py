@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -42,9 +43,18 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
             **evaluated(series, task, [run]),
         }
 
-    if series.found(known) is None and (row := before_recipes(series, key, task)):
-        return row
-    return series.cell(known, found)
+    before = None if series.found(known) else before_recipes(series, key, task)
+    row = before or series.cell(known, found)
+    return row and with_all(series, task, row, [row["run"]])
+
+
+def with_all(series: Series, task: Task, row: dict[str, Any], runs: Sequence[str]) -> dict[str, Any]:
+    """The row, measured on files too that were not there when it was made, such as a test file."""
+
+    def found(splits: Sequence[str]) -> dict[str, Any]:
+        return evaluated(series, replace(task, measured={split: task.measured[split] for split in splits}), runs)
+
+    return series.whole(row, task.measured, found)
 
 
 def evaluated(series: Series, task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
@@ -99,6 +109,9 @@ def parser_of(prog: str, description: str | None) -> argparse.ArgumentParser:
 def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
     """The options of the command line, and what is left for `seq2seq train`; the cores are shared from here on."""
     options, more = parser.parse_known_args()
+    for word in more:
+        if word.partition("=")[0] in ("--seed", "--out", "--resume"):
+            parser.error(f"{word}: each run has its own; --seeds and --out are for all of them.")
     if not options.data.is_dir():
         parser.error(f"--data {options.data}: there is no such folder")
     share_cores(options.jobs)

@@ -63,7 +63,7 @@ def _on(values: Mapping[str, Any], left_open: Collection[str]) -> dict[str, Any]
 def before_recipes(series: Series, key: Mapping[str, Any], task: Task) -> dict[str, Any] | None:
     """A row of a time when none had its recipe noted, if its command is that of the task; defaults may have changed."""
     words = [*_names(task.train), "--seed", str(key["seed"])]
-    for row in series.rows:
+    for row in reversed(series.rows):
         if "recipe" not in row and key.items() <= row.items():
             begun = _names(shlex.split(row["command"]))[2:]  # behind `seq2seq train`
             if begun[: len(words)] == words:

@@ -112,7 +112,7 @@ def token_error_rate_percent(hypotheses: Sequence[str], references: References, 
 
 
 def bleu(hypotheses: Sequence[str], references: References, tokenize: Literal["none", "13a"] = "none") -> float:
-    """Corpus BLEU by sacrebleu, 0 to 100: over the tokens that spaces part ("none"), or over raw text ("13a").
+    """Corpus BLEU by sacrebleu, 0 to 100: over tokens that any white space parts ("none"), or over raw text ("13a").
 
     Example:
         >>> round(bleu(["a b c d"], [["a b c d", "e f"]]), 6)

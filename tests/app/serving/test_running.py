@@ -156,6 +156,8 @@ def test_who_takes_nothing_of_an_answer_is_given_up(pieces, size):
             deadline = time.monotonic() + 30
             while not server.server_state.total_requests + len(server.server_state.connections):
                 await asyncio.sleep(0.01)  # until it has come
+            for connection in server.server_state.connections:  # however little waits, the client is watched
+                assert connection.transport.get_write_buffer_limits() == (0, 0)
             while server.server_state.connections and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             return len(server.server_state.connections)
@@ -266,6 +268,8 @@ def test_what_cannot_be_served(fails, trained, tmp_path):
     assert "no MODEL" in fails("serve")
     assert "two models are called run" in fails("serve", trained, trained)
     assert "--queue is 0; wanted 1 or more" in fails("serve", trained, "--queue", 0)
+    assert "--wait-ms is 60000; wanted less than --timeout" in fails("serve", trained, "--wait-ms", 60_000)
+    assert "at most 86,400" in fails("serve", trained, "--timeout", 1e10)
     assert "--timeout is 0.0" in fails("serve", trained, "--timeout", 0)
     assert "--port is 70000" in fails("serve", trained, "--port", 70000)
     (tmp_path / "token").write_text("two words")

@@ -32,7 +32,7 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
     pairs: Files = ()
     """Files of pairs, one pair a line: source TAB target, or as --format says."""
     bleu_tokenize: Literal["none", "13a"] = "none"
-    """The tokens that BLEU counts: those that spaces part, or those of raw text (13a)."""
+    """The tokens that BLEU counts: those that any white space parts, or those of raw text (13a)."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object."""
 

@@ -37,6 +37,7 @@ def protocol(patience: float, most: int) -> Any:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # so that a client is watched while any byte waits for it
             self._wait()
             if len(self.connections) > most:
                 self._make_room()

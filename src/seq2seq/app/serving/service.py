@@ -21,6 +21,8 @@ from seq2seq.app.serving.refusals import RefusedError, busy
 from seq2seq.app.serving.work import Served
 from seq2seq.errors import ConfigError, DataError, SearchError, Seq2SeqError, did_you_mean
 
+_DAY = 86_400  # s
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -57,8 +59,10 @@ class Limits:
         for name, least in least_of.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; wanted {least} or more.")
-        if not 0 < self.timeout < math.inf:
-            raise ConfigError(f"--timeout is {self.timeout}; wanted seconds above 0.")
+        if not 0 < self.timeout <= _DAY:
+            raise ConfigError(f"--timeout is {self.timeout}; wanted seconds above 0, and at most {_DAY:,}.")
+        if self.wait_ms >= 1000 * self.timeout:
+            raise ConfigError(f"--wait-ms is {self.wait_ms:g}; wanted less than --timeout, of {self.timeout:g} s.")
 
 
 class Service:

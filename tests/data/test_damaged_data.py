@@ -105,6 +105,26 @@ def test_what_was_saved_and_has_changed_is_refused(tmp_path):
         Dataset.load(tmp_path)
 
 
+@pytest.mark.usefixtures("in_small_chunks")
+def test_what_was_not_written_to_its_end_is_refused(tmp_path, monkeypatch):
+    killed(tmp_path / "build")
+    with pytest.raises(CorruptArchiveError, match="not written to its end"):
+        Dataset.load(tmp_path / "build")
+    data, replace = Dataset.build(PAIRS, LETTERS, LETTERS), os.replace
+    data.save(tmp_path / "saved")
+
+    def stop(path, to):
+        if Path(to).name == "target.npy":
+            raise KeyboardInterrupt
+        replace(path, to)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.replace", stop)
+        Dataset.build(PAIRS[::-1], LETTERS, LETTERS).save(tmp_path / "saved")  # new sources, old targets
+    with pytest.raises(CorruptArchiveError, match="not written to its end"):
+        Dataset.load(tmp_path / "saved")
+
+
 @pytest.fixture
 def spooled(tmp_path, monkeypatch):
     """Read `tmp_path`/pairs.tsv into a file, or find it there."""

@@ -117,6 +117,7 @@ def test_named_documents_and_a_line_that_occurs_in_both():
 @pytest.mark.parametrize("seed", range(5))
 def test_lines_that_are_read_alike_are_one_source(seed):
     twins = [(f"{n} b", f"{n}  b") for n in range(20)] + [(f"\u00e9{n}", f"e\u0301{n}") for n in range(20)]
+    twins += [(f"\uff41{n}", f"a{n}") for n in range(20)]  # for nfkc
     pairs = [Pair(text, "x") for both in twins for text in both]
     train, dev, _ = hold_out(Corpus(pairs), seed=seed)
     known, held = ({as_read(pair.source) for pair in part} for part in (train, dev))

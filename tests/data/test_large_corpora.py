@@ -226,6 +226,20 @@ def test_a_spool_that_was_cut_off_is_no_spool(tmp_path, monkeypatch):
     assert list(read_pairs(files, spool).pairs) == wanted
 
 
+def test_files_that_change_while_they_are_read_are_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("seq2seq.data.spool.MOST_CHARACTERS", 100)
+    path, spool = tmp_path / "pairs.tsv", tmp_path / "data" / "pairs"
+    path.write_text("".join(f"{n}\tt{n}\n" for n in range(50)))
+    files = PairFiles((str(path),))
+
+    def changed(pairs):
+        yield from pairs
+        path.write_text("a\tb\n" * 60)
+
+    assert len(read_pairs(files, spool, changed).pairs) == 50
+    assert len(read_pairs(files, spool).pairs) == 60
+
+
 def test_a_note_that_is_no_note_begins_anew(tmp_path):
     Dataset.build(PAIRS, LETTERS, LETTERS, folder=tmp_path, of="these")
     note = tmp_path / "tokenised.json"

@@ -112,8 +112,9 @@ def test_a_small_parquet_of_much_text_takes_little_memory(tmp_path, dictionary):
     assert str(next(parquet_rows(path, 14_000))[1]) == str(over_long("more than 14000", 14_000))
 
 
-@pytest.mark.parametrize("options", [{"column_encoding": "DELTA_BYTE_ARRAY", "use_dictionary": False}, {}])
-def test_long_texts_are_left_out_and_the_others_decoded_some_at_a_time(tmp_path, monkeypatch, options):
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", None])
+def test_long_texts_are_left_out_and_the_others_decoded_some_at_a_time(tmp_path, monkeypatch, encoding):
+    options = {"column_encoding": encoding, "use_dictionary": False} if encoding else {}
     monkeypatch.setattr("seq2seq.data.parquet._BYTES", 1000)
     path = tmp_path / "pairs.parquet"
     rows = [Pair("é" * (n % 30 + 1), "x" * (n % 7 + 1), "d" * (n % 3)) for n in range(3000)]

@@ -114,7 +114,7 @@ class OnDisk:
     def _open(self, folder: Path) -> None:
         """The files, as far as they are noted."""
         if not self.progress.read:
-            _progress_file(folder).unlink(missing_ok=True)  # it tells of files that are now overwritten
+            _note(folder, "", Progress())  # what is overwritten now is nothing whole
         for name, kind, length in zip(NAMES, _TYPES, self.progress.lengths, strict=True):
             path = folder / f"{name}.npy"
             file = path.open("rb+" if self.progress.read else "wb+")
@@ -166,7 +166,7 @@ class OnDisk:
 def save(folder: Path, arrays: Iterable[Integers]) -> None:
     """Write the four arrays; what is there and memory-mapped stays what it is until then."""
     folder.mkdir(parents=True, exist_ok=True)
-    _progress_file(folder).unlink(missing_ok=True)  # the files become others: no build there is to go on
+    _note(folder, "", Progress())  # the files become others: no build there is to go on, and none is whole
     lengths, checksums = [], []
     for name, values in zip(NAMES, arrays, strict=True):
         np.save(folder / f"{name}.part.npy", values, allow_pickle=False)
@@ -181,10 +181,12 @@ def load(folder: Path) -> Arrays:
     """The four arrays that a folder holds, memory-mapped; each is read once, to see that it is what was written.
 
     Raises:
-        CorruptArchiveError: a file is missing, or is not what was written.
+        CorruptArchiveError: a file is missing, or is not what was written, or a build or a save did not end.
     """
     arrays, noted = _mapped(folder), _noted(folder)
-    if noted and noted[1].complete and (path := _damaged(folder, noted[1])):
+    if noted and not noted[1].complete:
+        raise CorruptArchiveError(f"{folder}: not written to its end; build the data set again.")
+    if noted and (path := _damaged(folder, noted[1])):
         raise CorruptArchiveError(f"{path}: not what was written; build the data set again.")
     return arrays
 

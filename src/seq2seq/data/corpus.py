@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from seq2seq.data.formats import PARSERS, LineFormat, Pair, guess_format
 from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
@@ -89,10 +91,12 @@ def read_pairs(
     ledger = Ledger(files.skip_bad)
     kind = corpus_format(files)
     damage: list[str] = []
+    identity: list[Any] = []
     if spool is not None:
         if before := _spooled_before(files, spool, damage):
             return before
         _note_of(spool).unlink(missing_ok=True)  # it tells of a file that may now be overwritten
+        identity = _identity(files)  # before they are read: who changes them then makes them others
     pairs = spooled(watch(iterate_pairs(files, ledger)), spool)
     if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
@@ -101,7 +105,7 @@ def read_pairs(
         raise DataError(f"no pair in {where}: {cure}.")
     corpus = Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
     if isinstance(pairs, Spooled):
-        told = {"files": _identity(files), "count": len(pairs), "sha256": pairs.sha256}
+        told = {"files": identity, "count": len(pairs), "sha256": pairs.sha256}
         told |= {"size": pairs.path.stat().st_size, "skipped": corpus.skipped, "notes": corpus.notes, "format": kind}
         _note_of(pairs.path).write_text(json.dumps(told), "utf-8")
     return replace(corpus, notes=[*damage, *corpus.notes])
@@ -113,11 +117,14 @@ def _note_of(spool: Path) -> Path:
 
 
 def _identity(files: PairFiles) -> list[Any]:
-    """What tells files from other or changed ones without reading them, as JSON gives it back."""
+    """What tells files from other or changed ones without reading them, as JSON gives it back; nothing tells what a
+    pipe will say."""
     paths = [path for path in (*files.paths, files.source, files.target) if path is not None]
     stats = [os.stat(path) for path in paths]
+    if not all(stat.S_ISREG(found.st_mode) for found in stats):
+        return [repr(files), uuid4().hex]
     # Size and time of change can be those of before: a program may set that time, but not the inode's own (ctime).
-    return [repr(files), [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in stats]]
+    return [repr(files), [[one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino] for one in stats]]
 
 
 def _spooled_before(files: PairFiles, spool: Path, damage: list[str]) -> Corpus | None:

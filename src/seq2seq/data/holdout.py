@@ -9,6 +9,7 @@ out, and of the names of documents.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from hashlib import blake2b
@@ -160,14 +161,18 @@ def shared_lines(train: Pairs, dev: Iterable[Pair], both_sides: bool) -> set[str
 
 
 def as_read(line: str) -> str:
-    """What lines that a tokenizer may read alike have in common: one space for several, composed letters.
+    """What lines that a tokenizer may read alike have in common: one space for several, composed letters, one of those
+    forms that NFKC takes for the same.
 
     Example:
         >>> as_read("a  b") == as_read("a b"), as_read("e\u0301") == as_read("e \u0301") == as_read("\u00e9")
         (True, True)
+        >>> as_read("\uff41") == as_read("a")
+        True
     """
-    pieces = line.split()
-    return " ".join(pieces if line.isascii() else letters(pieces))
+    if line.isascii():
+        return " ".join(line.split())
+    return " ".join(letters(unicodedata.normalize("NFKC", line).split()))
 
 
 def lines_of(pairs: Iterable[Pair], both_sides: bool) -> Iterable[str]:

@@ -19,6 +19,7 @@ _NAMES = ("source", "target", "document")
 _ROWS = 1024
 _BYTES = 1 << 24  # of texts that are decoded together
 _LARGE = 1 << 26  # bytes of a column, from which on its rows are looked at
+_NO_DICTIONARY = {"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"}  # encodings of which Arrow makes none
 _Row: TypeAlias = tuple[str, str, str] | BadLineError
 
 
@@ -82,7 +83,7 @@ def _dictionaries(metadata: Any, names: Sequence[str], max_line: int, path: AnyP
             if name in names and size > max(_LARGE, 5 * max_line * group.num_rows):
                 held = f"{size:,} bytes of {name} in {group.num_rows:,} rows"
                 raise DataError(f"row group {number} has {held}; at most {max_line} characters a row are taken.", path)
-            if "DELTA_BYTE_ARRAY" in column.encodings:  # of which Arrow makes none
+            if not _NO_DICTIONARY.isdisjoint(column.encodings):
                 found.pop(name, None)
     return list(found)
 

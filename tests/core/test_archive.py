@@ -260,6 +260,26 @@ def test_whatever_a_header_says_of_a_leaf_it_is_corrupt(path, name, value):
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("array", "said", "shape"),
+    [
+        (np.float32(1), "bfloat16", []),
+        (np.zeros(3, np.uint8), "bfloat16", [3]),
+        (np.zeros((2, 3), np.float32), "bfloat16", [2, 6]),
+        (np.array([b"ab"]), "|S2", [1]),
+        (np.zeros(2, "datetime64[s]"), "datetime64[s]", [2]),
+    ],
+)
+def test_a_leaf_of_no_number_or_of_another_kind_is_corrupt(path, array, said, shape):
+    array, header = np.asarray(array), header_of(path)
+    digest = hashlib.sha256(array.tobytes()).hexdigest()
+    header["leaves"]["encoder/w"] = {"dtype": said, "shape": shape, "sha256": digest}
+    save(path, {**members(path), "encoder/w.npy": npy(array)})
+    sign(path, json.dumps(header).encode())
+    with pytest.raises(CorruptArchiveError, match=r"tree\.npz"):
+        read(path)
+
+
 def test_a_text_that_is_signed_but_is_no_text_is_corrupt(path):
     header = header_of(path)
     header["texts"]["words"] = hashlib.sha256(b"\xff").hexdigest()

@@ -181,6 +181,24 @@ def test_what_recurrent_weights_do_not_see_is_one_mask_for_all_gates(key):
         assert drop_recurrent(cell, None, 0.5) is drop_recurrent(cell, key, 0.0) is cell
 
 
+def test_cells_are_of_one_dtype_where_jax_has_64_bits(key):
+    jax.config.update("jax_enable_x64", True)
+    try:
+        for cls in (GRU, LSTM):
+            cell = cls.init(jax.random.key(0), 3, 5)
+            assert {leaf.dtype for leaf in jax.tree.leaves(cell)} == {np.dtype("float64")}
+            jax.lax.scan(cell.step, cell.initial_state(2), jnp.ones((4, 2, 3)))
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+def test_recurrent_weights_of_any_rank_lose_units():
+    tree = {"u": jnp.ones(6), "deep": {"u": jnp.ones((6, 2, 3))}}
+    seen = drop_recurrent(tree, jax.random.key(1), 0.5)
+    assert set(seen["u"].tolist()) == {0.0, 2.0}
+    assert (seen["deep"]["u"] == seen["deep"]["u"][:, :1, :1]).all() and seen["deep"]["u"].shape == (6, 2, 3)
+
+
 def test_variational_dropout_is_the_same_at_every_time(key):
     found = np.asarray(dropout(key, 0.5, jnp.ones((7, 3, 40)), variational=True))
     assert (found == found[:1]).all() and set(np.unique(found)) == {0.0, 2.0}

@@ -42,6 +42,7 @@ _ENTRY, _LEAST = b"PK\x01\x02", 200
 """How the entry of a member in the directory of a zip begins, and the bytes that any takes with its empty array: 30 and
 128 and its name before it, 46 and its name in the directory."""
 _BFLOAT16 = np.dtype(jnp.bfloat16)
+_NUMBERS = "biufc"
 T = TypeVar("T")
 
 
@@ -207,7 +208,7 @@ def _member(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # it evaluates the header as Python, and fails in as many ways
         raise ValueError(f"member {info.filename} is no .npy: {error}") from None
-    if version != (1, 0) or dtype.hasobject or (by_columns and len(shape) > 1):
+    if version != (1, 0) or dtype.kind not in _NUMBERS or not dtype.isnative or (by_columns and len(shape) > 1):
         raise ValueError(f"member {info.filename} is {dtype} in an order or a version that seq2seq never writes")
     # Before any memory is taken for it: NumPy would first make room for whatever the header says.
     if math.prod(shape) * dtype.itemsize != len(data) - file.tell():
@@ -239,7 +240,8 @@ def _leaf(path: object, name: str, members: Mapping[str, NDArray[Any]], wanted: 
     array = members[name]
     if _digest(array) != wanted["sha256"]:
         raise CorruptArchiveError(f"{path}: leaf {name} does not match its checksum.")
-    array = array.view(_BFLOAT16) if wanted["dtype"] == str(_BFLOAT16) else array
+    if wanted["dtype"] == str(_BFLOAT16) and array.dtype == np.uint16:  # as it is stored
+        array = array.view(_BFLOAT16)
     if (str(array.dtype), list(array.shape)) != (wanted["dtype"], wanted["shape"]):
         raise CorruptArchiveError(f"{path}: leaf {name} has not the dtype and shape that the header says.")
     return array
@@ -259,7 +261,7 @@ def _stored(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """`array` as one that NumPy can save without pickle."""
     if array.dtype == _BFLOAT16:
         return array.view(np.uint16)
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in _NUMBERS:
         raise ArchiveError(f"leaf {name} is of dtype {array.dtype}, which an archive cannot hold; use numbers.")
     return array
 

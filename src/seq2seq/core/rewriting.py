@@ -131,7 +131,7 @@ class _Evaluation(Evaluation[_Scope]):
                     return [scope.product(equation, values, quantised if quantise else rounded)]
                 if equation.outvars[0] in scope.turned:
                     scope.turned.remove(equation.outvars[0])
-            case "transpose" if equation.invars[0] in scope.turned:
+            case "transpose" if isinstance(turned := equation.invars[0], Var) and turned in scope.turned:
                 return values
             case "scan":
                 return self._scan(equation, values, still)

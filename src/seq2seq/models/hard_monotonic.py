@@ -182,7 +182,7 @@ class HardMonotonic(Model):
         """The memory and the state before the first token: nothing is known but that it begins at the first place."""
         transition = prepare(self.transition, encoded.annotations, lengths)
         memory = Places(transition, self.place_layer(transition.values))
-        nowhere = first_place(transition.mask.astype(jnp.float32))
+        nowhere = first_place(transition.mask.astype(transition.keys.dtype))
         joint = jnp.broadcast_to(nowhere[..., None], (*nowhere.shape, self.output.w.shape[1]))
         return memory, Alignment(self.bridge(self.cell, encoded.summary), joint)
 

@@ -40,7 +40,7 @@ def orthogonal(key: Key, size: int, blocks: int = 1) -> Array:
         True
     """
     make = jax.nn.initializers.orthogonal()
-    return jnp.concatenate([make(k, (size, size), jnp.float32) for k in jax.random.split(key, blocks)], axis=1)
+    return jnp.concatenate([make(k, (size, size)) for k in jax.random.split(key, blocks)], axis=1)
 
 
 def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:

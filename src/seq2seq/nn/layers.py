@@ -142,7 +142,7 @@ def dropout(key: Key | None, rate: float, x: Array, variational: bool = False) -
 
 
 def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:
-    """Zeros with probability `rate`, else 1 / (1 - rate): what dropout multiplies by.
+    """Zeros with probability `rate`, else 1 / (1 - rate): what dropout multiplies by, 1 in the mean.
 
     The rate is rounded to a multiple of 1 / 65,536: random bits cost more than the rest of a mask, and half a word of
     them an element is enough.
@@ -154,7 +154,8 @@ def dropout_mask(key: Key, rate: float, shape: tuple[int, ...]) -> Array:
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size].reshape(shape)
-    return jnp.where(halves.astype(jnp.uint32) < round(rate * 65536), 0.0, 1 / (1 - rate)).astype(jnp.float32)
+    zeros = round(rate * 65536)
+    return jnp.where(halves.astype(jnp.uint32) < zeros, 0.0, 65536 / max(1, 65536 - zeros)).astype(jnp.float32)
 
 
 def drop_tokens(key: Key | None, rate: float, ids: Array, embedded: Array) -> Array:

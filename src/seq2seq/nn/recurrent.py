@@ -217,7 +217,8 @@ def drop_recurrent(tree: T, key: Key | None, rate: float) -> T:
         cell, _, name = leaf_name(path).rpartition("/")
         if name not in RECURRENT:
             return leaf
-        return leaf * dropout_mask(of_cells.setdefault(cell, k), rate, (len(leaf), 1)).astype(leaf.dtype)
+        units = (len(leaf), *[1] * (leaf.ndim - 1))
+        return leaf * dropout_mask(of_cells.setdefault(cell, k), rate, units).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(seen, tree)
 

@@ -64,7 +64,9 @@ class TextOptions:
     """How text becomes tokens, and tokens batches."""
 
     source_tokens: Literal["auto", "word", "character", "symbols", "bpe", "unigram"] = "auto"
-    """What a source is cut into; auto looks at the data and says what it chose and why."""
+    """What a source is cut into: characters (the letters of words), symbols (what spaces part, of a small closed set
+    such as phonemes), words (what spaces part, in running text), bpe or unigram (pieces of words). auto looks at the
+    data and says what it chose and why."""
     target_tokens: Literal["auto", "word", "character", "symbols", "bpe", "unigram"] = "auto"
     """What a target is cut into."""
     source_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"

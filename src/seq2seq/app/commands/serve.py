@@ -43,7 +43,7 @@ class ServeOptions(Arithmetic, Limits):
     host: str = "127.0.0.1"
     """The address to listen at. The default is for this machine alone; 0.0.0.0 is for every network it is in."""
     token_file: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file with one line that every request must bring: Authorization: Bearer LINE."""
+    """A file with one word that every request for an answer must bring: Authorization: Bearer WORD."""
     shortlist: int | None = None
     """As in generate: choose among so many pieces of the vocabulary only."""
 

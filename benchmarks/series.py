@@ -62,7 +62,7 @@ class Series:
         try:
             row = {**key, **measure()}
         except CommandError as error:
-            told = ", ".join(str(value) for value in key.values() if not isinstance(value, dict))
+            told = ", ".join(str(value) for value in key.values() if not isinstance(value, dict | list))
             self.table.note(self.name, f"{told}, left out: {error}")
             return None
         with (self.out / "results.jsonl").open("a", encoding="utf-8") as file:

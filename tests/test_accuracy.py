@@ -138,6 +138,9 @@ def test_a_file_that_was_not_there_is_measured_later(tmp_path: Path, trainings: 
     rows = [row for seed in (1, 2) if (row := measuring.measure(done, task, seed, 1.0, []))]
     together = accuracy.together(done, task, rows)
     assert together and "test" not in rows[0]
+    assert accuracy.together(done, task, rows) == together
+    for row in rows:
+        Path(row["run"], "model.npz").touch()
     more = dataclasses.replace(task, measured={**task.measured, "test": (Path("test.tsv"),)})
     half = [row for row in (measuring.measure(done, more, 1, 1.0, []), rows[1]) if row]
     assert half[0] == {**rows[0], "test": half[0]["test"]} and "test.tsv" in half[0]["test"]["command"]
@@ -181,7 +184,7 @@ def test_a_row_without_a_recipe_counts_where_its_command_is_the_tasks(
 def test_a_row_says_how_its_run_computed_however_that_was_spelt(
     tmp_path: Path, trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch, options: list[str], told: Any
 ) -> None:
-    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setenv("NPROC", "2")
     task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0)
     row = measuring.measure(Series(tmp_path, Table(), "t"), task, 1, 1.0, options)
     assert row and told.items() <= row.items() and trainings

@@ -49,7 +49,12 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
 
 
 def with_all(series: Series, task: Task, row: dict[str, Any], runs: Sequence[str]) -> dict[str, Any]:
-    """The row, measured on files too that were not there when it was made, such as a test file."""
+    """The row, measured on files too that were not there when it was made, such as a test file, if its runs are there.
+
+    A row of a folder that is copied may have no runs.
+    """
+    if not all(Path(run, "model.npz").exists() for run in runs):
+        return row
 
     def found(splits: Sequence[str]) -> dict[str, Any]:
         return evaluated(series, replace(task, measured={split: task.measured[split] for split in splits}), runs)

@@ -70,6 +70,8 @@ def test_a_wider_beam_gives_more_to_choose_among(model):
     chat = Chat(model, Decoding(), Reranker(weight=0.5).among_those_of(Decoding()))
     assert chat.reply("/beam 8") and chat.reply("/nbest 8")
     assert chat.reranker and chat.reranker.candidates == 8
+    with pytest.raises(SearchError, match="here is 1"):
+        Chat(model, Decoding(), Reranker(weight=0.5).among_those_of(Decoding())).reply("/beam 1")
     fixed = Chat(model, Decoding(candidates=4), Reranker(weight=0.5, candidates=4))
     assert fixed.reply("/beam 8") and fixed.reranker and fixed.reranker.candidates == 4
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_asked_for(decoding, prefixes, message):
         (["--no-repeat-ngram", 0], "--no-repeat-ngram is 0"),
         (["--groups", 2], "--groups is 2; wanted a divisor of --beam, which is 5"),
         (["--groups", 5, "--mbr", "chrf", "--candidates", 6], "which --candidates or --nbest made 6"),
-        (["--groups", 5, "--mmi", 1, "--candidates", 6], "--candidates is 6; wanted a multiple of --groups 5"),
+        (["--groups", 5, "--mmi", 1, "--candidates", 6], "make 6 candidates; wanted a multiple of --groups 5"),
         (["--groups", 5], "--groups above 1 and --diversity above 0 go together"),
         (["--coverage-penalty", -1], "coverage_penalty is -1.0"),
         (["--sample", "--require", "a"], "are for a beam: leave out --sample"),

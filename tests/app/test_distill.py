@@ -187,7 +187,7 @@ def test_who_trains_here_is_asked_before_anything_is_written(fails, trained, hom
     assert (home / "run" / "distilled.jsonl").read_text() == "as it was"
 
 
-@pytest.mark.parametrize("name", ["dev.jsonl", "dev.tsv", "distilled.jsonl", "more.txt"])
+@pytest.mark.parametrize("name", ["dev.jsonl", "distilled.jsonl", "more.txt"])
 def test_a_file_that_no_distillation_wrote_stays(fails, trained, home, name):
     (home / "run").mkdir()
     (home / "run" / name).write_text("abc\tcba\n")

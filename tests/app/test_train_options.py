@@ -63,13 +63,29 @@ def test_a_run_goes_on_where_it_lies_now(monkeypatch):
 
 def test_the_threads_are_set_before_code_of_the_user_runs(monkeypatch):
     monkeypatch.setenv("NPROC", "2")
-    Path("cell.py").write_text(
-        "import os\nfrom seq2seq import GRU, module\n@module\nclass Mine(GRU):\n    at = os.environ['NPROC']\n"
-    )
+    code = "import os\nfrom seq2seq import GRU, module\n@module\nclass Mine(GRU):\n    at = os.environ['NPROC']\n"
     Path("own.toml").write_text("threads = 1\n")
-    for words in (["--threads", "1"], ["--config", "own.toml"]):
+    for name, words in (("cell.py", ["--threads", "1"]), ("other.py", ["--config", "own.toml"])):
+        Path(name).write_text(code)
         monkeypatch.setenv("NPROC", "2")
-        assert options_from(["pairs.tsv", "--model.cell", "cell.py:Mine", *words]).model.cell.at == "1"
+        assert options_from(["pairs.tsv", "--model.cell", f"{name}:Mine", *words]).model.cell.at == "1"
+
+
+def test_what_a_run_was_told_before_may_be_told_again():
+    Path("run").mkdir()
+    Path("run/config.toml").write_text('epochs = 50\nminutes = 30.0\nsource_form = "nfd"\n')
+    Path("my.toml").write_text('epochs = 50\nsource_form = "auto"\n')
+    again = ["--resume", "--out", "run", "--config", "my.toml"]
+    assert (options_from(again).epochs, options_from(again).minutes) == (50, 30.0)
+    Path("my.toml").write_text('epochs = "None"\nupdates = "None"\nminutes = 20\n')
+    options = options_from(again)
+    assert (options.updates, options.epochs, repr(options.minutes)) == (None, None, "20.0")
+
+
+def test_a_configuration_that_goes_with_its_preset_need_not_go_without():
+    Path("my.toml").write_text("[model]\nsampled_softmax = 2000\n")
+    options = options_from(["pairs.tsv", "--preset", "bahdanau2015", "--config", "my.toml"])
+    assert (options.model.sampled_softmax, options.model.label_smoothing) == (2000, 0.0)
 
 
 @pytest.mark.parametrize(

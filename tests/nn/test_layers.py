@@ -73,7 +73,7 @@ def test_a_mask_has_any_shape(key, shape):
 def test_the_two_halves_of_a_random_word_are_as_two_draws(key):
     # Neighbours come from one word: they are dropped together as often as any two are, and halves of one kind at the
     # rate. Shares of 500,000 draws have standard errors of at most 0.0007.
-    assert np.asarray(dropout_mask(key, 0.9999, (1 << 21,))).mean() == pytest.approx(1, abs=0.3)  # of 9.2 in 65,536
+    assert float(dropout_mask(key, 0.99999, (1 << 21,)).max()) == 65536  # as the rate is rounded
     dropped = np.asarray(dropout_mask(key, 0.3, (500_000, 2))) == 0
     np.testing.assert_allclose(dropped.mean(0), 0.3, atol=0.004)
     np.testing.assert_allclose(dropped.all(1).mean(), 0.09, atol=0.004)

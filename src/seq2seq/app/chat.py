@@ -102,7 +102,9 @@ class Chat:
         if value < 1:
             raise SearchError(f"/{name} {value}: wanted 1 or more.")
         changed = replace(self.decoding, **{name: value})
-        reranker = self.reranker and self.reranker.among_those_of(changed)
+        reranker = self.reranker
+        if reranker and reranker == reranker.among_those_of(self.decoding):  # and not another number of candidates
+            reranker = reranker.among_those_of(changed)
         (changed if reranker is None else reranker.widened(changed)).check()
         self.decoding, self.reranker = changed, reranker
         return f"/{name} is {value}"

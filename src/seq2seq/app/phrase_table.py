@@ -197,7 +197,7 @@ def _parsed(
             raw = without_byte_order_mark(raw, name, ledger)
         try:
             phrase = Phrase.parse(raw)
-            if phrase.source:
+            if phrase.source.strip():
                 source_of_line(phrase.source, model_format)  # which `pair_scores` does too, without the line's number
             yield phrase
         except BadLineError as error:

@@ -43,8 +43,7 @@ def read_files(options: TrainOptions[Any]) -> Read:
         DataError: the pairs cannot be read, or none can be held out.
         ConfigError: options that do not go together.
     """
-    if not (options.pairs or options.source or options.target) and (taken := _taking_all(options)):
-        raise ConfigError(f"no PAIRS to train on: {taken} takes every word behind it, so write PAIRS before it.")
+    check_pairs(options)
     dev_files = options.dev_files()
     spool = Path(options.out) / "data" / "pairs"
     with Meter("pairs", None, task="reading") as meter:
@@ -106,11 +105,17 @@ def short_enough(read: Read, options: TrainOptions[Any], source: Tokenizer, targ
     return kept
 
 
-def _taking_all(options: TrainOptions[Any]) -> str:
-    """The options that were given and that take several words."""
+def check_pairs(options: TrainOptions[Any]) -> None:
+    """Refuse a command whose PAIRS an option took, which takes several words.
+
+    Raises:
+        ConfigError: no PAIRS are left.
+    """
     several = {"--dev": options.dev, "--optimizer.freeze": options.optimizer.freeze}
     several |= {f"--{name}": getattr(options, name, ()) for name in ("teacher", "unlabelled")}  # of distill
-    return " or ".join(name for name, words in several.items() if words)
+    taken = " or ".join(name for name, words in several.items() if words)
+    if taken and not (options.pairs or options.source or options.target):
+        raise ConfigError(f"no PAIRS to train on: {taken} takes every word behind it, so write PAIRS before it.")
 
 
 def _watched(meter: Meter, pairs: Iterable[Pair]) -> Iterator[Pair]:

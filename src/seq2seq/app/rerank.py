@@ -50,10 +50,8 @@ class RerankOptions:
             if not math.isfinite(value):
                 raise SearchError(f"--{name} is {value}; wanted a number.")
         if decoding.mbr != "none":
-            raise SearchError("--mbr is one way to choose among candidates, --mmi and --reverse-model another.")
+            raise SearchError("--mbr and --mmi (or --reverse-model) are two ways to choose among candidates; take one.")
         made = Reranker(weight=self.mmi or 0.0, mu=self.mu).among_those_of(decoding)
-        if made.candidates == 1:
-            raise SearchError("--mmi and --reverse-model choose among several outputs, and here is 1: widen --beam.")
         made.widened(decoding).check()
         language, reverse = (None if path is None else load(path) for path in (self.language_model, self.reverse_model))
         return replace(made, language_model=language, reverse_model=reverse)
@@ -68,8 +66,8 @@ class Reranker:
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
     first words only, this one all). The norm is the search's own: with `length_penalty` 1, the default, all are nats
     per token, the end counted, and with 0 it is the paper's sum, which prefers short outputs. Hypotheses that ended
-    come before those that were cut off, and those whose bytes are no text come last: p(y) is that of the text as it
-    would be cut anew, and nothing like that was in training. Equal texts are one.
+    come before those that were cut off, and of each the last are those whose bytes are no text: p(y) is that of the
+    text as it would be cut anew, and nothing like that was in training. Equal texts are one.
 
     Attributes:
         weight: lambda of the paper.
@@ -99,9 +97,17 @@ class Reranker:
             raise SearchError(f"--candidates is {self.candidates}; wanted 1 or more.")
 
     def among_those_of(self, decoding: Decoding) -> Reranker:
-        """The same, among as many candidates as the options ask for: the whole beam, if they do not say."""
+        """The same, among as many candidates as the options ask for: the whole beam, if they do not say.
+
+        Raises:
+            SearchError: that is one.
+        """
         usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
-        return replace(self, candidates=usual if decoding.candidates is None else decoding.candidates)
+        count = usual if decoding.candidates is None else decoding.candidates
+        if count == 1:
+            cure = "widen --beam" if decoding.candidates is None else "raise --candidates"
+            raise SearchError(f"--mmi and --reverse-model choose among several outputs, and here is 1: {cure}.")
+        return replace(self, candidates=count)
 
     def generate(self, model: TextModel, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
         """The best output for each text."""
@@ -148,7 +154,8 @@ class Reranker:
         if decoding.sample:  # what divides the scores is for the choice alone
             return replace(found, length_norm=Decoding.length_norm, length_penalty=Decoding.length_penalty)
         if self.candidates > decoding.beam and decoding.groups > 1 and self.candidates % decoding.groups:
-            raise SearchError(f"--candidates is {self.candidates}; wanted a multiple of --groups {decoding.groups}.")
+            found = f"--candidates or --nbest make {self.candidates} candidates"
+            raise SearchError(f"{found}; wanted a multiple of --groups {decoding.groups}.")
         return replace(found, beam=max(decoding.beam, self.candidates))
 
     def _alone(self, model: TextModel, outputs: Sequence[str], arithmetic: Arithmetic) -> list[float]:

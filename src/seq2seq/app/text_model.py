@@ -103,10 +103,10 @@ class TextModel:
         room = limits(room, [asked[line] for line in kept], decoding, lines, self.target_tokenizer)
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         batch = rows_with_tokens(places, int(max(room, default=0)), decoding.batch)
+        model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         if look and self._gives_attention:
             weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
             batch = rows_with_attention(weights, lines, batch)
-        model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
         by = draws or [(decoding.seed, line + first_line) for line in range(len(texts))]
         batches = inference_batches(ids, batch=batch, queue=QUEUE)
         for batch in told("lines", batches, lambda batch: len(batch.indices)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
@@ -118,11 +117,11 @@ def _note_of(spool: Path) -> Path:
 
 def _identity(files: PairFiles) -> list[Any]:
     """What tells files from other or changed ones without reading them, as JSON gives it back; nothing tells what a
-    pipe will say."""
+    pipe will say, or a file that is not there."""
     paths = [path for path in (*files.paths, files.source, files.target) if path is not None]
-    stats = [os.stat(path) for path in paths]
-    if not all(stat.S_ISREG(found.st_mode) for found in stats):
+    if not all(map(os.path.isfile, paths)):
         return [repr(files), uuid4().hex]
+    stats = [os.stat(path) for path in paths]
     # Size and time of change can be those of before: a program may set that time, but not the inode's own (ctime).
     return [repr(files), [[one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino] for one in stats]]
 

@@ -17,13 +17,21 @@ from seq2seq.app.options import M, TrainOptions
 from seq2seq.app.partial_file import sha256_of
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import run_folder
-from seq2seq.app.reading import Read, read_files
+from seq2seq.app.reading import Read, check_pairs, read_files
 from seq2seq.app.teacher import Teacher, forget
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.train import run_in, say
 from seq2seq.app.user_code import classes_of
 from seq2seq.core.files import atomic_write
-from seq2seq.data import BadLineError, Corpus, Ledger, Pair, parse_inflection_source, source_of_line
+from seq2seq.data import (
+    BadLineError,
+    Corpus,
+    Ledger,
+    Pair,
+    corpus_format,
+    parse_inflection_source,
+    source_of_line,
+)
 from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError
 
@@ -52,7 +60,7 @@ class DistillOptions(TrainOptions[M], Generic[M]):
         return (*super().inputs(), *self.unlabelled)
 
 
-_WRITTEN = ("distilled.jsonl", "distilled.tsv", "dev.jsonl", "dev.tsv")
+_WRITTEN = ("distilled", "dev")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     options = options_from(arguments, DistillOptions, "distill")
     if not options.teacher:
         raise ConfigError("--teacher is missing: name a model, or several to be an ensemble.")
-    with run_folder(options, _WRITTEN) as folder:
+    check_pairs(options)
+    suffix = _suffix(corpus_format(options.files(options.pairs)))
+    with run_folder(options, [f"{name}.{suffix}" for name in _WRITTEN]) as folder:
         code = run_in(folder, taught(options, folder))
         forget(folder)  # not before there is a run of the student to go on with
         return code
@@ -75,8 +85,8 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
     """The options of the student's training, whose files are now written."""
     read = read_files(options)
     say(render(read.report))
-    suffix = "tsv" if read.corpus.format == "sigmorphon" else "jsonl"
-    files = {name: folder / f"{name}.{suffix}" for name in ("distilled", "dev")}
+    suffix = _suffix(read.corpus.format)
+    files = {name: folder / f"{name}.{suffix}" for name in _WRITTEN}
     write(files["distilled"], _lessons(options, read, folder), suffix)
     write(files["dev"], read.dev, suffix)
     student = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
@@ -91,6 +101,10 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
         next_sentence=False,
         split="line",
     )
+
+
+def _suffix(corpus_format: str) -> str:
+    return "tsv" if corpus_format == "sigmorphon" else "jsonl"
 
 
 def _lessons(options: DistillOptions[Any], read: Read, folder: Path) -> list[Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
@@ -42,10 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, "evaluate", arguments)
     if options.nbest != 1:
         raise ConfigError("--nbest is for generate: evaluate measures the best output of each source; leave it out.")
-    decoding = replace(options, nbest=1)
-    reranker = options.reranker(decoding, options.load_one)
+    reranker = options.reranker(options, options.load_one)
     if reranker is None:
-        decoding.check()
+        options.check()
     options.check_listening()
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     evaluation = Evaluation(
         text_model,
         [(pair.source, pair.target) for pair in corpus.pairs],
-        decoding,
+        options,
         options.bleu_tokenize,
         listening=len(corpus.pairs) > 1,
         reranker=reranker,

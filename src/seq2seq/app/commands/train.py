@@ -50,13 +50,13 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     made, aside = _model_options(words, tables, model_type)
     defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
     preset = words.last("--preset")
-    before = from_files(defaults, files[:1], None, aside)  # as the run began, if one goes on
+    before = from_files(defaults, files[:1], None, aside) if resume else defaults  # as the run began
     defaults = from_files(defaults, files, preset, aside)
     tables = [*([_underscored(read_toml(preset_file(preset)))] if preset else []), *tables]
     defaults = replace(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
     defaults = _without_others(defaults, words, tables)
     if resume:
-        defaults = _in_its_folder(_with_new_limits(defaults, words, tables[1:]), words)
+        defaults = _in_its_folder(_with_new_limits(defaults, words, before), words)
     if words.all("--types"):  # which would be added to those of a file
         defaults = replace(defaults, types=())
     options = parse(kind[made], command, words.words, defaults)
@@ -123,13 +123,14 @@ def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[M
     return options
 
 
-def _with_new_limits(options: TrainOptions[Any], words: Words, new: Sequence[Mapping[str, Any]]) -> TrainOptions[Any]:
+def _with_new_limits(options: TrainOptions[Any], words: Words, before: TrainOptions[Any]) -> TrainOptions[Any]:
     """The options of a run that goes on: new limits take the place of the old; but a cosine is drawn to its end."""
-    told = {name: _written(new, name) for name in _LIMITS}
-    if not any(told.values()) and not any(words.last(f"--{name}") for name in _LIMITS):
+    now, then = ({name: getattr(one, name) for name in _LIMITS} for one in (options, before))
+    if now == then and not any(words.last(f"--{name}") for name in _LIMITS):
         return options
     of_schedule = _LIMITS[:2] if options.optimizer.schedule == "cosine" else ()
-    return replace(options, **{name: value for name, value in told.items() if value or name not in of_schedule})
+    old = [name for name in _LIMITS if now[name] == then[name] and name not in of_schedule]
+    return replace(options, **dict.fromkeys(old))
 
 
 def _in_its_folder(options: TrainOptions[Any], words: Words) -> TrainOptions[Any]:
@@ -193,8 +194,8 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
     """Refuse options that decide what a tokenizer is, where these are there already."""
     for name in _OF_TOKENIZERS:
         option = f"--{name.replace('_', '-')}"
-        if options.resume and getattr(options, name) != getattr(before, name):
-            was = getattr(before, name)
+        was = getattr(before, name)
+        if options.resume and getattr(options, name) not in (was, "auto"):
             raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
         if options.from_model is not None and not options.resume and words.all(option):
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")

@@ -20,7 +20,7 @@ class MinimalGRU(Cell):
 
     w: Array  # (input, 2 hidden)
     u: Array  # (hidden, hidden) for the gate
-    v: Array  # (hidden, hidden) for the candidate
+    u_n: Array  # (hidden, hidden) for the candidate
     b: Array  # (2 hidden,)
 
     @classmethod
@@ -30,7 +30,7 @@ class MinimalGRU(Cell):
         return cls(
             w=make(k[0], (input_size, 2 * hidden_size)),
             u=make(k[1], square),
-            v=make(k[2], square),
+            u_n=make(k[2], square),
             b=jnp.zeros(2 * hidden_size),
         )
 
@@ -40,5 +40,5 @@ class MinimalGRU(Cell):
     def step(self, h, x):
         x_f, x_n = jnp.split(x @ self.w + self.b, 2, axis=-1)
         f = jax.nn.sigmoid(x_f + h @ self.u)
-        h = (1 - f) * h + f * jnp.tanh(x_n + (f * h) @ self.v)
+        h = (1 - f) * h + f * jnp.tanh(x_n + (f * h) @ self.u_n)
         return h, h

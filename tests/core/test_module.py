@@ -230,6 +230,7 @@ def test_an_annotation_that_cannot_be_found_is_refused():
         ("sizes", [1, 2], "sizes: a static value must be hashable, found list"),
         ("anything", scale(), "anything: a Scale in a static field would never be trained"),
         ("activation", scale(), "activation: a Scale in a static field would never be trained"),
+        ("anything", (1, (scale(),)), "anything: a Scale in a static field would never be trained"),
         ("array", jnp.arange(3), "array: an array of int32 cannot be a leaf"),
         ("table", {"mask": jnp.ones(2, bool)}, "table: an array of bool cannot be a leaf"),
         ("maybe", jax.random.key(0), r"maybe: an array of key<fry> cannot be a leaf"),

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,8 @@ def _in_one_line(error: Exception) -> str:
     ours = str(Path(__file__).parents[1])
     frames = list(reversed(traceback.extract_tb(error.__traceback__)))
     of_ours = [frame for frame in frames if frame.filename.startswith(ours + os.sep)]  # in site-packages, if installed
-    of_users = [frame for frame in frames if frame not in of_ours and "site-packages" not in frame.filename]
+    not_users = ("site-packages", sysconfig.get_path("stdlib"))
+    of_users = [frame for frame in frames if frame not in of_ours and not any(n in frame.filename for n in not_users)]
     where = [*of_users, *of_ours, *frames][0]
     said = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
     return f"{Path(where.filename).name}:{where.lineno}: {type(error).__name__}: {said}"

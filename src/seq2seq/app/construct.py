@@ -9,10 +9,12 @@ is a dataclass stands for its fields.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
+
+import tyro
 
 from seq2seq.app.names import MODELS, named_class
 from seq2seq.core.seams import Key
@@ -43,9 +45,29 @@ def options_of(cls: Any) -> type:
     for name, parameter in parameters.items():
         if name not in hints:
             raise ConfigError(f"{cls.__name__}.init: give the argument {name} a type, so that --model.{name} has one.")
-        default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-        made.append((name, hints[name]) if default is MISSING else (name, hints[name], field(default=default)))
-    return make_dataclass(f"{cls.__name__}Options", made, frozen=True, namespace={"__doc__": f"{cls.__name__}."})
+        if Callable in (hints[name], get_origin(hints[name])):
+            raise ConfigError(
+                f"{cls.__name__}.init: {name} is a function, which no config.toml can hold; take its name, a str."
+            )
+        default = parameter.default
+        if default is inspect.Parameter.empty:
+            made.append((name, hints[name]))
+        elif type(default).__hash__ is None:  # which a dataclass takes for one that several share
+            made.append((name, hints[name], field(default_factory=lambda default=default: default)))
+        else:
+            made.append((name, hints[name], field(default=default)))
+    told = {"__doc__": f"{cls.__name__}."}
+    return make_dataclass(f"{cls.__name__}Options", made, frozen=True, kw_only=True, namespace=told)
+
+
+def default_options(name: str, made: Any) -> Any:
+    """The `--model` options as the `init` of a model has them, of the class `made`; one without a default is missing
+    still, as tyro marks it."""
+    for parameter in _chosen(model_class(name)).values():
+        if isinstance(parameter.default, made):  # the single argument that stands for its fields
+            return parameter.default
+    needed = [f.name for f in fields(made) if f.default is MISSING and f.default_factory is MISSING]
+    return made(**dict.fromkeys(needed, tyro.MISSING))
 
 
 def option_names(cls: Any) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
@@ -111,7 +111,9 @@ def _plain(value: Any) -> Any:
         return value.name
     if isinstance(value, Path):
         return str(value)
-    return list(map(_plain, value)) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple | list) else value
 
 
 def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
@@ -146,6 +148,12 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         if len(kinds) != len(value):
             raise ConfigError(f"{where} has {len(value)} values; wanted {len(kinds)}.")
         return tuple(_value(kind, item, where, None) for kind, item in zip(kinds, value, strict=True))
+    if (origin or hint) in (list, tuple, Sequence) and isinstance(value, list | tuple):
+        kind = args[0] if args else Any
+        several = [_value(kind, item, where, None) for item in value]
+        return several if (origin or hint) is list else tuple(several)
+    if hint is Any:
+        return value
     if origin is dict and isinstance(value, Mapping):
         return {key: _value(args[1], item, where, None) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -156,6 +164,8 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(hint, type) or type(value) is not hint:
+    if not isinstance(hint, type):
+        raise ConfigError(f"{where} is of {hint}, which no config.toml can hold; take a text or a number in its place.")
+    if type(value) is not hint:
         raise ConfigError(f"{where} is {value!r}; wanted {_KINDS.get(origin or hint, hint)}.")
     return value

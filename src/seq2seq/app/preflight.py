@@ -49,6 +49,7 @@ def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[t
             raise ModuleError(f"{kind}.loss returned {type(found).__name__}; wanted Loss(sum, count).")
         return found.mean
 
+    jax.eval_shape(loss, model, spec, None)  # as it is asked of in an evaluation
     forward = product_flops(loss, model, spec, key)
     activations = residual_bytes(loss, model, spec, key)
     parameters = tree_bytes(model)

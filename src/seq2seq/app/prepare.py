@@ -22,7 +22,7 @@ from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
-from seq2seq.app.user_code import classes_of, file_hash
+from seq2seq.app.user_code import classes_of, file_hash, known_classes
 from seq2seq.core.files import make_folder
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
@@ -30,6 +30,7 @@ from seq2seq.core.seams import Searchable
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
+from seq2seq.search.checking import check_searchable
 from seq2seq.training import Fingerprint, FolderLock
 from seq2seq.training.checkpoint import Checkpoints
 
@@ -108,6 +109,8 @@ def prepare(options: TrainOptions[Any]) -> Job:
         config=options.public_toml(began_with.config if began_with else ""),
     )
     text_model.archive()  # what no file can hold is refused now, not when the first model is to be kept
+    if isinstance(model, Searchable) and user_classes(options):  # ours are known to be right
+        check_searchable(model, target.tokenizer.size)
     evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     give_back_memory()  # of what was read, and looked at, once
@@ -140,7 +143,7 @@ def training_batches(
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:
     if options.from_model is None:
         return None
-    found = TextModel.load(options.from_model, classes_of(options.types))
+    found = TextModel.load(options.from_model, known_classes(options.types))
     if isinstance(found.model, Ensemble):
         raise ConfigError(
             f"--from: {options.from_model} is an ensemble, which does not train; give one of its members."

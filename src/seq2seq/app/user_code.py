@@ -60,6 +60,14 @@ def classes_of(names: Sequence[str]) -> list[type]:
     return [find_class(name) for name in names]
 
 
+def known_classes(names: Sequence[str]) -> list[type]:
+    """All that a model may hold where `--types` names some: the other `@module` classes of their files too, which were
+    imported with them."""
+    found = classes_of(names)
+    files = [sys.modules[cls.__module__] for cls in found]
+    return list(dict.fromkeys([*found, *(cls for file in files for cls in _modules_of(file))]))
+
+
 def trusted_classes(run: Path) -> list[type]:
     """The `@module` classes in RUN/code, where `train` copied the user's files. They are imported: they run.
 
@@ -71,10 +79,14 @@ def trusted_classes(run: Path) -> list[type]:
         raise ConfigError(f"--trust-code: there is no code in {run / 'code'}; name the class by --types FILE.py:CLASS.")
     found: list[type] = []
     for file in files:
-        imported = _import(file)
-        values: list[Any] = [value for value in vars(imported).values() if isinstance(value, type)]
-        found += [value for value in values if is_module(value) and value.__module__ == imported.__name__]
+        found += _modules_of(_import(file))
     return found
+
+
+def _modules_of(imported: ModuleType) -> list[type]:
+    """The `@module` classes that stand in a file of the user's."""
+    values: list[Any] = [value for value in vars(imported).values() if isinstance(value, type)]
+    return [value for value in values if is_module(value) and value.__module__ == imported.__name__]
 
 
 def copy_code(classes: Iterable[type], run: Path) -> None:

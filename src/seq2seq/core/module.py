@@ -16,7 +16,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -160,9 +160,9 @@ def _kinds(annotation: Any) -> set[bool]:
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation in (None, NoneType, Ellipsis):
         return set()
-    if origin in (Union, UnionType, tuple, list):
+    if origin in (Union, UnionType, tuple, list, Sequence):
         return set().union(*map(_kinds, args))
-    if origin is dict:
+    if origin in (dict, Mapping):
         return _kinds(args[1])
     if isinstance(annotation, TypeVar):
         return _kinds(annotation.__bound__) or {False}
@@ -191,10 +191,11 @@ def _checked(init: Any, cls: Any) -> Any:
 
 
 def _check_static(cls: type, name: str, value: object) -> None:
-    if is_module(value) and not isinstance(value, type):
+    held = jax.tree.leaves(value, is_leaf=_is_instance) if isinstance(value, tuple | list | dict) else [value]
+    if found := [one for one in held if _is_instance(one)]:
         raise ModuleError(
-            f"{cls.__name__}.{name}: a {type(value).__name__} in a static field would never be trained; "
-            "annotate the field as that module, or as a Protocol."
+            f"{cls.__name__}.{name}: a {type(found[0]).__name__} in a static field would never be trained; "
+            "annotate the field as that module, as a Protocol, or as a tuple[...] of these."
         )
     try:
         hash(value)
@@ -203,6 +204,10 @@ def _check_static(cls: type, name: str, value: object) -> None:
             f"{cls.__name__}.{name}: a static value must be hashable, found {type(value).__name__}; "
             "annotate it as Array if it is to be trained, or make it a tuple."
         ) from None
+
+
+def _is_instance(value: object) -> bool:
+    return is_module(value) and not isinstance(value, type)
 
 
 def _check_leaf(cls: type, name: str, leaf: Any) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
+import jax.numpy as jnp
 from jax import Array
 from numpy.typing import NDArray
 
@@ -45,7 +46,7 @@ class Loss(NamedTuple):
     @property
     def mean(self) -> Array:
         """Nats per token; 0 where there is no token."""
-        return self.sum / self.count.clip(1.0)
+        return self.sum / jnp.maximum(self.count, 1.0)
 
 
 class Prediction(NamedTuple):

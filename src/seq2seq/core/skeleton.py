@@ -141,10 +141,9 @@ def _find(node: Mapping[str, Any], types: Sequence[type]) -> type:
         if isinstance(found, type) and is_module(found):
             return found
         raise UnknownClassError(f"this version of seq2seq has no module {name}; upgrade seq2seq-jax.")
-    for cls in types:
-        if cls.__name__ == name and is_module(cls):
-            return cls
     source = node.get("source", "unknown")
+    if named := [cls for cls in types if cls.__name__ == name and is_module(cls)]:
+        return next((cls for cls in named if source_hash(cls) == source), named[0])  # of several of one name
     raise UnknownClassError(
         f"the model holds the class {name} (source {source}), which is not part of seq2seq; hand it in: "
         f"load(path, types=[{name}]) or --types FILE.py:{name} (train copied the file to RUN/code)."
@@ -172,7 +171,8 @@ def _completed(cls: Any, found: dict[str, Any]) -> dict[str, Any]:
         name = min(odd)
         where = "is in the archive but not in" if name in found else "is not in the archive but in"
         raise LeafError(
-            f"field {name} {where} the class {cls.__name__}: the class was changed since the model was saved."
+            f"field {name} {where} the class {cls.__name__}: the class was changed since the model was saved; train "
+            "copied its file to RUN/code, which --trust-code imports."
         )
     return values
 

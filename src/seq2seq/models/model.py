@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], types: Sequence[type] = ()) -> Self:
-        """Read what `save`, or `seq2seq train`, wrote. `types`: classes of yours that the model holds.
+        """Read what `save`, or `seq2seq train`, wrote: a file, or a run's folder. `types`: classes of yours in it.
 
         Raises:
             ArchiveError: the file cannot be read, or it holds another class than this one.
@@ -76,7 +77,8 @@ class Model:
 
 
 def load_model(path: str | os.PathLike[str], types: Sequence[type] = ()) -> Any:
-    """The model in a file, whatever its class."""
+    """The model in a file, or in a run's folder, whatever its class."""
+    path = Path(path, "model.npz") if os.path.isdir(path) else path
     return model_of(archive.read(path), path, types)
 
 

@@ -63,12 +63,14 @@ def unroll(
         x, run = inputs
         found = cell.step(before, x)
         if not (isinstance(found, tuple) and len(found) == 2):
+            many = f" of {len(found)}" if isinstance(found, tuple) else ""
             raise ModuleError(
-                f"{type(cell).__name__}.step returned {type(found).__name__}; wanted (state, output), as lax.scan's "
-                "body does: return h, h."
+                f"{type(cell).__name__}.step returned {type(found).__name__}{many}; wanted (state, output), as "
+                "lax.scan's body does: return h, h."
             )
-        after, y = found
-        return jax.tree.map(lambda new, old: where_rows(run, new, old), after, before), where_rows(run, y, 0)
+        after, ys = found
+        kept = jax.tree.map(lambda new, old: where_rows(run, new, old), after, before)
+        return kept, jax.tree.map(lambda y: where_rows(run, y, 0), ys)
 
     return scan(step, state, (xs, running), reverse=reverse)
 

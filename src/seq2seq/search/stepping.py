@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.tree_util import keystr, tree_flatten_with_path
 from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, Memory, Prediction, Searchable, State
 from seq2seq.errors import ShapeError
+from seq2seq.search.checking import check_batch_first, check_state
 
 BLOCK = 32
 """Logits that share one maximum in `top_k`."""
@@ -57,7 +57,7 @@ def begin(
     memory, state = _read(model, source, lengths, slots)
     token = jnp.full(lengths.shape, BEGIN, jnp.int32)
     after, prediction = jax.eval_shape(model.step, memory, state, token)
-    _check_state(type(model).__name__, state, after)
+    check_state(type(model).__name__, state, after)
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width, *x.shape[1:])), (state, token))
     attention = None if prediction.attention is None else prediction.attention.shape[-1]
     return memory, *spread, attention
@@ -65,9 +65,11 @@ def begin(
 
 def _read(model: Searchable, source: Array, lengths: Array, slots: int) -> tuple[Memory, State]:
     """`start`, part by part: an encoder's intermediate values need room for `slots` rows only."""
-    rows = len(lengths)
+    rows, name = len(lengths), type(model).__name__
     if slots >= rows:
-        return model.start(source, lengths)
+        memory, state = model.start(source, lengths)
+        check_batch_first(name, memory, state, rows)
+        return memory, state
     more = -rows % slots
     source, lengths = jnp.pad(source, ((0, 0), (0, more))), jnp.pad(lengths, (0, more))
 
@@ -79,6 +81,7 @@ def _read(model: Searchable, source: Array, lengths: Array, slots: int) -> tuple
         return jax.tree.map(lambda x, y: lax.dynamic_update_slice_in_dim(x, y, i * slots, 0), whole, part(i))
 
     shapes = jax.eval_shape(part, jnp.int32(0))
+    check_batch_first(name, shapes[0], shapes[1], slots)
     empty = jax.tree.map(lambda leaf: jnp.zeros((rows + more, *leaf.shape[1:]), leaf.dtype), shapes)
     whole = lax.fori_loop(0, -(-used(lengths) // slots), write, empty)
     return jax.tree.map(lambda leaf: leaf[:rows], whole)
@@ -143,16 +146,3 @@ def top_k(logits: Array, k: int) -> tuple[Array, Array]:
     ids = jnp.concatenate([ids, jnp.broadcast_to(rest, (*ids.shape[:-1], len(rest)))], axis=-1)
     values, at = lax.top_k(jnp.take_along_axis(logits, ids, axis=-1), k)
     return values, jnp.take_along_axis(ids, at, axis=-1)
-
-
-def _check_state(name: str, before: State, after: State) -> None:
-    """The loop carries the state: what comes out of `step` must fit where it went in."""
-    into, structure = tree_flatten_with_path(before)
-    if structure != jax.tree.structure(after):
-        raise ShapeError(f"{name}.step: state went in as {structure} and came out as {jax.tree.structure(after)}.")
-    for (path, x), y in zip(into, jax.tree.leaves(after), strict=True):
-        if x.shape != y.shape or x.dtype != y.dtype:
-            raise ShapeError(
-                f"{name}.step: state{keystr(path)} went in as {x.dtype}{x.shape} and came out as "
-                f"{y.dtype}{y.shape}; a step must keep the shapes and dtypes of its state."
-            )

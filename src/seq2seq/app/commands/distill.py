@@ -21,7 +21,7 @@ from seq2seq.app.reading import Read, check_pairs, read_files
 from seq2seq.app.teacher import Teacher, forget
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.train import run_in, say
-from seq2seq.app.user_code import classes_of
+from seq2seq.app.user_code import known_classes
 from seq2seq.core.files import atomic_write
 from seq2seq.data import (
     BadLineError,
@@ -130,7 +130,7 @@ def _metric(options: DistillOptions[Any], corpus: Corpus) -> str:
 
 
 def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teacher:
-    types = classes_of(options.types)
+    types = known_classes(options.types)
     models = [TextModel.load(path, types) for path in options.teacher]
     model = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
     model.check_format(corpus.format)

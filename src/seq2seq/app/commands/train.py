@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-import tyro
-
 from seq2seq.app.arguments import parse, refuse_more_models
-from seq2seq.app.construct import model_class, option_names, options_of, settings_of
+from seq2seq.app.construct import default_options, model_class, option_names, options_of, settings_of
 from seq2seq.app.options import TrainOptions, check_name, from_files, preset_file
-from seq2seq.app.plain import read_toml
+from seq2seq.app.plain import of_plain, read_toml, to_plain
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import run
-from seq2seq.app.user_code import classes_of
+from seq2seq.app.user_code import known_classes
 from seq2seq.app.words import Words
 from seq2seq.errors import ConfigError
 from seq2seq.training.optimizer import OptimizerConfig
@@ -48,7 +46,7 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     use_threads(_threads(words, tables))
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
-    defaults: TrainOptions[Any] = kind(model=_default(made), model_type=model_type)
+    defaults: TrainOptions[Any] = kind(model=default_options(model_type, made), model_type=model_type)
     preset = words.last("--preset")
     before = from_files(defaults, files[:1], None, aside) if resume else defaults  # as the run began
     defaults = from_files(defaults, files, preset, aside)
@@ -60,6 +58,8 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     if words.all("--types"):  # which would be added to those of a file
         defaults = replace(defaults, types=())
     options = parse(kind[made], command, words.words, defaults)
+    # As a resume will read them: 0 where a number with a fraction is wanted is 0.0, and what no file can hold is told.
+    options = replace(options, model=of_plain(made, to_plain(options.model), "--model"))
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
     _refuse_without_effect(words, options, before)
@@ -175,7 +175,7 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
         raise ConfigError("--preset does not go with --from: that model is what it is.")
     check_name(from_model)
     types = words.all("--types") or _written(tables, "types") or ()
-    cls, statics = TextModel.kind_of(from_model, classes_of(types))
+    cls, statics = TextModel.kind_of(from_model, known_classes(types))
     made = settings_of(cls, statics)
     known = {f.name for f in fields(made)}
     for word in words.options("--model."):
@@ -199,9 +199,3 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
             raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
         if options.from_model is not None and not options.resume and words.all(option):
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")
-
-
-def _default(made: Any) -> Any:
-    """The options of a model as its `init` has them; one without a default must be given."""
-    needed = [f.name for f in fields(made) if f.default is MISSING and f.default_factory is MISSING]
-    return made(**dict.fromkeys(needed, tyro.MISSING))

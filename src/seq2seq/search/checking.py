@@ -1,0 +1,96 @@
+"""What a search needs of a model, looked at by shapes alone: nothing is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from seq2seq.core.seams import Encodable, Memory, Prediction, Searchable, State
+from seq2seq.errors import ModuleError, ShapeError
+
+_STEPS, _ROWS = 5, 3  # unlike each other, and hardly the width of anything
+
+
+def check_searchable(model: Searchable, vocabulary: int) -> None:
+    """Refuse a model that trains and could not be searched with, before it trains.
+
+    Raises:
+        ModuleError: `start` does not return (memory, state), or `step` no (state, Prediction).
+        ShapeError: a leaf of memory or state without the batch first, a step that does not keep its state, or logits
+            that are not of `vocabulary` tokens.
+
+    Example:
+        >>> from seq2seq.core.module import module
+        >>> @module
+        ... class Chain:
+        ...     rows: jax.Array
+        ...     def start(self, source, lengths):
+        ...         return (), jnp.zeros_like(lengths)
+        ...     def step(self, memory, state, token):
+        ...         return state, self.rows[token]
+        >>> check_searchable(Chain(rows=jnp.ones((9, 9))), 9)
+        Traceback (most recent call last):
+        seq2seq.errors.ModuleError: Chain.step returned (state, ...) with a ShapeDtypeStruct; wanted Prediction(logits).
+    """
+    name = type(model).__name__
+    source, row = jax.ShapeDtypeStruct((_STEPS, _ROWS), jnp.int32), jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
+    started = jax.eval_shape(lambda model, *rows: model.start(*rows), model, source, row)
+    memory, state = _pair(f"{name}.start", started, "(memory, state)")
+    check_batch_first(name, memory, state, _ROWS)
+    stepped = jax.eval_shape(lambda model, *inputs: model.step(*inputs), model, memory, state, row)
+    after, said = _pair(f"{name}.step", stepped, "(state, Prediction(logits))")
+    if not isinstance(said, Prediction):
+        raise ModuleError(f"{name}.step returned (state, ...) with a {type(said).__name__}; wanted Prediction(logits).")
+    check_state(name, state, after)
+    if said.logits.shape != (_ROWS, vocabulary):
+        raise ShapeError(
+            f"{name}.step: logits are {said.logits.shape}, wanted (batch, vocabulary) = {(_ROWS, vocabulary)}: `init` "
+            "is given that as `target_vocabulary`, or as `vocabulary` for both sides."
+        )
+    if isinstance(model, Encodable):
+        vectors = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, source, row)
+        if getattr(vectors, "ndim", 0) != 2 or vectors.shape[0] != _ROWS:
+            found = getattr(vectors, "shape", type(vectors).__name__)
+            raise ShapeError(f"{name}.encode returned {found}, wanted (batch, hidden) with a batch of {_ROWS}.")
+
+
+def check_batch_first(name: str, memory: Memory, state: State, rows: int) -> None:
+    """Refuse leaves without the batch, `rows`, first: a search takes rows out of them and puts rows in.
+
+    Raises:
+        ShapeError: names the leaf.
+    """
+    for what, tree in (("memory", memory), ("state", state)):
+        for path, leaf in tree_flatten_with_path(tree)[0]:
+            if jnp.shape(leaf)[:1] != (rows,):
+                raise ShapeError(
+                    f"{name}.start: {what}{keystr(path)} is {jnp.shape(leaf)}, wanted the batch, {rows}, first, as of "
+                    "every leaf of memory and state; swapaxes(0, 1) if time is first."
+                )
+
+
+def check_state(name: str, before: State, after: State) -> None:
+    """The loop carries the state: what comes out of `step` must fit where it went in.
+
+    Raises:
+        ShapeError: names the leaf.
+    """
+    into, structure = tree_flatten_with_path(before)
+    if structure != jax.tree.structure(after):
+        raise ShapeError(f"{name}.step: state went in as {structure} and came out as {jax.tree.structure(after)}.")
+    for (path, x), y in zip(into, jax.tree.leaves(after), strict=True):
+        if x.shape != y.shape or x.dtype != y.dtype:
+            raise ShapeError(
+                f"{name}.step: state{keystr(path)} went in as {x.dtype}{x.shape} and came out as "
+                f"{y.dtype}{y.shape}; a step must keep the shapes and dtypes of its state."
+            )
+
+
+def _pair(where: str, found: Any, wanted: str) -> tuple[Any, Any]:
+    if not isinstance(found, tuple) or len(found) != 2:
+        many = f" of {len(found)}" if isinstance(found, tuple) else ""
+        raise ModuleError(f"{where} returned a {type(found).__name__}{many}; wanted {wanted}.")
+    return found[0], found[1]

@@ -172,6 +172,11 @@ def test_the_interval_covers_the_truth_95_times_of_100():
     assert 0.90 <= covered / 200 <= 0.99
 
 
+def test_blocks_of_ten_cost_less():
+    assert Listening(50).pairs_to_score(200) == 2 * 200 + (2 * 10 + 20) * 50
+    assert Listening(1000).pairs_to_score(200) == 2 * 200 + (2 * 100 + 20) * 200
+
+
 def test_the_command_tells_it(run, fails, trained, tmp_path):
     lines = [{"source": s, "target": t, "document": "one" if n < 120 else "two"} for n, (s, t) in enumerate(PAIRS)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

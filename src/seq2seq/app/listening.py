@@ -10,7 +10,7 @@
 Items stand in blocks of 100, of the same document where that is asked for, or of 10 where there are not so many: each
 is a candidate for all others of its block. No two texts of a block are equal, nor is one among the targets and another
 among the sources: where each line is the target of the one before, nothing overlaps with a source as it does itself.
-The cost is 220 scores for each item.
+The cost is 220 scores for each item, 40 in blocks of 10.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Listening:
 
     def pairs_to_score(self, pairs: int) -> int:
         """About how many pairs that will score, for whoever wants to know how far it is."""
-        return 2 * pairs + (2 * COUNTS[-1] + _OTHERS) * min(self.items, pairs)
+        items = min(self.items, pairs)
+        among = COUNTS[-1] if items >= COUNTS[-1] else COUNTS[0]
+        return 2 * pairs + (2 * among + _OTHERS) * items
 
     def _worth(self, model: TextModel, pairs: Pairs) -> dict[str, float]:
         """A 95 % interval of the nats per token that the source is worth."""

@@ -35,6 +35,7 @@ class Element {
     for (const listener of this.heard[kind] ?? []) await listener(event);
   }
   focus() { return this.hear("focus"); }
+  reportValidity() { return true; }
   select() { document.selected = this.value; }
   matches(selector) {
     const [, name, kind] = /^(\w+)(?:\.(\w+))?$/.exec(selector);
@@ -76,6 +77,7 @@ export function stand(html, answers, asked, navigator = {}) {
     execCommand: () => true,
   });
   root.querySelectorAll = (selector) => (selector === "[role=tab]" ? [] : Element.prototype.querySelectorAll.call(root, selector));
+  globalThis.getComputedStyle = () => ({ direction: "ltr" });
   globalThis.sessionStorage = { getItem: () => null, setItem() {} };
   Object.defineProperty(globalThis, "navigator", { value: navigator, configurable: true });
   globalThis.fetch = async (path, { body, signal }) => {

@@ -28,7 +28,7 @@ const next = (token) => ({ prefix_tokens: [], alternatives: [{ token, text: toke
 const asked = [];
 const answers = { "/models": { models: [card("words", "word"), card("letters", "character")] } };
 const of = (path) => asked.filter(([one]) => one === path).map(([_, body]) => body);
-const rest = () => new Promise((done) => setTimeout(done));
+const rest = (ms = 0) => new Promise((done) => setTimeout(done, ms)); // 200 and the pointer has come to rest
 const generate = async () => { $("model").value = "words"; await $("ask").hear("submit"); };
 const piece = (at) => $("hypotheses").querySelectorAll("button.piece")[at];
 """
@@ -53,6 +53,7 @@ def test_a_token_that_is_looked_at_shows_its_alternatives(tmp_path, event):
         answers["/next"] = next("Haran");
         await generate();
         await piece(1).hear("EVENT");
+        await rest(200);
         const label = $("alternatives").querySelector("button").textContent;
         console.log(JSON.stringify([of("/next"), label, piece(1).getAttribute("aria-current")]));
     """
@@ -67,12 +68,92 @@ def test_a_token_forces_by_the_rule_of_the_model_that_said_it(tmp_path):
         await generate();
         $("model").value = "letters";
         await piece(1).hear("mouseenter");
+        await rest(200);
         await piece(1).hear("click");
         await rest();
         console.log(JSON.stringify([of("/next")[0], of("/generate").at(-1).prefixes]));
     """
     looked, forced = play(tmp_path, script)
     assert (looked["model"], looked["prefix"], forced) == ("words", "to", ["to Ur"])
+
+
+def test_a_pointer_that_passes_looks_at_nothing(tmp_path):
+    script = """
+        answers["/generate"] = found(output("to", "Ur"), output("of", "Ur"));
+        answers["/next"] = next("Haran");
+        await generate();
+        await piece(0).hear("focus");
+        for (const at of [1, 2, 3]) for (const event of ["mouseenter", "mouseleave"]) await piece(at).hear(event);
+        await rest(200);
+        const stops = $("hypotheses").querySelectorAll("button.piece").map((one) => one.tabIndex);
+        console.log(JSON.stringify([of("/next").length, stops]));
+    """
+    assert play(tmp_path, script) == [1, [0, -1, -1, -1]]  # one stop of Tab: the next is an alternative
+
+
+def test_a_token_forces_for_the_input_that_it_was_said_to(tmp_path):
+    script = """
+        answers["/generate"] = found(output("to", "Ur"));
+        answers["/next"] = next("Haran");
+        $("input").value = "in";
+        await generate();
+        $("input").value = "something else";
+        await piece(0).hear("click");
+        await rest();
+        console.log(JSON.stringify([of("/generate").at(-1), $("by").textContent]));
+    """
+    asked, by = play(tmp_path, script)
+    assert (asked["inputs"], asked["prefixes"], by) == (["in"], ["to"], "of words")
+
+
+def test_a_word_of_an_input_method_is_not_sent(tmp_path):
+    script = """
+        let sent = 0;
+        $("ask").requestSubmit = () => sent++;
+        for (const more of [{ isComposing: true }, { keyCode: 229 }, { shiftKey: true }, {}]) {
+            await $("input").hear("keydown", { key: "Enter", ...more });
+        }
+        console.log(JSON.stringify(sent));
+    """
+    assert play(tmp_path, script) == 1
+
+
+def test_what_cannot_be_seen_has_a_name(tmp_path):
+    script = r"""
+        const { named, shown } = await import("./dom.js");
+        const tokens = [" ", "\u00a0", "\u0301", "\t", "a", "\u200dx", ""];
+        console.log(JSON.stringify([tokens.map(shown), named(" ")]));
+    """
+    assert play(tmp_path, script) == [["␣", "U+00A0", "◌\u0301", "U+0009", "a", "\u200dx", ""], "space"]
+
+
+def test_tokens_taken_apart_have_their_places(tmp_path):
+    script = r"""
+        const { beginnings } = await import("./generate.js");
+        const tokens = ["▁가나".normalize("NFD"), "다".normalize("NFD"), "▁x", "<end>"];
+        console.log(JSON.stringify(beginnings(tokens, "가나다 x", "bpe in NFD").map((one) => one?.normalize("NFC"))));
+    """
+    assert play(tmp_path, script)[:3] == ["가나", "가나다", "가나다 x"]
+
+
+def test_a_token_of_another_alphabet_is_told(tmp_path):
+    script = """
+        $("token").value = "пароль";
+        await $("token-form").hear("submit");
+        console.log(JSON.stringify([$("status").textContent, asked.length]));
+    """
+    said, asked = play(tmp_path, script)
+    assert "one word of ASCII" in said and asked == 1
+
+
+def test_attention_too_large_to_draw_is_told(tmp_path):
+    script = """
+        const { heatMap } = await import("./heatmap.js");
+        const many = Array(200).fill("a");
+        const made = heatMap(many, { tokens: many, attention: many.map(() => many.map(() => 0)) }, "");
+        console.log(JSON.stringify([made.name, made.textContent.slice(0, 17)]));
+    """
+    assert play(tmp_path, script) == ["p", "Too large to draw"]
 
 
 def test_a_finger_looks_at_a_token_before_it_forces(tmp_path):
@@ -83,8 +164,8 @@ def test_a_finger_looks_at_a_token_before_it_forces(tmp_path):
         const counts = [];
         for (let tap = 0; tap < 2; tap++) {
             await piece(1).hear("pointerdown", { pointerType: "touch" });
-            for (const event of ["mouseenter", "click"]) await piece(1).hear(event);
-            await rest();
+            for (const event of ["mouseenter", "focus", "click"]) await piece(1).hear(event);
+            await rest(200);
             counts.push([of("/next").length, of("/generate").length]);
         }
         await piece(2).hear("pointerdown", { pointerType: "touch" });
@@ -104,7 +185,7 @@ def test_alternatives_that_come_late_are_not_shown_beside_another_answer(tmp_pat
         answers["/generate"] = found(output("to", "Ur"));
         answers["/next"] = () => new Promise((done) => (send = done));
         await generate();
-        const looking = piece(1).hear("mouseenter");
+        const looking = piece(1).hear("focus");
         answers["/generate"] = found(output("from", "Ur"));
         await generate();
         send(next("late"));

@@ -94,6 +94,10 @@ def test_next_tokens_are_those_of_the_model(post, text):
     tokens, scores = text.token_scores([("abc", "cba")])[0]
     assert tokens[2] == "a" and math.isclose(chosen["a"], scores[2], abs_tol=1e-4)
     assert math.isclose(sum(found["attention"]), 1, abs_tol=1e-3)
+    of_nothing = post("/next", {"input": ""})  # but its end
+    assert (len(of_nothing["attention"]), of_nothing["source_tokens"]) == (1, ["<end>"])
+    [forced] = post("/alignments", {"pairs": [["", "a"]]})["alignments"]
+    assert np.shape(forced["attention"])[1] == len(forced["source_tokens"]) == 1
     assert [one["ends"] for one in found["alternatives"]].count(True) == 1
     assert all(one["text"] == "cb" + one["token"] * (not one["ends"]) for one in found["alternatives"])
     assert len(post("/next", {"input": "abc", "count": 2})["alternatives"]) == 2

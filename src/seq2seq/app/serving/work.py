@@ -96,7 +96,7 @@ class Served:
         """The likeliest next tokens."""
         model, target = self._searchable(), self.text.target_tokenizer
         sources = [one.input for one in asked]
-        shown = self.source_tokens(sources)
+        shown = self._read_tokens(sources)
         found: list[answers.Nexts] = [answers.Nexts([], [], [], None)] * len(asked)
         for rows, source, lengths, begun, many in self._batches(sources, [one.prefix for one in asked]):
             best = continuations(model, source, lengths, begun, many, _NEXT, _NEVER)
@@ -158,6 +158,10 @@ class Served:
         tokenizer = self.text.source_tokenizer
         return [[*tokenizer.pieces(t), tokenizer.token(END)] if t else [] for t in self.text.sources(texts)]
 
+    def _read_tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """The same; of an empty text its end, which is what the model reads."""
+        return [tokens or [self.text.source_tokenizer.token(END)] for tokens in self.source_tokens(texts)]
+
     def _searchable(self) -> Searchable:
         arithmetic = Arithmetic(self.base.precision, self.base.int8)
         return self.text.searchable(arithmetic, self.base.shortlist, reads=_FAR)
@@ -165,7 +169,7 @@ class Served:
     def _forced(self, pairs: Sequence[tuple[str, str]], look: bool) -> list[answers.Aligned]:
         model, tokenizer = self._searchable(), self.text.target_tokenizer
         sources = [source for source, _ in pairs]
-        shown = self.source_tokens(sources)
+        shown = self._read_tokens(sources)
         found: list[answers.Aligned] = [answers.Aligned([], [], [], None)] * len(pairs)
         for rows, source, lengths, begun, many in self._batches(sources, [target for _, target in pairs]):
             columns = np.arange(begun.shape[1])

@@ -1,6 +1,11 @@
 // The server's interface. Refusals become errors whose message is the server's own.
 
-let token = sessionStorage.getItem("token");
+let token = null;
+try {
+  token = sessionStorage.getItem("token");
+} catch {
+  // site data are blocked: the token lives as long as the page
+}
 
 export class Unauthorised extends Error {}
 
@@ -14,7 +19,11 @@ export class Refused extends Error {
 
 export function useToken(given) {
   token = given;
-  sessionStorage.setItem("token", given);
+  try {
+    sessionStorage.setItem("token", given);
+  } catch {
+    // as above
+  }
 }
 
 async function open(path, options) {

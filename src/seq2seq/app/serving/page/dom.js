@@ -29,8 +29,17 @@ export function percent(probability) {
   return `${value.toFixed(value < 1 ? 2 : 1)} %`;
 }
 
-// A space would not be seen.
-export const shown = (token) => (token === " " ? "␣" : token);
+// A space, a control or a mark that stands alone would not be seen.
+export function shown(token) {
+  if (token === " ") return "␣";
+  if (token && !/[^\s\p{C}]/u.test(token)) return [...token].map(code).join(" ");
+  return /^\p{M}/u.test(token) ? `◌${token}` : token;
+}
+
+// What is said of it where nothing is seen.
+export const named = (token) => (token === " " ? "space" : shown(token));
+
+const code = (letter) => `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
 // Copies a text, and says so. Browsers lend the clipboard to pages that come from this machine or by https; elsewhere the
 // text stands selected in `place`, whence it is copied as it used to be, or by hand.

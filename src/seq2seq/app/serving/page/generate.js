@@ -1,7 +1,7 @@
 // An input, its outputs, and what the model thought at each token.
 
 import { post, stream } from "./api.js";
-import { $, busy, copyText, element, onSubmit, percent, shown, weigh } from "./dom.js";
+import { $, busy, copyText, element, named, onSubmit, percent, shown, weigh } from "./dom.js";
 import { heatMap, highlight } from "./heatmap.js";
 
 let model = () => undefined;
@@ -12,6 +12,9 @@ let asking = null; // aborts the generation that another one follows
 let touched = false; // whether a finger is only looking: a second tap on the same token forces
 let looking = null; // aborts the alternatives that nobody waits for any more
 let unseen = ""; // why an output has no attention
+let resting = 0; // the timer of a token that the pointer is over, perhaps on its way to somewhere else
+
+const REST = 120; // ms
 
 export function begin(chosen) {
   model = chosen;
@@ -24,7 +27,8 @@ export function begin(chosen) {
   $("free").addEventListener("click", () => force(""));
   $("copy").addEventListener("click", copy);
   $("input").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey) {
+    const composing = event.isComposing || event.keyCode === 229; // Enter takes a word of an input method (229: Safari)
+    if (event.key === "Enter" && !event.shiftKey && !composing) {
       event.preventDefault();
       $("ask").requestSubmit();
     }
@@ -37,6 +41,7 @@ export function begin(chosen) {
 export function beginnings(tokens, text, rule) {
   if (rule.startsWith("character")) return tokens.map((_, at) => tokens.slice(0, at + 1).join(""));
   if (!/^(bpe|unigram)/.test(rule)) return tokens.map((_, at) => tokens.slice(0, at + 1).join(" "));
+  if (/ in NFK?D$/.test(rule)) text = text.normalize("NFD"); // as its tokens are; the server takes either
   let at = 0;
   let bytes = 0; // of the letter at `at`
   return tokens.map((token, index) => {
@@ -111,8 +116,10 @@ async function grow({ model, inputs, options: { beam, nbest, ...options } }, pre
 
 function show(forced) {
   looking?.abort(); // what comes of a token of the answer before is not of this one
+  clearTimeout(resting);
   const output = answer.outputs[0];
   $("result").hidden = false;
+  $("by").textContent = `of ${answer.model}`;
   $("source").replaceChildren(...output.source_tokens.map((token) => element("span", { className: "piece heat" }, shown(token))));
   $("hypotheses").replaceChildren(...output.hypotheses.map((one, place) => line(one, place, forced)));
   $("alternatives").replaceChildren(element("p", { className: "hint" }, "Here come the alternatives of a token."));
@@ -123,19 +130,22 @@ function show(forced) {
 
 function line(hypothesis, place, forced) {
   const tokens = hypothesis.tokens.map((token, at) => {
-    const probability = Math.exp(hypothesis.token_log_probabilities[at]);
-    const made = element("button", { type: "button", className: "piece", tabIndex: at ? -1 : 0 }, shown(token));
+    const log = hypothesis.token_log_probabilities[at];
+    const probability = log === null ? 0 : Math.exp(log);
+    // One stop of Tab for all outputs, so that the next is an alternative; arrow keys go from token to token.
+    const made = element("button", { type: "button", className: "piece", tabIndex: place || at ? -1 : 0 }, shown(token));
     made.classList.toggle("forced", at < forced);
-    made.setAttribute("aria-label", `${token}, ${percent(probability)}${at < forced ? ", forced" : ""}`);
+    made.setAttribute("aria-label", `${named(token)}, ${percent(probability)}${at < forced ? ", forced" : ""}`);
     made.dataset.place = place;
     made.dataset.at = at;
-    made.addEventListener("mouseenter", () => look(place, at));
+    made.addEventListener("mouseenter", () => (resting = setTimeout(look, REST, place, at)));
+    made.addEventListener("mouseleave", () => clearTimeout(resting));
     made.addEventListener("focus", () => look(place, at));
     made.addEventListener("pointerdown", ({ pointerType }) => (touched = pointerType === "touch" && !isLooked(place, at)));
     made.addEventListener("click", () => {
       const first = touched;
       touched = false; // of this click; the next may come from a key
-      if (!first && before(place, at + 1) !== null) force(before(place, at + 1));
+      if (!first && before(place, at + 1) !== null) force(before(place, at + 1), answer.outputs[0].input);
     });
     return weigh(made, probability);
   });
@@ -149,7 +159,8 @@ function line(hypothesis, place, forced) {
   return element(
     "li",
     { "aria-label": `Output ${place + 1}: ${hypothesis.text}` },
-    element("div", { className: "tokens", role: "group", "aria-label": "Tokens" }, ...tokens),
+    element("p", { className: "text", dir: "auto" }, hypothesis.text),
+    element("div", { className: "tokens", role: "group", "aria-label": "Tokens", dir: "auto" }, ...tokens),
     element("p", { className: "measure" }, ...spans),
   );
 }
@@ -168,8 +179,10 @@ async function look(place, at) {
   const elsewhere = current.place !== place;
   current = { place, at };
   for (const button of $("hypotheses").querySelectorAll("button.piece")) {
-    if (isLooked(Number(button.dataset.place), Number(button.dataset.at))) button.setAttribute("aria-current", "true");
+    const here = isLooked(Number(button.dataset.place), Number(button.dataset.at));
+    if (here) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
+    button.tabIndex = here ? 0 : -1;
   }
   if (elsewhere || !$("heat").firstChild) drawHeat(place);
   highlight($("heat"), at);
@@ -201,13 +214,14 @@ function attend(row) {
 function showAlternatives(found, taken, prefix) {
   const rows = found.alternatives.map(({ token, text, probability, ends }) => {
     const label = ends ? element("span", { className: "end" }, "the end") : element("button", { type: "button" }, shown(token));
-    label.setAttribute("aria-label", `${ends ? "the end" : token}, ${percent(probability)}`);
-    if (!ends && text !== null) label.addEventListener("click", () => force(text));
+    label.setAttribute("aria-label", `${ends ? "the end" : named(token)}, ${percent(probability)}`);
+    if (!ends && text === null) Object.assign(label, { disabled: true, title: "This token ends inside a letter." });
+    if (!ends && text !== null) label.addEventListener("click", () => force(text, answer.outputs[0].input));
     const bar = element("span", { className: "bar", "aria-hidden": "true" }, weigh(element("span"), probability));
     return element("li", { className: token === taken ? "taken" : "" }, label, bar, element("span", {}, percent(probability)));
   });
-  const title = prefix ? `After “${prefix}”` : "First token";
-  $("alternatives").replaceChildren(element("h3", {}, title), element("ul", {}, ...rows));
+  const title = prefix ? ["After “", element("bdi", {}, prefix), "”"] : ["First token"];
+  $("alternatives").replaceChildren(element("h3", {}, ...title), element("ul", {}, ...rows));
 }
 
 function drawHeat(place) {
@@ -217,9 +231,12 @@ function drawHeat(place) {
   [...$("hypotheses").children].forEach((one, index) => one.classList.toggle("chosen", index === place));
 }
 
-async function force(prefix) {
+// Generates what begins with a prefix, for the input that the token was said to, whatever stands there now.
+async function force(prefix, input = $("input").value) {
+  $("input").value = input;
   $("prefix").value = prefix;
   $("free").disabled = !prefix;
+  if (!$("ask").reportValidity()) return;
   await busy($("ask").querySelector("button.main"), generate);
   const first = $("hypotheses").querySelectorAll("button.piece");
   [...first].find((button) => !button.classList.contains("forced"))?.focus({ preventScroll: true });
@@ -227,7 +244,8 @@ async function force(prefix) {
 
 function walk(event) {
   const here = event.target.closest("button.piece");
-  const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+  const onward = here && getComputedStyle(here.parentElement).direction === "rtl" ? -1 : 1;
+  const step = { ArrowRight: [0, onward], ArrowLeft: [0, -onward], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
   if (!here || !step) return;
   event.preventDefault();
   const row = $("hypotheses").children[Number(here.dataset.place) + step[0]];

@@ -2,8 +2,14 @@
 
 import { element, percent, shown, weigh } from "./dom.js";
 
+const MOST = 20_000; // cells that a browser draws in no time
+
 export function heatMap(source, hypothesis, unseen) {
-  if (!hypothesis.attention) return element("p", { className: "hint" }, unseen);
+  const hint = (text) => element("p", { className: "hint" }, text);
+  if (!hypothesis.attention) return hint(unseen);
+  if (source.length * hypothesis.tokens.length > MOST) {
+    return hint("Too large to draw; a token that is looked at shows its row in the input above, and Copy as JSON has all.");
+  }
   const head = source.map((token) => element("th", { scope: "col" }, shown(token)));
   const rows = hypothesis.tokens.map((token, at) => {
     const cells = hypothesis.attention[at].map((weight, from) => {

@@ -26,12 +26,12 @@ export function begin(model) {
       if (parts.length !== 2) throw new Error(`Line ${index + 1} has ${parts.length - 1} TABs; wanted source TAB target.`);
       return parts;
     });
-    const { report } = await post("/listening", { model: model().name, pairs });
-    $("report").replaceChildren(table(report));
+    const found = await post("/listening", { model: model().name, pairs });
+    $("report").replaceChildren(table(found.report, found.model));
   });
 }
 
-function table(report) {
+function table(report, name) {
   const rows = Object.entries(report).map(([name, value]) => {
     const [unit, meaning] = WORDS[name] ?? ["", name];
     const number = value === null ? "?" : Number(value.toFixed(3)).toLocaleString("en");
@@ -43,5 +43,5 @@ function table(report) {
       element("td", {}, unit),
     );
   });
-  return element("table", {}, element("caption", {}, "The listening report"), element("tbody", {}, ...rows));
+  return element("table", {}, element("caption", {}, `The listening report of ${name}`), element("tbody", {}, ...rows));
 }

@@ -61,14 +61,16 @@ async function tryToLoad() {
     await load();
   } catch (error) {
     say(error.message, true);
-    $("token-form").hidden = error.constructor.name !== "Unauthorised";
+    if (error.constructor.name === "Unauthorised") $("token-form").hidden = false;
   }
 }
 
 $("model").addEventListener("change", describe);
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  useToken($("token").value);
+  const given = $("token").value.trim();
+  if (!/^[!-~]+$/.test(given)) return say("A token is one word of ASCII; this has other characters.", true);
+  useToken(given);
   tryToLoad();
 });
 beginGenerate(chosen);

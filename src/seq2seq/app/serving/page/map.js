@@ -12,15 +12,21 @@ export function begin(model) {
     if (inputs.length < 3) throw new Error("Give three lines or more: two points are no map.");
     if (!model().embeds) throw new Error(`${model().name} has no encoder vectors.`);
     const plane = $("plane").value;
-    const { vectors, points } = await post("/embed", { model: model().name, inputs, plane });
-    draw(inputs, points, plane === "pca" ? axes(vectors, points) : "near points are alike, distances mean nothing");
+    const found = await post("/embed", { model: model().name, inputs, plane });
+    const { vectors, points } = found;
+    const told = plane === "pca" ? axes(vectors, points) : "near points are alike, distances mean nothing";
+    draw(inputs, points, `by ${found.model}; ${told}`);
   });
   $("search").addEventListener("input", search);
+  $("search").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") event.preventDefault(); // which would draw all of it again
+  });
 }
 
 function draw(texts, points, told) {
   // As many units as pixels, so that letters are as large on a phone.
-  const width = Math.min(Math.max($("map").clientWidth, 320), 1200);
+  const room = $("map").clientWidth || document.body.clientWidth - 32; // of a tab that is not open it has none
+  const width = Math.min(Math.max(room, 320), 1200);
   const height = Math.max(Math.round(0.62 * width), 320);
   const across = scale(points.map((point) => point[0]), MARGIN, width - MARGIN);
   const up = scale(points.map((point) => point[1]), height - MARGIN, MARGIN);
@@ -38,7 +44,7 @@ function draw(texts, points, told) {
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
     svg.append(group);
   });
-  $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines; ${told}.`));
+  $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines ${told}.`));
   $("point").textContent = "Hover or focus a point to read its line.";
   search();
 }

@@ -26,7 +26,7 @@ browser: .venv/ready .browser/ready    # the page in a real browser; pictures of
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-.bench/torch/ready:          # an environment of its own: torch is not a dependency
+.bench/torch/ready: Makefile # an environment of its own: torch is not a dependency
 	$(PYTHON) -m venv .bench/torch
 	.bench/torch/bin/python -m pip install --quiet torch==2.13.0 numpy
 	touch $@
@@ -37,5 +37,5 @@ browser: .venv/ready .browser/ready    # the page in a real browser; pictures of
 	$(BIN)/python -m pip install --quiet --target .browser/python playwright
 	touch $@
 
-clean:
-	rm -rf .venv .bench .browser
+clean:                       # results of measurements and runs stay in .bench
+	rm -rf .venv .bench/torch .browser

@@ -115,10 +115,16 @@ def _worker(python: Path | None, stack: ExitStack) -> tuple[TorchWorker | None, 
 
 
 def _data(given: Path | None, work: Path) -> tuple[Path, bool]:
-    """The folder of the pairs, and whether they are made up."""
-    if given is not None and all(corpora.has(given, job) for job in ("g2p", "text")):
-        return given.absolute(), False
-    return corpora.synthetic(work / "data"), True
+    """The folder of the pairs, and whether they are made up.
+
+    Raises:
+        SystemExit: the folder that was given lacks a file.
+    """
+    if given is None:
+        return corpora.synthetic(work / "data"), True
+    if lacking := [name for job in ("g2p", "text") for name in corpora.lacking(given, job)]:
+        raise SystemExit(f"error: {given} has no {lacking[0]}; benchmarks/corpora.py tells what it must hold.")
+    return given.absolute(), False
 
 
 if __name__ == "__main__":

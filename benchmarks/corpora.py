@@ -33,10 +33,10 @@ def read_types(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-def has(data: Path, job: str) -> bool:
-    """Whether the files of a job are there."""
-    names = [f"{split}.tsv" for split in _SPLITS] + ["vocab.src", "vocab.tgt"]
-    return all((data / job / name).exists() for name in names)
+def lacking(data: Path, job: str) -> list[str]:
+    """The files of a job that are not there."""
+    names = [f"{split}.{kind}" for split in _SPLITS for kind in ("tsv", "src", "tgt")] + ["vocab.src", "vocab.tgt"]
+    return [f"{job}/{name}" for name in names if not (data / job / name).exists()]
 
 
 def write(folder: Path, splits: Mapping[str, Sequence[Pair]], types: tuple[Sequence[str], Sequence[str]]) -> None:

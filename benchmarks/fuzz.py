@@ -223,7 +223,7 @@ def main() -> None:
     """The series."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="for all targets together (default 60)")
-    parser.add_argument("--targets", default=",".join(TARGETS), help=f"some of {', '.join(TARGETS)}")
+    parser.add_argument("--targets", help=f"some of {', '.join(TARGETS)} (default all)")
     parser.add_argument("--model", type=Path, help="a sound model.npz to begin with; without, `model` is left out")
     parser.add_argument("--out", type=Path, default=Path(".bench/fuzz"), help="where corpora and faults stay")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -236,9 +236,13 @@ def main() -> None:
     from benchmarks.table import Table
 
     table, faults, unfinished = Table(options.json), 0, []
-    names = [name for name in options.targets.split(",") if name != "model" or options.model]
-    if unknown := [name for name in names if name not in TARGETS]:
-        parser.error(f"--targets {unknown[0]}: wanted some of {', '.join(TARGETS)}")
+    names = [name for name in TARGETS if name != "model" or options.model]
+    if options.targets is not None:
+        names = options.targets.split(",")
+        if unknown := [name for name in names if name not in TARGETS]:
+            parser.error(f"--targets {unknown[0]}: wanted some of {', '.join(TARGETS)}")
+        if "model" in names and not options.model:
+            parser.error("--targets model: give a sound model.npz by --model")
     for name in names:
         found = run(name, options.out / name, max(1, round(60 * options.minutes / len(names))), options.model)
         faults += found["faults"]

@@ -53,7 +53,9 @@ def with_all(series: Series, task: Task, row: dict[str, Any], runs: Sequence[str
 
     A row of a folder that is copied may have no runs.
     """
-    if not all(Path(run, "model.npz").exists() for run in runs):
+    lacking, gone = sorted(task.measured.keys() - row.keys()), [r for r in runs if not Path(r, "model.npz").exists()]
+    if lacking and gone:
+        series.table.note(series.name, f"{gone[0]} has no model any more: not measured on {', '.join(lacking)}")
         return row
 
     def found(splits: Sequence[str]) -> dict[str, Any]:

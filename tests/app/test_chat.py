@@ -72,6 +72,8 @@ def test_a_wider_beam_gives_more_to_choose_among(model):
     assert chat.reranker and chat.reranker.candidates == 8
     with pytest.raises(SearchError, match="here is 1"):
         Chat(model, Decoding(), Reranker(weight=0.5).among_those_of(Decoding())).reply("/beam 1")
+    own = Chat(model, Decoding(beam=1), Reranker(candidates=20))
+    assert own.reply("/beam 8") and own.reranker and own.reranker.candidates == 20
     fixed = Chat(model, Decoding(candidates=4), Reranker(weight=0.5, candidates=4))
     assert fixed.reply("/beam 8") and fixed.reranker and fixed.reranker.candidates == 4
 

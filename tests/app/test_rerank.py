@@ -150,8 +150,8 @@ def test_what_does_not_go_together(fails, trained):
         (("--mmi", 1, "--mu", 1), "--reverse-model"),
         (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),
         (("--mmi", 1, "--candidates", 0), "wanted 1 or more"),
-        (("--mmi", 1, "--candidates", 1), "and here is 1: raise --candidates"),
-        (("--reverse-model", trained, "--beam", 1), "and here is 1: widen --beam"),
+        (("--mmi", 1, "--candidates", 1), "and here is 1: ask for more --candidates"),
+        (("--reverse-model", trained, "--beam", 1), "and here is 1: ask for a wider beam"),
         (("--mmi", 1, "--shortlist", 9), "--shortlist"),
         (("--mmi", 1, "--reverse-model", "missing.npz"), "missing.npz: no such file"),
     ):

@@ -77,6 +77,8 @@ def test_what_a_run_was_told_before_may_be_told_again():
     Path("my.toml").write_text('epochs = 50\nsource_form = "auto"\n')
     again = ["--resume", "--out", "run", "--config", "my.toml"]
     assert (options_from(again).epochs, options_from(again).minutes) == (50, 30.0)
+    Path("my.toml").write_text("epochs = 60\nminutes = 30.0\n")
+    assert (options_from(again).epochs, options_from(again).minutes) == (60, 30.0)
     Path("my.toml").write_text('epochs = "None"\nupdates = "None"\nminutes = 20\n')
     options = options_from(again)
     assert (options.updates, options.epochs, repr(options.minutes)) == (None, None, "20.0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Mapping as BareMapping  # noqa: UP035
 
 import jax
 import jax.numpy as jnp
@@ -213,6 +214,11 @@ def test_an_annotation_that_mixes_leaves_with_static_values_is_refused():
     for mixed in (tuple[Array, int], Array | float, dict[str, Scale | str], list[tuple[Layer, bool]]):
         with pytest.raises(ModuleError, match=r"Mixed\.both: .* mixes arrays or modules with static values"):
             module(type("Mixed", (), {"__annotations__": {"both": mixed}}))
+
+
+def test_a_table_of_whatever_is_static():
+    made = module(type("Told", (), {"__annotations__": {"of": BareMapping}}))
+    assert jax.tree.leaves(made(of=())) == []
 
 
 def test_an_annotation_that_cannot_be_found_is_refused():

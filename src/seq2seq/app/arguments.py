@@ -18,7 +18,7 @@ from seq2seq.app.names import class_name, named_class
 from seq2seq.app.options import Types
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel, model_file
-from seq2seq.app.user_code import known_classes, trusted_classes
+from seq2seq.app.user_code import beside, known_classes, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
 from seq2seq.data.lines import check_file, read_lines
 from seq2seq.errors import ConfigError, DataError, Seq2SeqError
@@ -53,7 +53,7 @@ class ModelOptions:
         use_threads()
         types = known_classes(self.types)
         if self.trust_code:
-            types += trusted_classes(model_file(path).parent)
+            types = beside(types, trusted_classes(model_file(path).parent))
         return TextModel.load(path, types)
 
 

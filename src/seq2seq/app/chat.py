@@ -9,7 +9,7 @@ from functools import partial
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis, escaped
 from seq2seq.app.pictures.terminal import Screen, heat_map
-from seq2seq.app.rerank import Reranker
+from seq2seq.app.rerank import Reranker, asked_for
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import say
 from seq2seq.data import source_of_line
@@ -103,7 +103,7 @@ class Chat:
             raise SearchError(f"/{name} {value}: wanted 1 or more.")
         changed = replace(self.decoding, **{name: value})
         reranker = self.reranker
-        if reranker and reranker == reranker.among_those_of(self.decoding):  # and not another number of candidates
+        if reranker and reranker.candidates == asked_for(self.decoding):  # and not a number of its own
             reranker = reranker.among_those_of(changed)
         (changed if reranker is None else reranker.widened(changed)).check()
         self.decoding, self.reranker = changed, reranker

@@ -45,10 +45,6 @@ def options_of(cls: Any) -> type:
     for name, parameter in parameters.items():
         if name not in hints:
             raise ConfigError(f"{cls.__name__}.init: give the argument {name} a type, so that --model.{name} has one.")
-        if Callable in (hints[name], get_origin(hints[name])):
-            raise ConfigError(
-                f"{cls.__name__}.init: {name} is a function, which no config.toml can hold; take its name, a str."
-            )
         default = parameter.default
         if default is inspect.Parameter.empty:
             made.append((name, hints[name]))
@@ -58,6 +54,19 @@ def options_of(cls: Any) -> type:
             made.append((name, hints[name], field(default=default)))
     told = {"__doc__": f"{cls.__name__}."}
     return make_dataclass(f"{cls.__name__}Options", made, frozen=True, kw_only=True, namespace=told)
+
+
+def refuse_functions(cls: Any, made: Any) -> None:
+    """Refuse options that are functions, before a fresh model is made of them.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, hint in get_type_hints(made).items():
+        if Callable in (hint, get_origin(hint)):
+            raise ConfigError(
+                f"{cls.__name__}.init: {name} is a function, which no config.toml can hold; take its name, a str."
+            )
 
 
 def default_options(name: str, made: Any) -> Any:

@@ -27,7 +27,10 @@ _KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     tuple: "a list",
+    list: "a list",
+    Sequence: "a list",
     dict: "a table",
+    Mapping: "a table",
 }
 
 
@@ -39,7 +42,7 @@ def to_plain(config: Any) -> dict[str, Any]:
         >>> to_plain(EncoderDecoderConfig())["cell"]
         'lstm'
     """
-    values = [(f, getattr(config, f.name)) for f in fields(config)]
+    values = [(f, getattr(config, f.name)) for f in fields(config) if f.init]
     return {f.name: _plain(value) for f, value in values if value is not None or f.default is not None}
 
 
@@ -58,7 +61,7 @@ def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | N
         seq2seq.errors.ConfigError: my.toml: no option is called clipp; did you mean clip?
     """
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]  # pyright: ignore[reportArgumentType]
+    known = [f.name for f in fields(cls) if f.init]  # pyright: ignore[reportArgumentType]
     made: dict[str, Any] = {} if default is None else {name: getattr(default, name) for name in known}
     for name, value in values.items():
         field_name = name.replace("-", "_")
@@ -154,7 +157,7 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         return several if (origin or hint) is list else tuple(several)
     if hint is Any:
         return value
-    if origin is dict and isinstance(value, Mapping):
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: _value(args[1], item, where, None) for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
         if not isinstance(value, str) or value not in hint.__members__:
@@ -164,7 +167,7 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(hint, type):
+    if not isinstance(hint, type) and origin not in _KINDS:
         raise ConfigError(f"{where} is of {hint}, which no config.toml can hold; take a text or a number in its place.")
     if type(value) is not hint:
         raise ConfigError(f"{where} is {value!r}; wanted {_KINDS.get(origin or hint, hint)}.")

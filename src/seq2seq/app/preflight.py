@@ -40,18 +40,8 @@ def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[t
     batch = next(iter(batches.epoch(0)))
     largest = max(shapes, key=lambda shape: shape.batch * (shape.source + shape.target))
     spec = _shape_of(batch, largest)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def loss(model: Any, batch: Any, key: Any) -> Any:
-        found = model.loss(batch, key)
-        if not isinstance(found, Loss):
-            kind = type(model).__name__
-            raise ModuleError(f"{kind}.loss returned {type(found).__name__}; wanted Loss(sum, count).")
-        return found.mean
-
-    jax.eval_shape(loss, model, spec, None)  # as it is asked of in an evaluation
-    forward = product_flops(loss, model, spec, key)
-    activations = residual_bytes(loss, model, spec, key)
+    forward = product_flops(_mean_loss, model, spec, _key_shape())
+    activations = residual_bytes(_mean_loss, model, spec, _key_shape())
     parameters = tree_bytes(model)
     copies = 4 + (training.moving_average > 0)  # weights, gradient and two of Adam, and an average
     memory = copies * parameters + 2 * activations  # a backward pass as large again
@@ -70,6 +60,32 @@ def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[t
             f"about {1000 * seconds:,.0f} ms an update, {_duration(seconds * batches.count)} an epoch; compiling first",
         ),
     ]
+
+
+def check_evaluated(model: Any, batches: Batches) -> None:
+    """Refuse a loss that cannot do without a key, as it must in an evaluation; by shapes alone.
+
+    Raises:
+        ModuleError: so it is.
+    """
+    spec = _shape_of(next(iter(batches.epoch(0))), batches.shapes[0])
+    try:
+        jax.eval_shape(_mean_loss, model, spec, None)
+    except TypeError as error:
+        jax.eval_shape(_mean_loss, model, spec, _key_shape())  # raises by itself where the key has nothing to do with it
+        said = f"{type(model).__name__}.loss(batch, None): {str(error).splitlines()[0]}"
+        raise ModuleError(f"{said}; key is None in an evaluation: draw nothing then.") from error
+
+
+def _key_shape() -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _mean_loss(model: Any, batch: Any, key: Any) -> Any:
+    found = model.loss(batch, key)
+    if not isinstance(found, Loss):
+        raise ModuleError(f"{type(model).__name__}.loss returned {type(found).__name__}; wanted Loss(sum, count).")
+    return found.mean
 
 
 def smoothing_line(metric: str, smoothing: float) -> list[tuple[str, str]]:

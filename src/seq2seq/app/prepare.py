@@ -17,7 +17,7 @@ from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.fingerprint import fingerprint
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.preflight import cost_lines, smoothing_line, text_line
+from seq2seq.app.preflight import check_evaluated, cost_lines, smoothing_line, text_line
 from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
@@ -109,8 +109,10 @@ def prepare(options: TrainOptions[Any]) -> Job:
         config=options.public_toml(began_with.config if began_with else ""),
     )
     text_model.archive()  # what no file can hold is refused now, not when the first model is to be kept
-    if isinstance(model, Searchable) and user_classes(options):  # ours are known to be right
-        check_searchable(model, target.tokenizer.size)
+    if user_classes(options):  # ours are known to be right
+        if isinstance(model, Searchable):
+            check_searchable(model, target.tokenizer.size)
+        check_evaluated(model, batches)
     evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     give_back_memory()  # of what was read, and looked at, once

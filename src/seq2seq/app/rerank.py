@@ -97,16 +97,14 @@ class Reranker:
             raise SearchError(f"--candidates is {self.candidates}; wanted 1 or more.")
 
     def among_those_of(self, decoding: Decoding) -> Reranker:
-        """The same, among as many candidates as the options ask for: the whole beam, if they do not say.
+        """The same, among as many candidates as the options ask for.
 
         Raises:
             SearchError: that is one.
         """
-        usual = max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
-        count = usual if decoding.candidates is None else decoding.candidates
-        if count == 1:
-            cure = "widen --beam" if decoding.candidates is None else "raise --candidates"
-            raise SearchError(f"--mmi and --reverse-model choose among several outputs, and here is 1: {cure}.")
+        if (count := asked_for(decoding)) == 1:
+            cure = "a wider beam" if decoding.candidates is None else "more --candidates"
+            raise SearchError(f"--mmi and --reverse-model choose among several outputs, and here is 1: ask for {cure}.")
         return replace(self, candidates=count)
 
     def generate(self, model: TextModel, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
@@ -172,6 +170,13 @@ class Reranker:
         read = self.reverse_model.target_tokenizer.encode_batch(x for _, x in pairs)
         lengths = [len(ids) + 1 for ids in read]  # and the end
         return [(s, self.mu * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
+
+
+def asked_for(decoding: Decoding) -> int:
+    """How many candidates there are to be: the whole beam, if the options do not say."""
+    if decoding.candidates is not None:
+        return decoding.candidates
+    return max(decoding.nbest, SAMPLES if decoding.sample else decoding.beam)
 
 
 def _distinct(several: Sequence[Hypothesis]) -> list[Hypothesis]:

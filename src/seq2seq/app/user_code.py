@@ -64,8 +64,14 @@ def known_classes(names: Sequence[str]) -> list[type]:
     """All that a model may hold where `--types` names some: the other `@module` classes of their files too, which were
     imported with them."""
     found = classes_of(names)
-    files = [sys.modules[cls.__module__] for cls in found]
-    return list(dict.fromkeys([*found, *(cls for file in files for cls in _modules_of(file))]))
+    files = dict.fromkeys(sys.modules[cls.__module__] for cls in found)
+    return beside(found, [cls for file in files for cls in _modules_of(file)])
+
+
+def beside(named: Sequence[type], others: Iterable[type]) -> list[type]:
+    """Classes that were named, and others of other names: what is named goes before what only stands somewhere."""
+    names = {cls.__name__ for cls in named}
+    return [*named, *(cls for cls in others if cls.__name__ not in names)]
 
 
 def trusted_classes(run: Path) -> list[type]:

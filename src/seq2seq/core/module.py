@@ -163,7 +163,7 @@ def _kinds(annotation: Any) -> set[bool]:
     if origin in (Union, UnionType, tuple, list, Sequence):
         return set().union(*map(_kinds, args))
     if origin in (dict, Mapping):
-        return _kinds(args[1])
+        return _kinds(args[1]) if args else {False}
     if isinstance(annotation, TypeVar):
         return _kinds(annotation.__bound__) or {False}
     if isinstance(origin or annotation, type):

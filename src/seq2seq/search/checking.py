@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from seq2seq.core.seams import Encodable, Memory, Prediction, Searchable, State
+from seq2seq.core.seams import Memory, Prediction, Searchable, State
 from seq2seq.errors import ModuleError, ShapeError
 
 _STEPS, _ROWS = 5, 3  # unlike each other, and hardly the width of anything
@@ -50,11 +50,6 @@ def check_searchable(model: Searchable, vocabulary: int) -> None:
             f"{name}.step: logits are {said.logits.shape}, wanted (batch, vocabulary) = {(_ROWS, vocabulary)}: `init` "
             "is given that as `target_vocabulary`, or as `vocabulary` for both sides."
         )
-    if isinstance(model, Encodable):
-        vectors = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, source, row)
-        if getattr(vectors, "ndim", 0) != 2 or vectors.shape[0] != _ROWS:
-            found = getattr(vectors, "shape", type(vectors).__name__)
-            raise ShapeError(f"{name}.encode returned {found}, wanted (batch, hidden) with a batch of {_ROWS}.")
 
 
 def check_batch_first(name: str, memory: Memory, state: State, rows: int) -> None:

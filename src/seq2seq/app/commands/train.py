@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from seq2seq.app.arguments import parse, refuse_more_models
-from seq2seq.app.construct import default_options, model_class, option_names, options_of, settings_of
+from seq2seq.app.construct import (
+    default_options,
+    model_class,
+    option_names,
+    options_of,
+    refuse_functions,
+    settings_of,
+)
 from seq2seq.app.options import TrainOptions, check_name, from_files, preset_file
 from seq2seq.app.plain import of_plain, read_toml, to_plain
 from seq2seq.app.runtime import use_threads
@@ -54,16 +61,27 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     defaults = replace(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
     defaults = _without_others(defaults, words, tables)
     if resume:
-        defaults = _in_its_folder(_with_new_limits(defaults, words, before), words)
+        defaults = _in_its_folder(_with_new_limits(defaults, before, words, tables[1:]), words)
     if words.all("--types"):  # which would be added to those of a file
         defaults = replace(defaults, types=())
     options = parse(kind[made], command, words.words, defaults)
-    # As a resume will read them: 0 where a number with a fraction is wanted is 0.0, and what no file can hold is told.
-    options = replace(options, model=of_plain(made, to_plain(options.model), "--model"))
+    options = replace(options, model=_as_read_again(options.model, made))
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
     _refuse_without_effect(words, options, before)
     return options
+
+
+def _as_read_again(model: Any, made: Any) -> Any:
+    """The `--model` options as a resume will read them from a file: 0 is 0.0 where a number with a fraction is wanted.
+
+    Classes stay what they are: not every one is found again by the name that it has.
+
+    Raises:
+        ConfigError: what no file can hold.
+    """
+    plain = {name: value for name, value in to_plain(model).items() if not isinstance(getattr(model, name), type)}
+    return of_plain(made, plain, "--model", model)
 
 
 def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,13 +141,15 @@ def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[M
     return options
 
 
-def _with_new_limits(options: TrainOptions[Any], words: Words, before: TrainOptions[Any]) -> TrainOptions[Any]:
+def _with_new_limits(
+    options: TrainOptions[Any], before: TrainOptions[Any], words: Words, new: Sequence[Mapping[str, Any]]
+) -> TrainOptions[Any]:
     """The options of a run that goes on: new limits take the place of the old; but a cosine is drawn to its end."""
-    now, then = ({name: getattr(one, name) for name in _LIMITS} for one in (options, before))
+    now, then = ([getattr(one, name) for name in _LIMITS] for one in (options, before))
     if now == then and not any(words.last(f"--{name}") for name in _LIMITS):
         return options
     of_schedule = _LIMITS[:2] if options.optimizer.schedule == "cosine" else ()
-    old = [name for name in _LIMITS if now[name] == then[name] and name not in of_schedule]
+    old = [name for name in _LIMITS if _written(new, name) is None and name not in of_schedule]
     return replace(options, **dict.fromkeys(old))
 
 
@@ -168,6 +188,7 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
     from_model = words.last("--from") if words.all("--from") else _written(tables, "from_model")
     if from_model is None:
         made = options_of(model_class(model_type))
+        refuse_functions(model_class(model_type), made)
         hints = get_type_hints(made)
         classes = {name for name in hints if get_origin(hints[name]) is type}
         return made, {name for name in classes if words.all(f"--model.{name.replace('_', '-')}")}

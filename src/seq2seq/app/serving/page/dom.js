@@ -32,7 +32,7 @@ export function percent(probability) {
 // A space, a control or a mark that stands alone would not be seen.
 export function shown(token) {
   if (token === " ") return "␣";
-  if (token && !/[^\s\p{C}]/u.test(token)) return [...token].map(code).join(" ");
+  if (token && !/[^\s\p{Cc}\p{Cf}]/u.test(token)) return [...token].map(code).join(" ");
   return /^\p{M}/u.test(token) ? `◌${token}` : token;
 }
 

@@ -140,7 +140,10 @@ function line(hypothesis, place, forced) {
     made.dataset.at = at;
     made.addEventListener("mouseenter", () => (resting = setTimeout(look, REST, place, at)));
     made.addEventListener("mouseleave", () => clearTimeout(resting));
-    made.addEventListener("focus", () => look(place, at));
+    made.addEventListener("focus", () => {
+      for (const button of $("hypotheses").querySelectorAll("button.piece")) button.tabIndex = button === made ? 0 : -1;
+      return look(place, at);
+    });
     made.addEventListener("pointerdown", ({ pointerType }) => (touched = pointerType === "touch" && !isLooked(place, at)));
     made.addEventListener("click", () => {
       const first = touched;
@@ -182,7 +185,6 @@ async function look(place, at) {
     const here = isLooked(Number(button.dataset.place), Number(button.dataset.at));
     if (here) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
-    button.tabIndex = here ? 0 : -1;
   }
   if (elsewhere || !$("heat").firstChild) drawHeat(place);
   highlight($("heat"), at);

@@ -72,7 +72,7 @@ def check_evaluated(model: Any, batches: Batches) -> None:
     try:
         jax.eval_shape(_mean_loss, model, spec, None)
     except TypeError as error:
-        jax.eval_shape(_mean_loss, model, spec, _key_shape())  # raises by itself where the key has nothing to do with it
+        jax.eval_shape(_mean_loss, model, spec, _key_shape())  # raises where it is not for the key
         said = f"{type(model).__name__}.loss(batch, None): {str(error).splitlines()[0]}"
         raise ModuleError(f"{said}; key is None in an evaluation: draw nothing then.") from error
 

@@ -275,7 +275,7 @@ def test_an_option_takes_the_place_of_what_a_file_says_otherwise():
 def test_the_last_model_to_begin_with_counts(trained, twin, tmp_path, monkeypatch):
     model = seq2seq.load(twin)
     model.with_model(replace(model.model, dropout=0.7)).save(tmp_path / "other.npz")
-    # The threads are not set yet: nothing may be computed.
+    # Nothing may be computed for the sake of options.
     monkeypatch.setattr(TextModel, "load", lambda *_: pytest.fail("the arrays of a model were read"))
     options = options_from(["pairs.tsv", "--from", str(trained), "--from", "other.npz"])
     assert (options.from_model, options.model.dropout) == ("other.npz", 0.7)

@@ -304,7 +304,7 @@ def test_a_helper_called_encode_bars_nobody_from_training(pairs, tmp_path):
     helper = "    def encode(self, source, lengths):\n        return source\n\n"
     (tmp_path / "helps.py").write_text(MODEL.replace("    def step", f"{helper}    def step"))
     made = job_of("helps.py:MyModel", "--model.width", "5")
-    with pytest.raises(seq2seq.errors.ModuleError, match=r"MyModel.encode gives \(16, 1\).*another name"):
+    with pytest.raises(seq2seq.errors.ModuleError, match=r"MyModel.encode gives \(5, 3\).*another name"):
         made.text_model.embed(["abc"])
 
 

@@ -254,7 +254,7 @@ def asked(*rules, limit: int = 3, options: BeamOptions | None = None):
         (lambda: asked(MinimumLength(4)), "takes 4 tokens or more"),
         (lambda: asked(MinimumLength(4), limit=9, options=BeamOptions(max_length=3)), "but the limit is 3"),
         (lambda: asked(RequiredPhrases.of([(4,)]), RequiredPhrases.of([(5,)])), "put all phrases into one"),
-        (lambda: asked(options=BeamOptions(coverage_penalty=0.1)), "Blind.step gives no attention"),
+        (lambda: asked(options=BeamOptions(coverage_penalty=0.1)), "Blind gives no attention"),
         (lambda: greedy(Blind(), [[4]], [1], [3], rules=[RequiredPhrases.of([(4,)])]), "need a beam"),
         (lambda: NoRepeat(0), "size is 0"),
         (lambda: BannedPhrases.of([()]), "a phrase is []"),

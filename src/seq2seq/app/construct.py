@@ -75,7 +75,7 @@ def default_options(name: str, made: Any) -> Any:
     for parameter in _chosen(model_class(name)).values():
         if isinstance(parameter.default, made):  # the single argument that stands for its fields
             return parameter.default
-    needed = [f.name for f in fields(made) if f.default is MISSING and f.default_factory is MISSING]
+    needed = [f.name for f in fields(made) if f.init and f.default is MISSING and f.default_factory is MISSING]
     return made(**dict.fromkeys(needed, tyro.MISSING))
 
 

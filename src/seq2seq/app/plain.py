@@ -74,7 +74,7 @@ def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | N
     missing = [
         f.name
         for f in fields(cls)  # pyright: ignore[reportArgumentType]
-        if f.name not in made and f.default is MISSING and f.default_factory is MISSING
+        if f.init and f.name not in made and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
         raise ConfigError(f"{where}: {missing[0]} is missing.")
@@ -165,7 +165,7 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         return hint[value]
     if hint is Path and isinstance(value, str):
         return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if not isinstance(hint, type) and origin not in _KINDS:
         raise ConfigError(f"{where} is of {hint}, which no config.toml can hold; take a text or a number in its place.")

@@ -33,6 +33,7 @@ from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
 from seq2seq.search import score, score_started, start
+from seq2seq.search.checking import check_encodable
 from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
@@ -197,7 +198,7 @@ class TextModel:
             raise ModuleError(f"{type(self.model).__name__} has no `encode(source, lengths)`: it cannot embed.")
         sources = self.sources(texts)
         rows: dict[int, NDArray[np.float32]] = {}
-        _check_vectors(self.model)
+        check_encodable(self.model)
         batches = inference_batches(self.source_tokenizer.encode_batch(sources), batch=batch)
         for indices, source, lengths in told("lines", batches, lambda batch: len(batch.indices)):
             vectors = np.asarray(_encode(self.model, source, lengths))
@@ -381,22 +382,6 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     if not file.is_file():
         raise ArchiveError(f"{file}: no such file; give a model.npz, or the folder of a run that has one.")
     return file
-
-
-def _check_vectors(model: Encodable) -> None:
-    """Refuse an `encode` that is something else than that of `Encodable`.
-
-    Raises:
-        ModuleError: it gives no vector for each source.
-    """
-    source, row = jax.ShapeDtypeStruct((16, 1), np.int32), jax.ShapeDtypeStruct((1,), np.int32)
-    found = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, source, row)
-    if np.ndim(found) != 2 or found.shape[0] != 1:
-        told = getattr(found, "shape", type(found).__name__)
-        raise ModuleError(
-            f"{type(model).__name__}.encode gives {told} for (16, 1) ids, wanted (batch, hidden) = (1, ...); give a "
-            "method that is for something else another name."
-        )
 
 
 @jax.jit

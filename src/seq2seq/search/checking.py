@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from seq2seq.core.seams import Memory, Prediction, Searchable, State
+from seq2seq.core.seams import Encodable, Memory, Prediction, Searchable, State
 from seq2seq.errors import ModuleError, ShapeError
 
 _STEPS, _ROWS = 5, 3  # unlike each other, and hardly the width of anything
@@ -49,6 +49,22 @@ def check_searchable(model: Searchable, vocabulary: int) -> None:
         raise ShapeError(
             f"{name}.step: logits are {said.logits.shape}, wanted (batch, vocabulary) = {(_ROWS, vocabulary)}: `init` "
             "is given that as `target_vocabulary`, or as `vocabulary` for both sides."
+        )
+
+
+def check_encodable(model: Encodable) -> None:
+    """Refuse an `encode` that is something else than that of `Encodable`.
+
+    Raises:
+        ModuleError: it gives no vector for each source.
+    """
+    source, row = jax.ShapeDtypeStruct((_STEPS, _ROWS), jnp.int32), jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
+    found = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, source, row)
+    if getattr(found, "ndim", 0) != 2 or found.shape[0] != _ROWS:
+        told = getattr(found, "shape", type(found).__name__)
+        raise ModuleError(
+            f"{type(model).__name__}.encode gives {told} for {(_STEPS, _ROWS)} ids, wanted (batch, hidden) = ({_ROWS}, "
+            "...); give a method that is for something else another name."
         )
 
 

@@ -73,14 +73,9 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
 
 
 def _as_read_again(model: Any, made: Any) -> Any:
-    """The `--model` options as a resume will read them from a file: 0 is 0.0 where a number with a fraction is wanted.
-
-    Classes stay what they are: not every one is found again by the name that it has.
-
-    Raises:
-        ConfigError: what no file can hold.
-    """
-    plain = {name: value for name, value in to_plain(model).items() if not isinstance(getattr(model, name), type)}
+    """The `--model` options with numbers as a resume will read them: 0 is 0.0 where one with a fraction is wanted."""
+    kinds = int | float | tuple | list
+    plain = {name: value for name, value in to_plain(model).items() if isinstance(getattr(model, name), kinds)}
     return of_plain(made, plain, "--model", model)
 
 

@@ -101,18 +101,9 @@ def prepare(options: TrainOptions[Any]) -> Job:
     )
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
-    text_model = TextModel(
-        model,
-        source.tokenizer,
-        target.tokenizer,
-        settings,
-        config=options.public_toml(began_with.config if began_with else ""),
-    )
-    text_model.archive()  # what no file can hold is refused now, not when the first model is to be kept
-    if user_classes(options):  # ours are known to be right
-        if isinstance(model, Searchable):
-            check_searchable(model, target.tokenizer.size)
-        check_evaluated(model, batches)
+    config = options.public_toml(began_with.config if began_with else "")
+    text_model = TextModel(model, source.tokenizer, target.tokenizer, settings, config=config)
+    _refuse_later_failures(text_model, batches, options)
     evaluation = Evaluation(text_model, [pair[:2] for pair in dev], replace(GREEDY, precision=options.precision))
     options.check_metric(evaluation.names)
     give_back_memory()  # of what was read, and looked at, once
@@ -124,6 +115,21 @@ def prepare(options: TrainOptions[Any]) -> Job:
         report=report + smoothing_line(options.metric, _smoothing(options)) + cost_lines(model, batches, options),
         fingerprint=fingerprint(read, data.fingerprint, evaluation.fingerprint, options, model, _hashes(options)),
     )
+
+
+def _refuse_later_failures(text_model: TextModel, batches: Batches, options: TrainOptions[Any]) -> None:
+    """Refuse now what would fail when the first model is to be measured or kept, after hundreds of updates.
+
+    Raises:
+        ArchiveError: no file can hold the model.
+        ModuleError, ShapeError: a class of the user's does not give what an evaluation asks for.
+    """
+    text_model.archive()
+    if not user_classes(options):  # ours are known to be right
+        return
+    if isinstance(text_model.model, Searchable):
+        check_searchable(text_model.model, text_model.target_tokenizer.size)
+    check_evaluated(text_model.model, batches)
 
 
 def training_batches(

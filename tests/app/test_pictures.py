@@ -293,9 +293,12 @@ class Blind:
         return state, Prediction(logits + 0.0 * state[:, None])
 
 
-def test_a_model_without_attention_is_told():
+def test_a_model_without_attention_is_told(monkeypatch):
     letters = Tokenizer.train("character", ["a"])
     model = TextModel(Blind(), letters, letters)
     for target in (None, "a"):
         with pytest.raises(ModuleError, match="Blind gives no attention"):
             look(model, "a", target)
+    with monkeypatch.context() as patch:  # and takes no room
+        patch.setattr("seq2seq.app.demands._MOST_WEIGHTS", 1)
+        assert model.hypotheses(["a"], attention=True)[0][0].attention is None

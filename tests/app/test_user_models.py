@@ -23,6 +23,8 @@ def test_a_model_that_only_has_a_loss_is_judged_by_it(pairs, tmp_path):
     assert made.options.metric == "loss_nats_per_token"
     assert set(made.evaluation(made.text_model.model)) == set(made.evaluation.names)
     assert "MyModel" in report(made)
+    with pytest.raises(seq2seq.errors.ModuleError, match="it trains, but cannot generate"):
+        made.text_model.hypotheses(["abc"], attention=True)
 
 
 def test_a_loss_that_is_no_loss(pairs, tmp_path):

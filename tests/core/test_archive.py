@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
 import tracemalloc
 import zipfile
 from typing import NamedTuple
@@ -20,7 +18,6 @@ from hypothesis import strategies as st
 
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive, read, write
-from seq2seq.core.files import atomic_write
 from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError
 
 
@@ -367,52 +364,3 @@ def test_what_cannot_be_kept_whole_is_refused(tmp_path):
         with pytest.raises(ArchiveError, match=r"leaf odd is of dtype .* cannot hold"):
             write(tmp_path / "x.npz", Archive.of({"odd": odd}))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(path):
-    before = path.read_bytes()
-
-    def fill(temporary):
-        temporary.write_bytes(b"half of the")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(ArchiveError, match=r"tree.npz: cannot be written \(No space left on device\)"):
-        atomic_write(path, fill)
-    with pytest.raises(KeyboardInterrupt):
-        atomic_write(path, lambda temporary: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert path.read_bytes() == before and [found.name for found in path.parent.iterdir()] == ["tree.npz"]
-
-
-def test_the_file_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
-    path, seen = tmp_path / "tree.npz", []
-
-    def replace(temporary, target):
-        seen.append((target.exists(), same(read(temporary)), temporary.parent == target.parent))
-        shutil.move(temporary, target)
-
-    monkeypatch.setattr(archive.os, "replace", replace)
-    write(path, Archive.of(TREE, {"kind": "test"}, {"words": "grün"}))
-    assert seen == [(False, True, True)] and same(read(path))
-
-
-def test_a_pipe_stays_one_and_a_link_goes_on_pointing(path, tmp_path):
-    pipe, link = tmp_path / "pipe", tmp_path / "link.npz"
-    os.mkfifo(pipe)
-    with pytest.raises(ArchiveError, match="pipe: is a device or a pipe"):
-        write(pipe, Archive.of(TREE))
-    assert pipe.is_fifo()
-    link.symlink_to(path)
-    write(link, Archive.of({"other": np.ones(2)}))
-    assert link.is_symlink() and list(read(path).arrays) == ["other"]
-
-
-def test_a_name_that_cannot_be_is_an_error_of_ours(tmp_path):
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for name in ("a" * 300, "loop"):
-        with pytest.raises(ArchiveError, match="cannot be written"):
-            write(tmp_path / name, Archive.of(TREE))
-
-
-def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path):
-    with pytest.raises(ArchiveError, match="cannot be written"):
-        write(tmp_path / "nowhere" / "tree.npz", Archive.of(TREE))

@@ -1,15 +1,24 @@
-"""What was written is there after a power cut: files, their names, and the folders these are in."""
+"""A file is written whole or not at all, where its name leads; what was written is there after a power cut."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import numpy as np
 import pytest
 
-from seq2seq.core.archive import Archive, write
-from seq2seq.core.files import make_folder
+from seq2seq.core import archive
+from seq2seq.core.archive import Archive, read, write
+from seq2seq.core.files import atomic_write, make_folder
+from seq2seq.errors import ArchiveError
+
+TREE = {"w": np.arange(6.0)}
+
+
+def is_whole(path) -> bool:
+    return {name: found.tolist() for name, found in read(path).arrays.items()} == {"w": TREE["w"].tolist()}
 
 
 @pytest.fixture
@@ -45,3 +54,58 @@ def test_a_new_folder_reaches_the_disk_in_the_one_above(tmp_path, done):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         make_folder(tmp_path / "file" / "below")
+
+
+@pytest.fixture
+def path(tmp_path):
+    write(tmp_path / "tree.npz", Archive.of(TREE))
+    return tmp_path / "tree.npz"
+
+
+def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(path):
+    before = path.read_bytes()
+
+    def fill(temporary):
+        temporary.write_bytes(b"half of the")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ArchiveError, match=r"tree.npz: cannot be written \(No space left on device\)"):
+        atomic_write(path, fill)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(path, lambda temporary: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert path.read_bytes() == before and [found.name for found in path.parent.iterdir()] == ["tree.npz"]
+
+
+def test_the_file_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "tree.npz", []
+
+    def replace(temporary, target):
+        seen.append((target.exists(), is_whole(temporary), temporary.parent == target.parent))
+        shutil.move(temporary, target)
+
+    monkeypatch.setattr(archive.os, "replace", replace)
+    write(path, Archive.of(TREE))
+    assert seen == [(False, True, True)] and is_whole(path)
+
+
+def test_a_pipe_stays_one_and_a_link_goes_on_pointing(path, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link.npz"
+    os.mkfifo(pipe)
+    with pytest.raises(ArchiveError, match="pipe: is a device or a pipe"):
+        write(pipe, Archive.of(TREE))
+    assert pipe.is_fifo()
+    link.symlink_to(path)
+    write(link, Archive.of({"other": np.ones(2)}))
+    assert link.is_symlink() and list(read(path).arrays) == ["other"]
+
+
+def test_a_name_that_cannot_be_is_an_error_of_ours(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("a" * 300, "loop"):
+        with pytest.raises(ArchiveError, match="cannot be written"):
+            write(tmp_path / name, Archive.of(TREE))
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path):
+    with pytest.raises(ArchiveError, match="cannot be written"):
+        write(tmp_path / "nowhere" / "tree.npz", Archive.of(TREE))

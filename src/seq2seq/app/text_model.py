@@ -26,14 +26,14 @@ from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import END, Encodable, Prediction, Searchable
+from seq2seq.core.seams import END, Encodable, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
 from seq2seq.search import score, score_started, start
-from seq2seq.search.checking import check_encodable
+from seq2seq.search.checking import check_encodable, gives_attention
 from seq2seq.search.ensemble import Mean
 
 _TOKENS = 4096
@@ -363,12 +363,7 @@ class TextModel:
 
     @cached_property
     def _gives_attention(self) -> bool:
-        source, row = jax.ShapeDtypeStruct((16, 1), np.int32), jax.ShapeDtypeStruct((1,), np.int32)
-
-        def first(model: Searchable, source: jax.Array, row: jax.Array) -> Prediction:
-            return model.step(*model.start(source, row), row)[1]
-
-        return jax.eval_shape(first, self.model, source, row).attention is not None
+        return gives_attention(self.model)
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:

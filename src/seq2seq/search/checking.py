@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from seq2seq.core.seams import Encodable, Memory, Prediction, Searchable, State
 from seq2seq.errors import ModuleError, ShapeError
 
 _STEPS, _ROWS = 5, 3  # unlike each other, and hardly the width of anything
+_SOURCES = jax.ShapeDtypeStruct((_STEPS, _ROWS), jnp.int32), jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
 
 
 def check_searchable(model: Searchable, vocabulary: int) -> None:
@@ -36,11 +38,10 @@ def check_searchable(model: Searchable, vocabulary: int) -> None:
         seq2seq.errors.ModuleError: Chain.step returned (state, ...) with a ShapeDtypeStruct; wanted Prediction(logits).
     """
     name = type(model).__name__
-    source, row = jax.ShapeDtypeStruct((_STEPS, _ROWS), jnp.int32), jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
-    started = jax.eval_shape(lambda model, *rows: model.start(*rows), model, source, row)
+    started = jax.eval_shape(lambda model, *rows: model.start(*rows), model, *_SOURCES)
     memory, state = _pair(f"{name}.start", started, "(memory, state)")
     check_batch_first(name, memory, state, _ROWS)
-    stepped = jax.eval_shape(lambda model, *inputs: model.step(*inputs), model, memory, state, row)
+    stepped = jax.eval_shape(lambda model, *inputs: model.step(*inputs), model, memory, state, _SOURCES[1])
     after, said = _pair(f"{name}.step", stepped, "(state, Prediction(logits))")
     if not isinstance(said, Prediction):
         raise ModuleError(f"{name}.step returned (state, ...) with a {type(said).__name__}; wanted Prediction(logits).")
@@ -58,14 +59,22 @@ def check_encodable(model: Encodable) -> None:
     Raises:
         ModuleError: it gives no vector for each source.
     """
-    source, row = jax.ShapeDtypeStruct((_STEPS, _ROWS), jnp.int32), jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
-    found = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, source, row)
+    found = jax.eval_shape(lambda model, *rows: model.encode(*rows), model, *_SOURCES)
     if getattr(found, "ndim", 0) != 2 or found.shape[0] != _ROWS:
         told = getattr(found, "shape", type(found).__name__)
         raise ModuleError(
             f"{type(model).__name__}.encode gives {told} for {(_STEPS, _ROWS)} ids, wanted (batch, hidden) = ({_ROWS}, "
             "...); give a method that is for something else another name."
         )
+
+
+def gives_attention(model: Searchable) -> bool:
+    """Whether `step` tells where it looked."""
+
+    def first(model: Searchable, source: Array, lengths: Array) -> Prediction:
+        return model.step(*model.start(source, lengths), lengths)[1]
+
+    return jax.eval_shape(first, model, *_SOURCES).attention is not None
 
 
 def check_batch_first(name: str, memory: Memory, state: State, rows: int) -> None:

@@ -76,6 +76,28 @@ def test_rows_are_means_over_seeds_and_the_ensemble(tmp_path: Path, monkeypatch:
     assert total["dev +-"] is None  # one seed is left that both tasks have
 
 
+def test_runs_of_another_task_judge_those_of_the_same_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def fake(*words: Any) -> str:
+        ran.append([str(word) for word in words])
+        return json.dumps({"wer_percent": float(len(ran))})
+
+    monkeypatch.setattr(measuring, "seq2seq", fake)
+    task = Task("a", ("pairs.tsv",), {"dev": ("dev.tsv",)}, 1.0, judge="b")
+    table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter([task]), ensemble=True)
+    done = Series(tmp_path, Table(), "t")
+    made = {name: [{"seed": n, "minutes": 1.0, "threads": 1, "run": f"{name}{n}"} for n in (1, 2, 3)] for name in "ab"}
+    row = accuracy.judged(done, table, task, {**made, "b": made["b"][:2]})
+    assert row and (row["seeds"], row["dev"], row["dev ensemble"]) == (2, 1.5, 3.0)
+    assert ran[1] == ["evaluate", "a2", "dev.tsv", "--second-model", "b2", "--beam", "10", "--json"]
+    assert ran[2][:4] == ["evaluate", "a1", "a2", "a3"] and ran[2].count("--second-model") == 2
+    assert accuracy.judged(done, table, task, {**made, "b": made["b"][:2]}) == row and len(ran) == 3
+    assert accuracy.judged(done, table, task, {"a": made["a"]}) is None
+    alone = accuracy.together(done, task, made["a"])
+    assert alone and alone["dev"]["command"] == "seq2seq evaluate a1 a2 a3 dev.tsv --json"
+
+
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The words of each training; nothing is trained, and 10 % of the words are wrong."""

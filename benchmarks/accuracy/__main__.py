@@ -13,7 +13,7 @@ a mean over seeds, by Student's t.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from statistics import mean
@@ -33,14 +33,42 @@ from benchmarks.series import Series
 from benchmarks.table import Table, Value
 from seq2seq.errors import ConfigError
 
+CANDIDATES = ("--beam", "10")
+"""Among so many outputs two models choose."""
 
-def together(series: Series, task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row of the ensemble of the runs."""
-    runs = [row["run"] for row in rows]
+
+def together(
+    series: Series, task: Task, rows: Sequence[dict[str, Any]], judges: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any] | None:
+    """The row of the ensemble of the runs, whose candidates the runs of `judges` judge too, if there are any."""
+    runs, second = ([str(row["run"]) for row in each] for each in (rows, judges))
+    more = [word for run in second for word in ("--second-model", run)] + [*CANDIDATES] * bool(second)
     told = {"seeds": [row["seed"] for row in rows], "minutes": rows[0]["minutes"]}
     key = {"task": task.name, "ensemble": " ".join(runs)}
-    row = series.cell(key, lambda: {**told, **evaluated(series, task, runs)})
-    return row and with_all(series, task, row, runs)
+    if second:
+        key = {"task": judged_by(task), "ensemble": " ".join([*runs, *second])}
+    row = series.cell(key, lambda: {**told, **evaluated(series, task, runs, more)})
+    return row and with_all(series, task, row, [*runs, *second], more)
+
+
+def judged(
+    series: Series, table: AccuracyTable, task: Task, found: Mapping[str, Sequence[dict[str, Any]]]
+) -> dict[str, Value] | None:
+    """The printed row of what the task's runs say where that of the same seed of its judge chooses too, and of all
+    together; None where no seed has both."""
+    ours, judges = ({row["seed"]: row for row in found.get(name, ())} for name in (task.name, task.judge))
+    seeds = [seed for seed in ours if seed in judges]
+    both = [(seed, together(series, task, [ours[seed]], [judges[seed]])) for seed in seeds]
+    rows = [{"seed": seed, "threads": ours[seed]["threads"], **row} for seed, row in both if row]
+    if not rows:
+        return None
+    several = together(series, task, [*ours.values()], [*judges.values()]) if len(rows) > 1 else None
+    return row_of(table, rows, several)
+
+
+def judged_by(task: Task) -> str:
+    """What the row is called in which another task's runs choose among this one's candidates."""
+    return f"{task.name}, judged by {task.judge}"
 
 
 def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[float]:
@@ -95,6 +123,10 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
                 several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
                 found.append((rows, row_of(table, rows, several)))
                 printed.row(f"{name}, {table.metric}", task.name, found[-1][1])
+    by_name = {rows[0]["task"]: rows for rows, _ in found}
+    for task in tasks.values():
+        if task.judge and (row := judged(series, table, task, by_name)):
+            printed.row(f"{name}, {table.metric}", judged_by(task), row)
     if old := sum("recipe" not in row for rows, _ in found for row in rows):
         printed.note(name, f"{old} of these runs have no recipe noted: the defaults of train may have changed since")
     if table.mean and found:

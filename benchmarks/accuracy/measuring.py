@@ -48,7 +48,9 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
     return row and with_all(series, task, row, [row["run"]])
 
 
-def with_all(series: Series, task: Task, row: dict[str, Any], runs: Sequence[str]) -> dict[str, Any]:
+def with_all(
+    series: Series, task: Task, row: dict[str, Any], runs: Sequence[str], more: Sequence[str] = ()
+) -> dict[str, Any]:
     """The row, measured on files too that were not there when it was made, such as a test file, if its runs are there.
 
     A row of a folder that is copied may have no runs.
@@ -59,16 +61,16 @@ def with_all(series: Series, task: Task, row: dict[str, Any], runs: Sequence[str
         return row
 
     def found(splits: Sequence[str]) -> dict[str, Any]:
-        return evaluated(series, replace(task, measured={split: task.measured[split] for split in splits}), runs)
+        return evaluated(series, replace(task, measured={split: task.measured[split] for split in splits}), runs, more)
 
     return series.whole(row, task.measured, found)
 
 
-def evaluated(series: Series, task: Task, runs: Sequence[str | Path]) -> dict[str, Any]:
+def evaluated(series: Series, task: Task, runs: Sequence[str | Path], more: Sequence[str] = ()) -> dict[str, Any]:
     """What `evaluate --json` says of each file, by a model or an ensemble, and the command that made it say so."""
     found: dict[str, Any] = {}
     for split, words in task.measured.items():
-        command = ("evaluate", *runs, *words, "--json")
+        command = ("evaluate", *runs, *words, *more, "--json")
         series.table.note(series.name, as_typed(*command))
         found[split] = {"command": as_typed(*command), **json.loads(seq2seq(*command))}
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 Options = tuple[str, ...]
@@ -23,12 +23,14 @@ class Task:
         train: the words after `seq2seq train`: files and options.
         measured: the words after `seq2seq evaluate MODEL`, by what they are called: dev, test.
         minutes: of training.
+        judge: the task whose runs choose, beside those of this one, among the outputs that these find; "" for none.
     """
 
     name: str
     train: tuple[str | Path, ...]
     measured: Mapping[str, tuple[str | Path, ...]]
     minutes: float
+    judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def cmudict(data: Path, work: Path) -> Iterator[Task]:
     if (test := data / "cmudict_g2p" / "g014b2b.test").exists():
         measured["test"] = (test,)
     train = (files["train"], "--dev", files["dev"], "--source-tokens", "character", "--preset", "large")
-    yield Task("cmudict", train, measured, 115.0)
+    yield Task("cmudict", train, measured, 115.0, judge="cmudict right-to-left")
+    yield Task("cmudict right-to-left", (*train, "--right-to-left"), measured, 115.0)
 
 
 def sigmorphon2020(data: Path, work: Path) -> Iterator[Task]:
@@ -100,7 +103,8 @@ def scan(data: Path, work: Path) -> Iterator[Task]:
 
 def multi30k_ende(data: Path, work: Path) -> Iterator[Task]:
     """English to German, lower-cased Moses tokens, scored as these."""
-    yield _multi30k(data, "en", "de", "en-de", (), 60.0)
+    yield replace(_multi30k(data, "en", "de", "en-de", (), 60.0), judge="en-de right-to-left")
+    yield _multi30k(data, "en", "de", "en-de right-to-left", ("--right-to-left",), 60.0)
 
 
 _EQUAL = (

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from seq2seq.app.commands.generate import GenerateOptions
 from seq2seq.app.demands import limits
 from seq2seq.app.hypothesis import read
 from seq2seq.app.text_model import Decoding, TextModel, TextSettings
-from seq2seq.data import Tokenizer
+from seq2seq.app.unknown import with_copies
+from seq2seq.data import END, UNKNOWN, Tokenizer
 from seq2seq.errors import SearchError
 from seq2seq.search import Hypotheses
 from seq2seq.search.feasible import Demands
@@ -59,6 +61,18 @@ def test_unknown_pieces_are_copied_from_the_source():
         if token != "<end>"
     ]
     assert seen.text == "".join(pieces)
+
+
+def test_what_is_written_right_to_left_is_read_in_order():
+    [plain], [turned] = (
+        replace(MODEL, target_tokenizer=one).hypotheses(["ab"], Decoding(beam=2, max_length=6), prefixes=["ab"])
+        for one in (LETTERS, LETTERS.turned())
+    )
+    assert plain[0].text.startswith("ab") and plain[0].tokens[:2] == ["a", "b"]
+    assert turned[0].text.endswith("ab") and turned[0].tokens[:2] == ["b", "a"]
+    ids, look = [*LETTERS.encode("a"), UNKNOWN, *LETTERS.encode("b"), END], np.eye(4, dtype=np.float32)
+    assert with_copies(LETTERS, ids, look, "xyz") == "ayb"
+    assert with_copies(LETTERS.turned(), ids, look, "xyz") == "bya"
 
 
 def test_what_is_copied_belongs_to_its_own_output():

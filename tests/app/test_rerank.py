@@ -30,6 +30,17 @@ def backwards(trained):
     return home / "back"
 
 
+@pytest.fixture(scope="module")
+def turned(trained):
+    """Two models that write pieces from right to left: other tokens than those of `trained`."""
+    home = trained.parent
+    runs = [home / f"turned-{seed}" for seed in (1, 2)]
+    for seed, run in enumerate(runs, 1):
+        words = ["train", home / "pairs.tsv", "--dev", home / "dev.tsv", "--right-to-left", "--target-tokens", "bpe"]
+        assert exit_code([*words, "--out", run, *TINY, "--updates", LAST, "--seed", seed, "--vocabulary", 300]) == 0
+    return runs
+
+
 def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0):
     """(text, score) of each hypothesis, best first, one score after another."""
     answers = []
@@ -63,6 +74,47 @@ def test_it_is_its_definition(trained, backwards, decoding):
     assert_same(found, by_definition(model, TEXTS, decoding, 0.7, None, reverse, 0.3))
     best = reranker.hypotheses(model, TEXTS, replace(decoding, beam=1, nbest=1))
     assert [h[0].text for h in best] == [h[0].text for h in found] and all(len(h) == 1 for h in best)
+
+
+@pytest.mark.parametrize("decoding", [BEAM, NORMALISED], ids=["sum", "normalised"])
+def test_a_second_model_adds_what_it_says_over_its_own_length(trained, turned, decoding):
+    model, second = seq2seq.load(trained), seq2seq.load(turned[0])
+    found = Reranker(0.0, second_model=second, nu=0.6, candidates=6).hypotheses(model, TEXTS, decoding)
+    power, plain = decoding.length_penalty, model.hypotheses(TEXTS, decoding)
+    for text, several, expected in zip(TEXTS, found, plain, strict=True):
+        scores = {}
+        for h in expected:
+            if h.tokens:
+                [q] = second.score([(text, h.text)])
+                long = len(second.target_tokenizer.encode(h.text)) + 1
+                scores[h.text] = h.log_probability / len(h.tokens) ** power + 0.6 * q / long**power
+        assert {h.text: h.score for h in several if h.tokens} == pytest.approx(scores, abs=1e-4)
+        said = [(h.finished, h.score) for h in several]
+        assert said == sorted(said, reverse=True)
+
+
+def test_the_command_with_second_models(run, trained, turned):
+    both = TextModel.ensemble([seq2seq.load(one) for one in turned])
+    words = ("generate", trained, "--second-model", turned[0], "--second-model", turned[1], "--nbest", 3, "--json")
+    for line, text in zip(run(*words, stdin=b"abc\nfed\n").out.splitlines(), ("abc", "fed"), strict=True):
+        for h in json.loads(line)["outputs"]:
+            q = h["second_log_probability"]
+            assert q == pytest.approx(both.score([(text, h["text"])])[0], abs=1e-4)
+            long = len(both.target_tokenizer.encode(h["text"])) + 1
+            assert h["score"] == pytest.approx(h["log_probability"] / len(h["tokens"]) + q / long, abs=1e-4)
+
+
+def test_evaluate_with_a_second_model_of_inflections(run, fails, trained, tmp_path):
+    (tmp_path / "forms.tsv").write_text("".join(f"{w}\tpos=N,num=PL\t{w}s\n" for w in ("cat", "dog", "hat", "cog")))
+    for more in ("--no-right-to-left", "--right-to-left"):
+        words = ("train", "forms.tsv", "--dev", "forms.tsv", "--format", "sigmorphon", more, "--updates", 2, *TINY)
+        assert run(*words, "--out", more[2:]).code == 0
+    words = ("evaluate", "no-right-to-left", "--second-model", "right-to-left", "forms.tsv")
+    found = json.loads(run(*words, "--format", "sigmorphon", "--json").out)
+    assert found["items"] == 4
+    (tmp_path / "plain.tsv").write_text("cat\tcats\n")
+    told = fails("evaluate", trained, "--second-model", "right-to-left", "plain.tsv")
+    assert "trained on sigmorphon" in told
 
 
 def test_without_a_weight_the_order_is_that_of_log_p(trained):
@@ -146,7 +198,12 @@ def test_samples_may_be_told_apart_by_any_norm(run, trained):
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),
-        (("--candidates", 3), "--candidates are what --mbr and --mmi choose among"),
+        (("--candidates", 3), "--candidates are what --mbr, --mmi and the like choose among"),
+        (("--mmi", 1, "--nu", 2), "--nu is the weight of a second model: add --second-model"),
+        (("--second-model", trained, "--nu", "inf"), "--nu is inf; wanted a number"),
+        (("--second-model", trained, "--mbr", "chrf"), "--mbr is one way to choose among candidates"),
+        (("--second-model", trained, "--beam", 1), "--second-model choose among several outputs, and here is 1"),
+        (("--second-model", "missing.npz"), "missing.npz: no such file"),
         (("--mmi", 1, "--mu", 1), "--reverse-model"),
         (("--mmi", 1, "--nbest", 5, "--candidates", 3), "--nbest 5 needs --candidates 5"),
         (("--mmi", 1, "--candidates", 0), "wanted 1 or more"),

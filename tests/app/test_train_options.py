@@ -116,6 +116,14 @@ def test_one_vocabulary_is_cut_in_one_way(words):
         tokenizers(options, Corpus([Pair("a b", "b a")]), None, shared=True)
 
 
+def test_of_one_vocabulary_only_targets_are_turned():
+    options = options_from(["pairs.tsv", "--out", str(Path.cwd()), "--right-to-left"])
+    source, target = tokenizers(options, Corpus([Pair("a b", "b a")]), None, shared=True)
+    assert source.tokenizer.encode("ab") == target.tokenizer.encode("ab")[::-1]
+    again = tokenizers(replace(options, resume=True), Corpus([]), None, shared=True)
+    assert [one.tokenizer.right_to_left for one in again] == [False, True]
+
+
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_as_many_pieces_as_suit_the_corpus(kind):
     texts = [f"{n} thousand and {n * n} and {n**3}" for n in range(300)]  # 1,800 words want 600 pieces
@@ -142,6 +150,9 @@ def test_a_cosine_ends_where_it_ended():
     ("words", "said"),
     [
         (["--resume", "--out", "run", "--vocabulary", "5"], "--vocabulary was None when this run began"),
+        (["--resume", "--out", "run", "--right-to-left"], "--right-to-left was False when this run began"),
+        (["--from", "run", "--right-to-left"], "--right-to-left does not go with --from"),
+        (["--from", "run", "--no-right-to-left"], "--right-to-left does not go with --from"),
         (["--from", "run", "--source-tokens", "bpe"], "--source-tokens does not go with --from"),
         (["--from", "run", "--source_tokens", "bpe"], "--source-tokens does not go with --from"),
         (["--resume", "--out", "run", "--preset", "small"], "--preset does not go with --resume"),
@@ -179,6 +190,7 @@ def test_help_names_the_paper_of_what_came_later(run):
         "--model.recurrent-dropout": "Gal and Ghahramani 2016",
         "--model.label-smoothing": "Szegedy et al. 2016",
         "--target-dropout": "Bowman et al. 2016",
+        "--right-to-left": "Liu et al. 2016",
         "--average": "Junczys-Dowmunt et al. 2016",
         "--moving-average": "Polyak and Juditsky 1992",
     }

@@ -49,6 +49,31 @@ def test_seen_words_and_symbols_come_back_exactly(text):
         assert TOKENIZERS[kind].tokens(text) == text.split(" ") * bool(text)
 
 
+@given(seen_pieces | seen_characters)
+def test_turned_it_says_the_same_in_the_other_order(text):
+    for tokenizer in TOKENIZERS.values():
+        turned = tokenizer.turned()
+        assert turned.encode(text) == tokenizer.encode(text)[::-1]
+        assert turned.decode([*turned.encode(text), END, PAD]) == tokenizer.decode(tokenizer.encode(text))
+        assert turned.tokens(text) == tokenizer.tokens(text)[::-1]
+        assert turned.pieces(text) == tokenizer.pieces(text)[::-1]
+        assert turned.said(text) == tokenizer.said(text)
+
+
+@each_kind
+def test_the_order_is_kept_in_a_file_and_is_no_ensembles(kind):
+    tokenizer = TOKENIZERS[kind]
+    turned = tokenizer.turned()
+    assert turned.rule == f"right-to-left {kind}"
+    again = Tokenizer.from_json(turned.to_json())
+    assert again.right_to_left and again.encode("a b") == tokenizer.encode("a b")[::-1]
+    assert turned.turned().to_json() == tokenizer.to_json()
+    assert tokenizer.renumbering(turned) is None
+    broken = json.dumps(json.loads(turned.to_json()) | {"right_to_left": "yes"})
+    with pytest.raises(CorruptArchiveError, match="right_to_left yes"):
+        Tokenizer.from_json(broken)
+
+
 @given(any_text | seen_characters | st.sampled_from(["< pad >", "< begin >", "< end >", "<pad>", "pad", "< unknown >"]))
 def test_no_text_becomes_a_special_token(text):
     for tokenizer in TOKENIZERS.values():

@@ -24,8 +24,8 @@ class Choosing:
     """Minimum Bayes risk: of several candidates put out the one that is most like the others, by chrF, sentence BLEU,
     edit distance or equality; the score is then that likeness, 0 to 1. Samples weigh alike, a beam's by log p."""
     candidates: int | None = None
-    """With --mbr or --mmi: how many outputs to choose among; a narrower beam is widened. None: 32 samples, or the whole
-    beam."""
+    """With --mbr, --mmi, --reverse-model or --second-model: how many outputs to choose among; a narrower beam is
+    widened. None: 32 samples, or the whole beam."""
 
     def width(self, nbest: int, beam: int | None) -> int:
         """How many outputs the search must find for `nbest` to be chosen; `beam` is None for sampling.
@@ -39,7 +39,7 @@ class Choosing:
         """
         if self.mbr == "none":
             if self.candidates is not None:
-                raise SearchError("--candidates are what --mbr and --mmi choose among: add one of them.")
+                raise SearchError("--candidates are what --mbr, --mmi and the like choose among: add one of them.")
             return nbest
         count = self.candidates
         if count is None:

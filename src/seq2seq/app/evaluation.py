@@ -80,7 +80,7 @@ class Evaluation:
             text_model = self.text_model.of_read_pairs().with_model(model)
             with self._watched("lines", len(sources), "outputs"):
                 if self.reranker:
-                    outputs = self.reranker.generate(text_model, sources, self.decoding)
+                    outputs = self.reranker.of_read_pairs().generate(text_model, sources, self.decoding)
                 else:
                     outputs = text_model.generate(sources, self.decoding)
             samples = [Sample(sources[n], references[n][0], outputs[n]) for n in _spread(len(sources))]

@@ -24,11 +24,12 @@ class Hypothesis(NamedTuple):
         score: what it was ranked by; with `Decoding(mbr=...)` its expected utility.
         log_probability: log p(output | input), in nats, the end counted.
         finished: false if it was cut off at the length limit.
-        tokens: its pieces, as people read them, the end included.
+        tokens: its pieces, as people read them, in the order in which they were written, the end included.
         token_log_probabilities: of each piece, in nats.
         attention: (tokens, source tokens) or None.
         language_log_probability: log p(output), in nats, if it was re-ranked by that.
         reverse_log_probability: log p(input | output), in nats, if it was re-ranked by that.
+        second_log_probability: log p(output | input) of another model, in nats, if it was re-ranked by that.
         source_tokens: the columns of `attention`, as people read them, the end of the source included; or None.
     """
 
@@ -42,6 +43,7 @@ class Hypothesis(NamedTuple):
     language_log_probability: float | None = None
     reverse_log_probability: float | None = None
     source_tokens: list[str] | None = None
+    second_log_probability: float | None = None
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: with the probability of each token, and the attention if that was asked for."""

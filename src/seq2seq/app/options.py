@@ -74,6 +74,9 @@ class TextOptions:
     together again. auto: nfd for letters, alone or as symbols, of which that leaves at most half as many, else none."""
     target_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
     """Unicode normalisation of a target."""
+    right_to_left: bool = False
+    """Write each target from its last token to its first (Liu et al. 2016), whatever way its script runs: such a model
+    is another judge of whole outputs, for generate --second-model. Texts come out in their own order."""
     vocabulary: int | None = None
     """The most different tokens on each side. None: 8,000, or for bpe and unigram by the size of the corpus."""
     minimum_count: int = 1

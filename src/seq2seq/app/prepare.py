@@ -185,6 +185,7 @@ def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, targ
         target_tokens=target.kind,
         source_form=source.form,
         target_form=target.form,
+        right_to_left=target.right_to_left,
         optimizer=replace(
             optimizer,
             learning_rate=optimizer.rate,

@@ -1,4 +1,5 @@
-"""Outputs that depend on their input: candidates re-ranked by mutual information (Li et al. 2016)."""
+"""Candidates of a search, chosen among by what other models say of them: by mutual information (Li et al. 2016), or
+by two models that need not write alike, such as one that writes from right to left (Liu et al. 2016)."""
 
 from __future__ import annotations
 
@@ -31,6 +32,11 @@ class RerankOptions:
     """A model from targets to sources: add MU log p(input | output)."""
     mu: float = 0.5
     """The weight of --reverse-model."""
+    second_model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="MODEL")] = ()
+    """Another model from inputs to outputs, whatever its tokens, best one trained --right-to-left (Liu et al. 2016):
+    add NU log p(output | input) as it says; several are an ensemble."""
+    nu: float = 1.0
+    """The weight of --second-model."""
 
     def reranker(self, decoding: Decoding, load: Callable[[str], TextModel] = TextModel.load) -> Reranker | None:
         """What to choose with, its models read by `load`; None if the search's own order stands.
@@ -43,18 +49,24 @@ class RerankOptions:
             raise SearchError("--language-model is for --mmi: add it.")
         if self.reverse_model is None and self.mu != RerankOptions.mu:
             raise SearchError("--mu is the weight of a reverse model: add --reverse-model MODEL.")
-        if self.mmi is None and self.reverse_model is None:
+        if not self.second_model and self.nu != RerankOptions.nu:
+            raise SearchError("--nu is the weight of a second model: add --second-model MODEL.")
+        if self.mmi is None and self.reverse_model is None and not self.second_model:
             return None
         decoding.check_numbers()
-        for name, value in (("mmi", self.mmi or 0.0), ("mu", self.mu)):
+        for name, value in (("mmi", self.mmi or 0.0), ("mu", self.mu), ("nu", self.nu)):
             if not math.isfinite(value):
                 raise SearchError(f"--{name} is {value}; wanted a number.")
         if decoding.mbr != "none":
-            raise SearchError("--mbr and --mmi (or --reverse-model) are two ways to choose among candidates; take one.")
-        made = Reranker(weight=self.mmi or 0.0, mu=self.mu).among_those_of(decoding)
+            raise SearchError(f"--mbr is one way to choose among candidates, {_ASKED} are another; take one.")
+        made = Reranker(weight=self.mmi or 0.0, mu=self.mu, nu=self.nu).among_those_of(decoding)
         made.widened(decoding).check()
-        language, reverse = (None if path is None else load(path) for path in (self.language_model, self.reverse_model))
-        return replace(made, language_model=language, reverse_model=reverse)
+        return replace(
+            made,
+            language_model=None if self.language_model is None else load(self.language_model),
+            reverse_model=None if self.reverse_model is None else load(self.reverse_model),
+            second_model=_together(self.second_model, load),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,10 +74,13 @@ class Reranker:
     """Chooses among the hypotheses y of a search for the source x by
 
         score(y) = (log p(y | x) - weight * log p(y)) / norm(|y|) + mu * log p(x | y) / norm(|x|)
+                   + nu * log q(y | x) / norm(|y|)
 
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
-    first words only, this one all). The norm is the search's own: with `length_penalty` 1, the default, all are nats
-    per token, the end counted, and with 0 it is the paper's sum, which prefers short outputs. Hypotheses that ended
+    first words only, this one all), and with `nu` two models of the same kind agree: q may have other tokens, and write
+    them in the other order (Liu et al. 2016, section 3.2, where both also search). The norm is the search's own, and a
+    length is in the tokens of the model in question: with `length_penalty` 1, the default, all are nats per token, the
+    end counted, and with 0 it is the papers' sum, which prefers short outputs. Hypotheses that ended
     come before those that were cut off, and of each the last are those whose bytes are no text: p(y) is that of the
     text as it would be cut anew, and nothing like that was in training. Equal texts are one.
 
@@ -74,6 +89,8 @@ class Reranker:
         language_model: says log p(y), its source being empty; None for the model that generates.
         reverse_model: says log p(x | y); None for none.
         mu: its weight.
+        second_model: says log q(y | x); None for none.
+        nu: its weight.
         candidates: hypotheses to choose among.
 
     Raises:
@@ -90,6 +107,8 @@ class Reranker:
     language_model: TextModel | None = None
     reverse_model: TextModel | None = None
     mu: float = 0.5
+    second_model: TextModel | None = None
+    nu: float = 1.0
     candidates: int = 20
 
     def __post_init__(self) -> None:
@@ -104,7 +123,7 @@ class Reranker:
         """
         if (count := asked_for(decoding)) == 1:
             cure = "a wider beam" if decoding.candidates is None else "more --candidates"
-            raise SearchError(f"--mmi and --reverse-model choose among several outputs, and here is 1: ask for {cure}.")
+            raise SearchError(f"{_ASKED} choose among several outputs, and here is 1: ask for {cure}.")
         return replace(self, candidates=count)
 
     def generate(self, model: TextModel, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
@@ -130,12 +149,24 @@ class Reranker:
         alone = self._alone(model, [h.text for _, h in spoken], decoding)
         sources = model.sources(texts, first_line)  # as the model reads them
         back = self._back([(h.text, sources[line]) for line, h in spoken], decoding)
+        beside = self._beside([(texts[line], h.text) for line, h in spoken], decoding)
         answers = [[h for h in several if not h.tokens] for several in kept]
-        for (line, h), prior, (reverse, more) in zip(spoken, alone, back, strict=True):
-            score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more
-            told = {"language_log_probability": prior if self.weight else None, "reverse_log_probability": reverse}
-            answers[line].append(h._replace(score=float(score), **told))
+        for (line, h), prior, (reverse, more), (second, agreed) in zip(spoken, alone, back, beside, strict=True):
+            score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more + agreed
+            answers[line].append(
+                h._replace(
+                    score=float(score),
+                    language_log_probability=prior if self.weight else None,
+                    reverse_log_probability=reverse,
+                    second_log_probability=second,
+                )
+            )
         return [sorted(several, key=_rank)[: decoding.nbest] for several in answers]
+
+    def of_read_pairs(self) -> Reranker:
+        """The same for sources that a reader of pairs has rewritten, which the second model takes as they are too."""
+        second = self.second_model
+        return self if second is None else replace(self, second_model=second.of_read_pairs())
 
     def widened(self, decoding: Decoding) -> Decoding:
         """The search for all the candidates.
@@ -164,12 +195,28 @@ class Reranker:
 
     def _back(self, pairs: list[tuple[str, str]], decoding: Decoding) -> list[tuple[float | None, float]]:
         """log p(x | y) of each (y, x), and what it adds to the score."""
-        if self.reverse_model is None:
-            return [(None, 0.0)] * len(pairs)
-        scores = self.reverse_model.score([(_readable(y), x) for y, x in pairs], decoding)
-        read = self.reverse_model.target_tokenizer.encode_batch(x for _, x in pairs)
-        lengths = [len(ids) + 1 for ids in read]  # and the end
-        return [(s, self.mu * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
+        return _added(self.reverse_model, [(_readable(y), x) for y, x in pairs], self.mu, decoding)
+
+    def _beside(self, pairs: list[tuple[str, str]], decoding: Decoding) -> list[tuple[float | None, float]]:
+        """log q(y | x) of each (x, y), and what it adds to the score."""
+        return _added(self.second_model, pairs, self.nu, decoding)
+
+
+def _added(
+    model: TextModel | None, pairs: list[tuple[str, str]], weight: float, decoding: Decoding
+) -> list[tuple[float | None, float]]:
+    """The model's log-probability of each pair, and what it adds to a score; None and 0 if there is no model."""
+    if model is None:
+        return [(None, 0.0)] * len(pairs)
+    scores = model.score(pairs, decoding)
+    lengths = [len(ids) + 1 for ids in model.target_tokenizer.encode_batch(target for _, target in pairs)]  # the end
+    return [(s, weight * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
+
+
+def _together(paths: Sequence[str], load: Callable[[str], TextModel]) -> TextModel | None:
+    """The model, or the ensemble of several."""
+    models = [load(path) for path in paths]
+    return TextModel.ensemble(models, names=paths) if len(models) > 1 else next(iter(models), None)
 
 
 def asked_for(decoding: Decoding) -> int:
@@ -194,5 +241,6 @@ def _readable(output: str) -> str:
     return output.translate(_NO_TEXT)[:MAX_TEXT]
 
 
+_ASKED = "--mmi, --reverse-model and --second-model"
 _NO_CHARACTER = "\ufffd"  # what bytes that are no text are read as
 _NO_TEXT = dict.fromkeys(map(ord, "\0\r"))

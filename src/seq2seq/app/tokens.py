@@ -48,6 +48,8 @@ def tokenizers(
     else:
         source = _train(options, "source", Texts(corpus.pairs, 0), inflection=corpus.format == "sigmorphon")
         target = _train(options, "target", Texts(corpus.pairs, 1))
+    if options.right_to_left:
+        target = target._replace(tokenizer=target.tokenizer.turned())
     for file, side in zip(files, (source, target), strict=True):
         text = side.tokenizer.to_json()
         atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))

@@ -50,4 +50,4 @@ def with_copies(tokenizer: Tokenizer, ids: Sequence[int], attention: NDArray[np.
         return tokenizer.token(token)
 
     kept = [(token, row) for token, row in zip(ids, attention, strict=True) if token not in (PAD, BEGIN, END)]
-    return tokenizer.join(text(token, row) for token, row in kept)
+    return tokenizer.join(tokenizer.in_order([text(token, row) for token, row in kept]))

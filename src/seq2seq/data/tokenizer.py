@@ -11,13 +11,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from seq2seq.errors import ConfigError, CorruptArchiveError, did_you_mean
 
+T = TypeVar("T")
 Kind: TypeAlias = Literal["word", "character", "symbols", "bpe", "unigram"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Form: TypeAlias = Literal["none", "nfc", "nfd", "nfkc", "nfkd"]
@@ -42,6 +43,11 @@ class Tokenizer:
     Of symbols, those that are one letter are taken apart; in others, such as features, nothing is. A letter and its
     mark that stand side by side as two symbols are one letter then.
 
+    Attributes:
+        kind: what text is cut into.
+        form: the Unicode form.
+        right_to_left: whether the ids of a text begin with its last piece; see `turned`.
+
     Example:
         >>> letters = Tokenizer.train("character", ["a b", "ab"])
         >>> letters.encode("ba"), letters.decode([5, 4, 3])
@@ -51,9 +57,10 @@ class Tokenizer:
         (4, '나가')
     """
 
-    def __init__(self, kind: Kind, inner: tokenizers.Tokenizer, form: Form = "none"):
+    def __init__(self, kind: Kind, inner: tokenizers.Tokenizer, form: Form = "none", right_to_left: bool = False):
         self.kind: Kind = kind
         self.form: Form = form
+        self.right_to_left = right_to_left
         self._inner = inner
         self._ids = inner.get_vocab()
         self._pieces = sorted(self._ids, key=self._ids.__getitem__)
@@ -79,10 +86,24 @@ class Tokenizer:
         make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
         return cls(kind, make(kind, (normalised(text, form, kind) for text in texts), vocabulary, minimum_count), form)
 
+    def turned(self) -> Tokenizer:
+        """The same pieces in the other order, from the last of a text to its first, or back again.
+
+        A model writes what such a tokenizer reads from right to left (Liu et al. 2016), whatever way the script runs.
+
+        Example:
+            >>> letters = Tokenizer.train("character", ["a b", "ab"])
+            >>> backwards = letters.turned()
+            >>> letters.encode("ab"), backwards.encode("ab"), backwards.decode([5, 4, 3])
+            ([4, 5], [5, 4], 'ab')
+        """
+        return Tokenizer(self.kind, self._inner, self.form, not self.right_to_left)
+
     @property
     def rule(self) -> str:
-        """How text is cut, for people: "character", or "character in NFD"."""
-        return self.kind if self.form == "none" else f"{self.kind} in {self.form.upper()}"
+        """How text is cut, for people: "character", "character in NFD", or "right-to-left character"."""
+        form = "" if self.form == "none" else f" in {self.form.upper()}"
+        return f"{'right-to-left ' if self.right_to_left else ''}{self.kind}{form}"
 
     @property
     def size(self) -> int:
@@ -99,19 +120,25 @@ class Tokenizer:
             texts = [normalised(text, self.form, self.kind) for text in texts]
         if cut := _CUTS.get(self.kind):  # a dictionary does it ten times as fast
             ids = self._ids
-            return [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
-        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+            found = [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
+        else:
+            found = [one.ids for one in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [one[::-1] for one in found] if self.right_to_left else found
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
-        kept = [index for index in _until_end(ids) if index not in (PAD, BEGIN)]
+        kept = self.in_order([index for index in _until_end(ids) if index not in (PAD, BEGIN)])
         if self.kind in _OF_BYTES:
             text = self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
             return self._composed(text)
         return self.join(self.token(index) for index in kept)
 
+    def in_order(self, pieces: list[T]) -> list[T]:
+        """What belongs to the pieces of a text, in the order of the text: where they go right to left, it is turned."""
+        return pieces[::-1] if self.right_to_left else pieces
+
     def join(self, pieces: Iterable[str]) -> str:
-        """The text of pieces of words, symbols or characters."""
+        """The text of pieces of words, symbols or characters, which stand in the order of the text."""
         if self.kind == "symbols" and self.form in _APART:
             return " ".join(letters(pieces))
         return self._composed(("" if self.kind == "character" else " ").join(pieces))
@@ -146,7 +173,7 @@ class Tokenizer:
         return piece if "\ufffd" in text else text.replace(" ", "▁")
 
     def tokens(self, text: str) -> list[str]:
-        """The pieces a text is cut into, as people read them."""
+        """The pieces a text is cut into, as people read them, in the order of the ids."""
         return [self.token(index) for index in self.encode(text)]
 
     def pieces(self, text: str) -> list[str]:
@@ -159,7 +186,7 @@ class Tokenizer:
         cut = _CUTS.get(self.kind)
         if not cut:
             return self.tokens(text)  # of bytes, to which nothing is unknown
-        return list(cut(normalised(text, self.form, self.kind)))
+        return self.in_order(list(cut(normalised(text, self.form, self.kind))))
 
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.
@@ -196,8 +223,10 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """All of it as one JSON text, for the model file."""
-        form = {} if self.form == "none" else {"form": self.form}
-        return json.dumps({"format": 1, "kind": self.kind, **form, "tokenizer": json.loads(self._inner.to_str())})
+        told: dict[str, Any] = {"format": 1, "kind": self.kind}
+        told |= {} if self.form == "none" else {"form": self.form}
+        told |= {"right_to_left": True} if self.right_to_left else {}
+        return json.dumps({**told, "tokenizer": json.loads(self._inner.to_str())})
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
@@ -209,9 +238,10 @@ class Tokenizer:
         try:
             fields = json.loads(text)
             kind, form, inner = fields["kind"], fields.get("form", "none"), fields["tokenizer"]
-            if fields["format"] != 1 or kind not in KINDS or form not in FORMS:
-                raise ValueError(f"format {fields['format']}, kind {kind}, form {form}")
-            made = cls(kind, _counted(_from_dictionary(inner)), form)
+            turned = fields.get("right_to_left", False)
+            if fields["format"] != 1 or kind not in KINDS or form not in FORMS or type(turned) is not bool:
+                raise ValueError(f"format {fields['format']}, kind {kind}, form {form}, right_to_left {turned}")
+            made = cls(kind, _counted(_from_dictionary(inner)), form, turned)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
         if kind == "symbols" and form in _APART and any(len(p) > 1 == len(_in_form(p, "nfc")) for p in made._pieces):

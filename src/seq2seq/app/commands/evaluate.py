@@ -48,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     options.check_listening()
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
-    text_model.check_format(corpus.format)
+    for one in (text_model, reranker and reranker.second_model):
+        if one is not None:
+            one.check_format(corpus.format)
     documents = [pair.document for pair in corpus.pairs] if options.distractors == "document" else []
     evaluation = Evaluation(
         text_model,

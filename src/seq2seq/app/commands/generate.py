@@ -33,7 +33,8 @@ class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
     input: Inputs = ()
     """A file of inputs, one a line; standard input by default."""
     prefix: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file with a line for each input: what its outputs begin with, or nothing."""
+    """A file with a line for each input: what its outputs begin with, or nothing; of a model that writes
+    --right-to-left, what they end with."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""
 

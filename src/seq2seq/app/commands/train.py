@@ -203,7 +203,10 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
     return made, option_names(cls) - known
 
 
-_OF_TOKENIZERS = ("source_tokens", "target_tokens", "source_form", "target_form", "vocabulary", "minimum_count")
+_OF_TOKENIZERS = (
+    *("source_tokens", "target_tokens", "source_form", "target_form", "right_to_left"),
+    *("vocabulary", "minimum_count"),
+)
 
 
 def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
@@ -213,5 +216,6 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
         was = getattr(before, name)
         if options.resume and getattr(options, name) not in (was, "auto"):
             raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
-        if options.from_model is not None and not options.resume and words.all(option):
+        told = words.all(option) or {option, f"--no-{option[2:]}"} & {*words.words}
+        if options.from_model is not None and not options.resume and told:
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")

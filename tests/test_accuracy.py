@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -34,6 +35,15 @@ def test_every_command_of_a_table_is_one_of_ours(name: str, tmp_path: Path) -> N
         assert 0 < task.minutes <= 120 and set(task.measured) <= {"dev", "test"}
         files = [word for words in task.measured.values() for word in words if isinstance(word, Path)]
         assert files and all(path.exists() for path in files)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+def test_judges_are_trained_where_they_are_asked_for(tmp_path: Path) -> None:
+    options = argparse.Namespace(data=DATA, tasks=None)
+    for judges, names in ((False, ["cmudict"]), (True, ["cmudict", "cmudict right-to-left"])):
+        assert list(measuring.tasks_of("cmudict", TABLES["cmudict"], options, tmp_path, judges)) == names
+    options.tasks = "cmudict right-to-left"
+    assert list(measuring.tasks_of("cmudict", TABLES["cmudict"], options, tmp_path)) == [options.tasks]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")

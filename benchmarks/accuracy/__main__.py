@@ -46,7 +46,7 @@ def together(
     told = {"seeds": [row["seed"] for row in rows], "minutes": rows[0]["minutes"]}
     key = {"task": task.name, "ensemble": " ".join(runs)}
     if second:
-        key = {"task": judged_by(task), "ensemble": " ".join([*runs, *second])}
+        key = {"task": judged_by(task), "ensemble": " ".join([*runs, *more])}
     row = series.cell(key, lambda: {**told, **evaluated(series, task, runs, more)})
     return row and with_all(series, task, row, [*runs, *second], more)
 
@@ -113,7 +113,7 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
-    tasks = tasks_of(name, table, options, series.out)
+    tasks = tasks_of(name, table, options, series.out, options.judges)
     with ThreadPoolExecutor(options.jobs) as pool:
         every = product(tasks.values(), options.seeds)
         measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
@@ -137,6 +137,7 @@ def main() -> None:
     """One table, or several."""
     parser = parser_of("python -m benchmarks.accuracy", __doc__)
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--judges", action="store_true", help="models that write right to left too, to choose by both")
     options, more = read_options(parser)
     for name in options.tables:
         try:

@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (task,) = cmudict(options.data, work)
+        task = next(cmudict(options.data, work))
         lines = Path(task.measured["dev"][0]).read_text("utf-8").splitlines()
         words, pronunciations = group(line.split("\t") for line in lines)
         program = Phonetisaurus((options.wheel / "phonetisaurus").absolute())

@@ -127,15 +127,18 @@ def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, l
     return options, more
 
 
-def tasks_of(name: str, table: AccuracyTable, options: argparse.Namespace, work: Path) -> dict[str, Task]:
-    """The table's tasks by name, or those that `--tasks` names.
+def tasks_of(
+    name: str, table: AccuracyTable, options: argparse.Namespace, work: Path, judges: bool = False
+) -> dict[str, Task]:
+    """The table's tasks by name, with those that judge others if `judges`; or those that `--tasks` names.
 
     Raises:
         ConfigError: there is none of such a name.
     """
     tasks = {task.name: task for task in table.tasks(options.data, work)}
     if not options.tasks:
-        return tasks
+        left_out = set() if judges else {task.judge for task in tasks.values()}
+        return {name: task for name, task in tasks.items() if name not in left_out}
     if unknown := sorted(set(options.tasks.split(",")) - set(tasks)):
         raise ConfigError(f"--tasks {unknown[0]}: {name} has {', '.join(tasks)}")
     return {task: tasks[task] for task in options.tasks.split(",")}

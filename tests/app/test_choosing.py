@@ -96,8 +96,8 @@ def test_what_was_cut_off_comes_after_what_ended():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--candidates", 3], "--candidates are what --mbr, --mmi and the like choose among"),
-        (["--sample", "--candidates", 3], "--candidates are what --mbr, --mmi and the like choose among"),
+        (["--candidates", 3], "--candidates are what --mbr, --mmi, --reverse-model or"),
+        (["--sample", "--candidates", 3], "--candidates are what --mbr, --mmi, --reverse-model or"),
         (["--mbr", "chrf", "--candidates", 0], "--candidates is 0; wanted at least --nbest, which is 1."),
         (["--mbr", "chrf", "--candidates", 1], "--mbr chooses among several outputs, and here is 1"),
         (["--mbr", "chrf", "--beam", 1], "--mbr chooses among several outputs, and here is 1"),

@@ -64,12 +64,13 @@ def test_unknown_pieces_are_copied_from_the_source():
 
 
 def test_what_is_written_right_to_left_is_read_in_order():
-    [plain], [turned] = (
-        replace(MODEL, target_tokenizer=one).hypotheses(["ab"], Decoding(beam=2, max_length=6), prefixes=["ab"])
-        for one in (LETTERS, LETTERS.turned())
-    )
-    assert plain[0].text.startswith("ab") and plain[0].tokens[:2] == ["a", "b"]
-    assert turned[0].text.endswith("ab") and turned[0].tokens[:2] == ["b", "a"]
+    turned = replace(MODEL, target_tokenizer=LETTERS.turned())
+    [several] = turned.hypotheses(["ab"], Decoding(beam=2, max_length=6))
+    assert several[0].text == "".join(several[0].tokens).replace("<end>", "")[::-1] != ""
+    assert turned.hypotheses(["ab", "b"], Decoding(max_length=6, require=("aab",)))[1][0].text.count("aab")
+    with pytest.raises(SearchError, match="writes from right to left") as told:
+        turned.hypotheses(["ab", "b"], Decoding(), prefixes=["", "a"])
+    assert told.value.line == 2
     ids, look = [*LETTERS.encode("a"), UNKNOWN, *LETTERS.encode("b"), END], np.eye(4, dtype=np.float32)
     assert with_copies(LETTERS, ids, look, "xyz") == "ayb"
     assert with_copies(LETTERS.turned(), ids, look, "xyz") == "bya"

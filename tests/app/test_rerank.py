@@ -114,7 +114,9 @@ def test_evaluate_with_a_second_model_of_inflections(run, fails, trained, tmp_pa
     assert found["items"] == 4
     (tmp_path / "plain.tsv").write_text("cat\tcats\n")
     told = fails("evaluate", trained, "--second-model", "right-to-left", "plain.tsv")
-    assert "trained on sigmorphon" in told
+    assert "trained on tsv and --second-model on sigmorphon" in told
+    told = fails("generate", "no-right-to-left", "--second-model", trained, stdin=b"cat\tpos=N,num=PL\n")
+    assert "trained on sigmorphon and --second-model on tsv" in told
 
 
 def test_without_a_weight_the_order_is_that_of_log_p(trained):
@@ -198,7 +200,7 @@ def test_samples_may_be_told_apart_by_any_norm(run, trained):
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),
-        (("--candidates", 3), "--candidates are what --mbr, --mmi and the like choose among"),
+        (("--candidates", 3), "--candidates are what --mbr, --mmi, --reverse-model or"),
         (("--mmi", 1, "--nu", 2), "--nu is the weight of a second model: add --second-model"),
         (("--second-model", trained, "--nu", "inf"), "--nu is inf; wanted a number"),
         (("--second-model", trained, "--mbr", "chrf"), "--mbr is one way to choose among candidates"),

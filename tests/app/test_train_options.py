@@ -116,10 +116,17 @@ def test_one_vocabulary_is_cut_in_one_way(words):
         tokenizers(options, Corpus([Pair("a b", "b a")]), None, shared=True)
 
 
+def test_what_never_goes_back_does_not_write_from_the_end():
+    write_pairs(Path("pairs.tsv"))
+    words = ["pairs.tsv", "--out", "run", "--model.type", "hard-monotonic", "--right-to-left"]
+    with pytest.raises(ConfigError, match="--right-to-left does not go with hard-monotonic"):
+        prepare(options_from(words))
+
+
 def test_of_one_vocabulary_only_targets_are_turned():
     options = options_from(["pairs.tsv", "--out", str(Path.cwd()), "--right-to-left"])
     source, target = tokenizers(options, Corpus([Pair("a b", "b a")]), None, shared=True)
-    assert source.tokenizer.encode("ab") == target.tokenizer.encode("ab")[::-1]
+    assert source.tokenizer.encode("a b") == target.tokenizer.encode("b a") != target.tokenizer.encode("a b")
     again = tokenizers(replace(options, resume=True), Corpus([]), None, shared=True)
     assert [one.tokenizer.right_to_left for one in again] == [False, True]
 

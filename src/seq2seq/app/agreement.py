@@ -68,7 +68,7 @@ def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:
     if one.form != other.form:
         return f"Unicode forms {one.form} and {other.form}"
     if one.right_to_left != other.right_to_left:
-        return "one writes right to left, as a --second-model may"
+        return "one writes right to left"
     if one.size != other.size:
         return f"{one.size:,} and {other.size:,} tokens"
     pieces = enumerate(other.matching(one))

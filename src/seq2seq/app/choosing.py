@@ -39,7 +39,9 @@ class Choosing:
         """
         if self.mbr == "none":
             if self.candidates is not None:
-                raise SearchError("--candidates are what --mbr, --mmi and the like choose among: add one of them.")
+                raise SearchError(
+                    "--candidates are what --mbr, --mmi, --reverse-model or --second-model choose among: add one."
+                )
             return nbest
         count = self.candidates
         if count is None:

@@ -121,7 +121,18 @@ def rules_of(demands: Sequence[Demands], rows: int, prefixes: bool) -> tuple[Rul
     return (*rules, *map(NoRepeat, every.no_repeat))
 
 
+def check_prefix(tokenizer: Tokenizer, text: str, line: int) -> None:
+    """Refuse a prefix for a model that writes the beginning last.
+
+    Raises:
+        SearchError: so it is, and there is one.
+    """
+    if text.strip() and tokenizer.right_to_left:
+        raise SearchError("this model writes from right to left: no text can be given for it to begin with.", line)
+
+
 def _prefix(tokenizer: Tokenizer, text: str, line: int, known: int) -> tuple[int, ...]:
+    check_prefix(tokenizer, text, line)
     try:
         return _ids(tokenizer, text, f"the prefix of line {line}", known) if text.strip() else ()
     except SearchError as error:

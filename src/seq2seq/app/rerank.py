@@ -15,7 +15,7 @@ from seq2seq.app.choosing import SAMPLES
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis
 from seq2seq.app.text_model import MAX_TEXT, TextModel
-from seq2seq.errors import SearchError
+from seq2seq.errors import ConfigError, SearchError
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class RerankOptions:
     mu: float = 0.5
     """The weight of --reverse-model."""
     second_model: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="MODEL")] = ()
-    """Another model from inputs to outputs, whatever its tokens, best one trained --right-to-left (Liu et al. 2016):
-    add NU log p(output | input) as it says; several are an ensemble."""
+    """Another model from inputs to outputs, best one trained --right-to-left (Liu et al. 2016): add NU log p(output |
+    input) as it says. Its tokens may be others; what it does not know counts as its <unknown>. Several, of the same
+    tokens, are an ensemble: the mean of their probabilities."""
     nu: float = 1.0
     """The weight of --second-model."""
 
@@ -78,14 +79,15 @@ class Reranker:
 
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
     first words only, this one all), and with `nu` two models of the same kind agree: q may have other tokens, and write
-    them in the other order (Liu et al. 2016, section 3.2, where both also search). The norm is the search's own, and a
+    them in the other order (Liu et al. 2016, "Agreement on target-bidirectional neural machine translation", where
+    both search too). The norm is the search's own, and a
     length is in the tokens of the model in question: with `length_penalty` 1, the default, all are nats per token, the
     end counted, and with 0 it is the papers' sum, which prefers short outputs. Hypotheses that ended
     come before those that were cut off, and of each the last are those whose bytes are no text: p(y) is that of the
     text as it would be cut anew, and nothing like that was in training. Equal texts are one.
 
     Attributes:
-        weight: lambda of the paper.
+        weight: lambda of the paper; 0 if nothing is to be said against likely outputs.
         language_model: says log p(y), its source being empty; None for the model that generates.
         reverse_model: says log p(x | y); None for none.
         mu: its weight.
@@ -103,7 +105,7 @@ class Reranker:
         ```
     """
 
-    weight: float = 0.5
+    weight: float = 0.0
     language_model: TextModel | None = None
     reverse_model: TextModel | None = None
     mu: float = 0.5
@@ -140,7 +142,12 @@ class Reranker:
         attention: bool = False,
         prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
-        """As `TextModel.hypotheses`, with this score and the log-probabilities that it is made of."""
+        """As `TextModel.hypotheses`, with this score and the log-probabilities that it is made of.
+
+        Raises:
+            ConfigError: the second model reads lines otherwise than the first.
+        """
+        self.check(model)
         decoding = decoding or Decoding()
         how: dict[str, Any] = {"first_line": first_line, "attention": attention, "prefixes": prefixes}
         found = model.hypotheses(texts, self.widened(decoding), **how)
@@ -162,6 +169,19 @@ class Reranker:
                 )
             )
         return [sorted(several, key=_rank)[: decoding.nbest] for several in answers]
+
+    def check(self, model: TextModel) -> None:
+        """Refuse a second model that reads lines otherwise than the one that generates.
+
+        Raises:
+            ConfigError: one alone reads lemma TAB features.
+        """
+        formats = [one.settings.format for one in (model, self.second_model) if one]
+        if len({one == "sigmorphon" for one in formats}) > 1:
+            raise ConfigError(
+                f"the model was trained on {formats[0]} and --second-model on {formats[1]}: one reads lemma TAB "
+                "features, the other a line as it is; train both on files of one --format."
+            )
 
     def of_read_pairs(self) -> Reranker:
         """The same for sources that a reader of pairs has rewritten, which the second model takes as they are too."""

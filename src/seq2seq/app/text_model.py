@@ -146,7 +146,8 @@ class TextModel:
     def token_scores(
         self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
     ) -> list[tuple[list[str], list[float]]]:
-        """The target tokens of each pair, the end included, and the log-probability of each, in nats.
+        """The target tokens of each pair, as the model writes them, the end last, and the log-probability of each, in
+        nats.
 
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """

@@ -89,7 +89,8 @@ class Tokenizer:
     def turned(self) -> Tokenizer:
         """The same pieces in the other order, from the last of a text to its first, or back again.
 
-        A model writes what such a tokenizer reads from right to left (Liu et al. 2016), whatever way the script runs.
+        A model of such targets writes them from right to left, whatever way the script runs (Liu et al. 2016,
+        "Agreement on target-bidirectional neural machine translation").
 
         Example:
             >>> letters = Tokenizer.train("character", ["a b", "ab"])
@@ -123,7 +124,7 @@ class Tokenizer:
             found = [[ids.get(piece, UNKNOWN) for piece in cut(text)] for text in texts]
         else:
             found = [one.ids for one in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
-        return [one[::-1] for one in found] if self.right_to_left else found
+        return [self.in_order(one) for one in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
@@ -134,7 +135,8 @@ class Tokenizer:
         return self.join(self.token(index) for index in kept)
 
     def in_order(self, pieces: list[T]) -> list[T]:
-        """What belongs to the pieces of a text, in the order of the text: where they go right to left, it is turned."""
+        """What belongs to each piece of a text, from the order of the text to that of the ids, or back: where pieces go
+        right to left it is turned."""
         return pieces[::-1] if self.right_to_left else pieces
 
     def join(self, pieces: Iterable[str]) -> str:
@@ -225,7 +227,8 @@ class Tokenizer:
         """All of it as one JSON text, for the model file."""
         told: dict[str, Any] = {"format": 1, "kind": self.kind}
         told |= {} if self.form == "none" else {"form": self.form}
-        told |= {"right_to_left": True} if self.right_to_left else {}
+        if self.right_to_left:  # which versions that do not know of it must not read as if it were not there
+            told |= {"format": 2, "right_to_left": True}
         return json.dumps({**told, "tokenizer": json.loads(self._inner.to_str())})
 
     @classmethod
@@ -239,7 +242,7 @@ class Tokenizer:
             fields = json.loads(text)
             kind, form, inner = fields["kind"], fields.get("form", "none"), fields["tokenizer"]
             turned = fields.get("right_to_left", False)
-            if fields["format"] != 1 or kind not in KINDS or form not in FORMS or type(turned) is not bool:
+            if fields["format"] not in (1, 2) or kind not in KINDS or form not in FORMS or type(turned) is not bool:
                 raise ValueError(f"format {fields['format']}, kind {kind}, form {form}, right_to_left {turned}")
             made = cls(kind, _counted(_from_dictionary(inner)), form, turned)
         except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from starlette.testclient import TestClient
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
 from seq2seq.app.pictures.projection import plane
-from seq2seq.app.serving import operations, requests, work
+from seq2seq.app.serving import cost, operations, requests, work
 from seq2seq.app.serving.application import application
 from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.programs import Programs, forget_programs
 from seq2seq.app.serving.service import Limits, Service
 from seq2seq.app.serving.work import Served, _whole
 from seq2seq.data import Tokenizer
+from seq2seq.errors import SearchError
 
 KEEN = {"beam": 3, "nbest": 2}
 
@@ -107,6 +109,17 @@ def test_a_letter_that_is_cut_has_no_text():
     pieces = Tokenizer.train("bpe", ["abc"], vocabulary=260)  # of bytes
     ids = pieces.encode("aé")
     assert [_whole(pieces, ids[:count]) for count in range(1, len(ids) + 1)][-3:] == ["a", None, "aé"]
+    assert _whole(pieces.turned(), ids[-1:]) is None  # what an output would end with
+
+
+def test_a_model_that_writes_right_to_left_takes_no_beginning(text):
+    turned = replace(text, target_tokenizer=text.target_tokenizer.turned())
+    asked = requests.Next("abc", "a")
+    with pytest.raises(SearchError, match="writes from right to left"):
+        cost.of_next(turned, asked)
+    assert cost.of_next(text, asked) == cost.of_next(turned, requests.Next("abc")) == cost.Cost()
+    [found] = Served("m", turned).next([requests.Next("abc")])
+    assert {one.text for one in found.alternatives} == {None}
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
@@ -117,13 +130,14 @@ def test_the_page_knows_the_text_up_to_each_token():
         (["▁", "Ã", "©", "▁", "a", "â", "ĸ", "ģ", "b"], "é a▁b", "bpe of 300"),
         (["a", "b", "<end>"], "ab", "character"),
         (["to", "Ur"], "to Ur", "word"),
+        (["Ur", "to"], "to Ur", "right-to-left word"),
     ]
     script = (
         f"{function and function[1]}; console.log(JSON.stringify({json.dumps(cases)}.map((c) => beginnings(...c))))"
     )
     found = json.loads(subprocess.run(["node", "-e", script], capture_output=True, check=True).stdout)
     wanted = ["", None, "é", "é ", "é a", None, None, "é a▁", "é a▁b"]
-    assert found == [wanted, ["a", "ab", "ab<end>"], ["to", "to Ur"]]
+    assert found == [wanted, ["a", "ab", "ab<end>"], ["to", "to Ur"], [None, None]]
 
 
 def test_scores_are_those_of_the_library(post, text):

@@ -48,9 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     options.check_listening()
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
-    for one in (text_model, reranker and reranker.second_model):
-        if one is not None:
-            one.check_format(corpus.format)
+    text_model.check_format(corpus.format)
+    if reranker is not None:
+        reranker.check(text_model)
     documents = [pair.document for pair in corpus.pairs] if options.distractors == "document" else []
     evaluation = Evaluation(
         text_model,

@@ -33,8 +33,7 @@ class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
     input: Inputs = ()
     """A file of inputs, one a line; standard input by default."""
     prefix: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file with a line for each input: what its outputs begin with, or nothing; of a model that writes
-    --right-to-left, what they end with."""
+    """A file with a line for each input: what its outputs begin with, or nothing."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""
 

@@ -216,6 +216,6 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
         was = getattr(before, name)
         if options.resume and getattr(options, name) not in (was, "auto"):
             raise ConfigError(f"{option} was {was} when this run began, and its tokenizers are made; begin a new run.")
-        told = words.all(option) or {option, f"--no-{option[2:]}"} & {*words.words}
+        told = {option, f"--no-{option[2:]}"} & {*words.options("--")}
         if options.from_model is not None and not options.resume and told:
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")

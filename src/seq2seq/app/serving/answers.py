@@ -23,7 +23,7 @@ class Generated(NamedTuple):
 
 class Alternative(NamedTuple):
     """A token that may come next; its probability is that under the model itself. The text is the prefix with it; null
-    where it cuts a letter into bytes."""
+    where it cuts a letter into bytes, and of a model that writes from right to left."""
 
     token: str
     text: str | None

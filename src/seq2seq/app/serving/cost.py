@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.demands import demands_of_lines, limits
+from seq2seq.app.demands import check_prefix, demands_of_lines, limits
 from seq2seq.app.listening import Listening
 from seq2seq.app.serving import requests
 from seq2seq.app.serving.refusals import RefusedError
@@ -77,6 +77,12 @@ def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
     look = asked.attention or options.replace_unknown
     at = "/attention" if asked.attention else "/options/replace_unknown"
     return Cost(tokens, width * int((room * lengths).sum()) if look else 0, at)
+
+
+def of_next(text: TextModel, asked: requests.Next) -> Cost:
+    """That of one token, which is little."""
+    check_prefix(text.target_tokenizer, asked.prefix, 1)
+    return Cost()
 
 
 def of_score(text: TextModel, asked: requests.Score) -> Cost:

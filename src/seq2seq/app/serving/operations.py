@@ -123,7 +123,7 @@ OPERATIONS = (
         _compiled,
         _check_generate,
     ),
-    Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1),
+    Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1, cost.of_next),
     Operation("/score", table(requests.Score), answers.Scores, lambda m: m.score, _pairs, cost.of_score),
     Operation("/embed", requests.EMBED, answers.Vectors, lambda m: m.embed, _inputs, check=_check_embed),
     Operation(

@@ -206,6 +206,6 @@ class Served:
 
 
 def _whole(tokenizer: Tokenizer, ids: Sequence[int]) -> str | None:
-    """The text of ids, if they end between two letters."""
+    """The text of ids, if an output can begin with it: they end between two letters, and begin where it does."""
     text = tokenizer.decode(ids)
-    return None if text.endswith("\ufffd") else text
+    return None if tokenizer.right_to_left or text.endswith("\ufffd") else text

@@ -37,8 +37,9 @@ export function begin(chosen) {
 }
 
 // The text up to each output token, it included; null where a letter is cut into bytes (bpe, unigram), which a token
-// then shows by one character each.
+// then shows by one character each, and where the last token was written first.
 export function beginnings(tokens, text, rule) {
+  if (rule.startsWith("right-to-left")) return tokens.map(() => null);
   if (rule.startsWith("character")) return tokens.map((_, at) => tokens.slice(0, at + 1).join(""));
   if (!/^(bpe|unigram)/.test(rule)) return tokens.map((_, at) => tokens.slice(0, at + 1).join(" "));
   if (/ in NFK?D$/.test(rule)) text = text.normalize("NFD"); // as its tokens are; the server takes either
@@ -194,7 +195,8 @@ async function look(place, at) {
   looking = new AbortController();
   const prefix = before(place, at);
   if (prefix === null) {
-    $("alternatives").replaceChildren(element("p", { className: "hint" }, "This token begins inside a letter."));
+    const why = rule.startsWith("right-to-left") ? "This model writes from right to left." : "This token begins inside a letter.";
+    $("alternatives").replaceChildren(element("p", { className: "hint" }, `${why} It has no beginning to go on from.`));
     return;
   }
   const body = { model: answer.model, input: answer.outputs[0].input, prefix, count: 10 };
@@ -217,7 +219,7 @@ function showAlternatives(found, taken, prefix) {
   const rows = found.alternatives.map(({ token, text, probability, ends }) => {
     const label = ends ? element("span", { className: "end" }, "the end") : element("button", { type: "button" }, shown(token));
     label.setAttribute("aria-label", `${ends ? "the end" : named(token)}, ${percent(probability)}`);
-    if (!ends && text === null) Object.assign(label, { disabled: true, title: "This token ends inside a letter." });
+    if (!ends && text === null) Object.assign(label, { disabled: true, title: "No output can begin so." });
     if (!ends && text !== null) label.addEventListener("click", () => force(text, answer.outputs[0].input));
     const bar = element("span", { className: "bar", "aria-hidden": "true" }, weigh(element("span"), probability));
     return element("li", { className: token === taken ? "taken" : "" }, label, bar, element("span", {}, percent(probability)));

@@ -100,7 +100,7 @@ def test_runs_of_another_task_judge_those_of_the_same_seed(tmp_path: Path, monke
     made = {name: [{"seed": n, "minutes": 1.0, "threads": 1, "run": f"{name}{n}"} for n in (1, 2, 3)] for name in "ab"}
     row = accuracy.judged(done, table, task, {**made, "b": made["b"][:2]})
     assert row and (row["seeds"], row["dev"], row["dev ensemble"]) == (2, 1.5, 3.0)
-    assert ran[1] == ["evaluate", "a2", "dev.tsv", "--second-model", "b2", "--beam", "10", "--json"]
+    assert ran[1] == ["evaluate", "a2", "dev.tsv", "--second-model", "b2", "--json"]
     assert ran[2][:4] == ["evaluate", "a1", "a2", "a3"] and ran[2].count("--second-model") == 2
     assert accuracy.judged(done, table, task, {**made, "b": made["b"][:2]}) == row and len(ran) == 3
     assert accuracy.judged(done, table, task, {"a": made["a"]}) is None

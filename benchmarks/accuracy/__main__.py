@@ -33,20 +33,17 @@ from benchmarks.series import Series
 from benchmarks.table import Table, Value
 from seq2seq.errors import ConfigError
 
-CANDIDATES = ("--beam", "10")
-"""Among so many outputs two models choose."""
-
 
 def together(
     series: Series, task: Task, rows: Sequence[dict[str, Any]], judges: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any] | None:
     """The row of the ensemble of the runs, whose candidates the runs of `judges` judge too, if there are any."""
     runs, second = ([str(row["run"]) for row in each] for each in (rows, judges))
-    more = [word for run in second for word in ("--second-model", run)] + [*CANDIDATES] * bool(second)
+    more = [word for run in second for word in ("--second-model", run)]
     told = {"seeds": [row["seed"] for row in rows], "minutes": rows[0]["minutes"]}
     key = {"task": task.name, "ensemble": " ".join(runs)}
     if second:
-        key = {"task": judged_by(task), "ensemble": " ".join([*runs, *more])}
+        key = {"task": judged_by(task), "ensemble": " ".join([*runs, *second])}
     row = series.cell(key, lambda: {**told, **evaluated(series, task, runs, more)})
     return row and with_all(series, task, row, [*runs, *second], more)
 

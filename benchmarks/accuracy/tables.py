@@ -52,6 +52,13 @@ class AccuracyTable:
     ensemble: bool = False
 
 
+def _both_ways(task: Task) -> Iterator[Task]:
+    """The task, and the same right to left, whose runs may judge it."""
+    judge = replace(task, name=f"{task.name} right-to-left", train=(*task.train, "--right-to-left"))
+    yield replace(task, judge=judge.name)
+    yield judge
+
+
 def cmudict(data: Path, work: Path) -> Iterator[Task]:
     """The classic training file, from which 2,670 words are held out; some words have several pronunciations."""
     lines = (data / "cmudict_g2p" / "g014b2b.train").read_text("utf-8").splitlines()
@@ -66,8 +73,7 @@ def cmudict(data: Path, work: Path) -> Iterator[Task]:
     if (test := data / "cmudict_g2p" / "g014b2b.test").exists():
         measured["test"] = (test,)
     train = (files["train"], "--dev", files["dev"], "--source-tokens", "character", "--preset", "large")
-    yield Task("cmudict", train, measured, 115.0, judge="cmudict right-to-left")
-    yield Task("cmudict right-to-left", (*train, "--right-to-left"), measured, 115.0)
+    yield from _both_ways(Task("cmudict", train, measured, 115.0))
 
 
 def sigmorphon2020(data: Path, work: Path) -> Iterator[Task]:
@@ -87,7 +93,7 @@ def sigmorphon2016(data: Path, work: Path) -> Iterator[Task]:
         files = {split: folder / f"{language}-task1-{split}" for split in ("train", "dev", "test")}
         options = ("--format", "sigmorphon")
         measured = {split: (files[split], *options) for split in ("dev", "test")}
-        yield Task(language, (files["train"], "--dev", files["dev"], *options), measured, 20.0)
+        yield from _both_ways(Task(language, (files["train"], "--dev", files["dev"], *options), measured, 20.0))
 
 
 _SCAN = {"simple": 25.0, "length": 10.0, "addprim_jump": 10.0}
@@ -103,8 +109,7 @@ def scan(data: Path, work: Path) -> Iterator[Task]:
 
 def multi30k_ende(data: Path, work: Path) -> Iterator[Task]:
     """English to German, lower-cased Moses tokens, scored as these."""
-    yield replace(_multi30k(data, "en", "de", "en-de", (), 60.0), judge="en-de right-to-left")
-    yield _multi30k(data, "en", "de", "en-de right-to-left", ("--right-to-left",), 60.0)
+    yield from _both_ways(_multi30k(data, "en", "de", "en-de", (), 60.0))
 
 
 _EQUAL = (

@@ -21,6 +21,7 @@ from benchmarks.series import Series
 from benchmarks.table import Table
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.options import TrainOptions
+from seq2seq.errors import ConfigError
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -44,6 +45,12 @@ def test_judges_are_trained_where_they_are_asked_for(tmp_path: Path) -> None:
         assert list(measuring.tasks_of("cmudict", TABLES["cmudict"], options, tmp_path, judges)) == names
     options.tasks = "cmudict right-to-left"
     assert list(measuring.tasks_of("cmudict", TABLES["cmudict"], options, tmp_path)) == [options.tasks]
+    options.tasks = "turkish"
+    found = measuring.tasks_of("sigmorphon2016", TABLES["sigmorphon2016"], options, tmp_path, judges=True)
+    assert list(found) == ["turkish", "turkish right-to-left"]
+    options.tasks = None
+    with pytest.raises(ConfigError, match="--judges: no task of scan has one"):
+        measuring.tasks_of("scan", TABLES["scan"], options, tmp_path, judges=True)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
@@ -101,7 +108,7 @@ def test_runs_of_another_task_judge_those_of_the_same_seed(tmp_path: Path, monke
     row = accuracy.judged(done, table, task, {**made, "b": made["b"][:2]})
     assert row and (row["seeds"], row["dev"], row["dev ensemble"]) == (2, 1.5, 3.0)
     assert ran[1] == ["evaluate", "a2", "dev.tsv", "--second-model", "b2", "--json"]
-    assert ran[2][:4] == ["evaluate", "a1", "a2", "a3"] and ran[2].count("--second-model") == 2
+    assert ran[2][:4] == ["evaluate", "a1", "a2", "dev.tsv"] and ran[2].count("--second-model") == 2
     assert accuracy.judged(done, table, task, {**made, "b": made["b"][:2]}) == row and len(ran) == 3
     assert accuracy.judged(done, table, task, {"a": made["a"]}) is None
     alone = accuracy.together(done, task, made["a"])

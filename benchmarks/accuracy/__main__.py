@@ -59,8 +59,8 @@ def judged(
     rows = [{"seed": seed, "threads": ours[seed]["threads"], **row} for seed, row in both if row]
     if not rows:
         return None
-    several = together(series, task, [*ours.values()], [*judges.values()]) if len(rows) > 1 else None
-    return row_of(table, rows, several)
+    everyone = [[each[seed] for seed in seeds] for each in (ours, judges)]
+    return row_of(table, rows, together(series, task, *everyone) if len(seeds) > 1 else None)
 
 
 def judged_by(task: Task) -> str:

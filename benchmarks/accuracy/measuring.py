@@ -130,15 +130,18 @@ def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, l
 def tasks_of(
     name: str, table: AccuracyTable, options: argparse.Namespace, work: Path, judges: bool = False
 ) -> dict[str, Task]:
-    """The table's tasks by name, with those that judge others if `judges`; or those that `--tasks` names.
+    """The table's tasks by name, or those that `--tasks` names; with those that judge them if `judges`.
 
     Raises:
-        ConfigError: there is none of such a name.
+        ConfigError: there is none of such a name, or none that judges.
     """
     tasks = {task.name: task for task in table.tasks(options.data, work)}
-    if not options.tasks:
-        left_out = set() if judges else {task.judge for task in tasks.values()}
-        return {name: task for name, task in tasks.items() if name not in left_out}
-    if unknown := sorted(set(options.tasks.split(",")) - set(tasks)):
+    judging = {task.judge for task in tasks.values()}
+    names = options.tasks.split(",") if options.tasks else [task for task in tasks if task not in judging]
+    if unknown := sorted(set(names) - set(tasks)):
         raise ConfigError(f"--tasks {unknown[0]}: {name} has {', '.join(tasks)}")
-    return {task: tasks[task] for task in options.tasks.split(",")}
+    if judges and not judging & set(tasks):
+        raise ConfigError(f"--judges: no task of {name} has one.")
+    if judges:
+        names = [one for task in names for one in (task, tasks[task].judge) if one]
+    return {task: tasks[task] for task in names}

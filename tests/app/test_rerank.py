@@ -115,8 +115,11 @@ def test_evaluate_with_a_second_model_of_inflections(run, fails, trained, tmp_pa
     (tmp_path / "plain.tsv").write_text("cat\tcats\n")
     told = fails("evaluate", trained, "--second-model", "right-to-left", "plain.tsv")
     assert "trained on tsv and --second-model on sigmorphon" in told
-    told = fails("generate", "no-right-to-left", "--second-model", trained, stdin=b"cat\tpos=N,num=PL\n")
-    assert "trained on sigmorphon and --second-model on tsv" in told
+    for command in ("generate", "chat"):
+        told = fails(command, "no-right-to-left", "--second-model", trained, stdin=b"cat\tpos=N,num=PL\n")
+        assert "trained on sigmorphon and --second-model on tsv" in told
+    told = fails("generate", "no-right-to-left", "right-to-left", stdin=b"")
+    assert "right-to-left may choose among the outputs of the other as its --second-model" in told
 
 
 def test_without_a_weight_the_order_is_that_of_log_p(trained):
@@ -200,6 +203,7 @@ def test_samples_may_be_told_apart_by_any_norm(run, trained):
 def test_what_does_not_go_together(fails, trained):
     for words, told in (
         (("--language-model", trained), "--language-model is for --mmi"),
+        (("--language-model", trained, "--mmi", 0), "--language-model is for --mmi: add it, and not 0"),
         (("--candidates", 3), "--candidates are what --mbr, --mmi, --reverse-model or"),
         (("--mmi", 1, "--nu", 2), "--nu is the weight of a second model: add --second-model"),
         (("--second-model", trained, "--nu", "inf"), "--nu is inf; wanted a number"),
@@ -217,3 +221,5 @@ def test_what_does_not_go_together(fails, trained):
         assert told in fails("generate", trained, *words, stdin=b"abc\n")
     with pytest.raises(SearchError):
         Reranker(candidates=0)
+    with pytest.raises(SearchError, match="counts by its weight"):
+        Reranker(language_model=seq2seq.load(trained))

@@ -117,10 +117,15 @@ def test_one_vocabulary_is_cut_in_one_way(words):
 
 
 def test_what_never_goes_back_does_not_write_from_the_end():
-    write_pairs(Path("pairs.tsv"))
-    words = ["pairs.tsv", "--out", "run", "--model.type", "hard-monotonic", "--right-to-left"]
-    with pytest.raises(ConfigError, match="--right-to-left does not go with hard-monotonic"):
-        prepare(options_from(words))
+    Path("mine.py").write_text(
+        "import seq2seq\nfrom seq2seq.models.hard_monotonic import HardMonotonic\n\n\n"
+        "@seq2seq.module\nclass Mine(HardMonotonic):\n    pass\n"
+    )
+    for model in ("hard-monotonic", "mine.py:Mine"):
+        words = ["pairs.tsv", "--out", "run", "--model.type", model, "--right-to-left"]
+        with pytest.raises(ConfigError, match=f"--right-to-left does not go with {model}"):
+            options_from(words)
+        assert options_from([*words, "--no-right-to-left"])
 
 
 def test_of_one_vocabulary_only_targets_are_turned():

@@ -43,6 +43,11 @@ def _member(first: TextModel, model: TextModel, first_name: str, name: str) -> S
     for side in ("source", "target"):
         ours, theirs = (getattr(one, f"{side}_tokenizer") for one in (first, model))
         found = theirs.renumbering(ours)
+        if ours.right_to_left != theirs.right_to_left:
+            raise ConfigError(
+                f"{first_name} and {name} write in unlike orders: an ensemble cannot; {name} may choose among the "
+                "outputs of the other as its --second-model."
+            )
         if found is None:
             raise ConfigError(
                 f"{first_name} and {name} have unlike {side} tokenizers ({tokenizer_difference(ours, theirs)}): an "
@@ -67,8 +72,6 @@ def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:
         return f"{one.kind} and {other.kind}"
     if one.form != other.form:
         return f"Unicode forms {one.form} and {other.form}"
-    if one.right_to_left != other.right_to_left:
-        return "one writes right to left"
     if one.size != other.size:
         return f"{one.size:,} and {other.size:,} tokens"
     pieces = enumerate(other.matching(one))

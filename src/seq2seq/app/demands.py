@@ -127,8 +127,12 @@ def check_prefix(tokenizer: Tokenizer, text: str, line: int) -> None:
     Raises:
         SearchError: so it is, and there is one.
     """
-    if text.strip() and tokenizer.right_to_left:
-        raise SearchError("this model writes from right to left: no text can be given for it to begin with.", line)
+    if text and tokenizer.right_to_left:
+        raise SearchError(
+            f"the prefix of line {line}: this model writes from right to left and has no beginning to go on from; "
+            "leave it out, or ask for it anywhere by --require.",
+            line,
+        )
 
 
 def _prefix(tokenizer: Tokenizer, text: str, line: int, known: int) -> tuple[int, ...]:

@@ -29,7 +29,6 @@ from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
 from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
 from seq2seq.errors import ConfigError
-from seq2seq.models.hard_monotonic import HardMonotonic
 from seq2seq.search import Ensemble
 from seq2seq.search.checking import check_searchable
 from seq2seq.training import Fingerprint, FolderLock
@@ -75,8 +74,6 @@ def prepare(options: TrainOptions[Any]) -> Job:
     cls = model_class(options.model_type)
     read = read_files(options)
     corpus, report = read.corpus, read.report
-    if options.right_to_left and issubclass(cls, HardMonotonic):
-        raise ConfigError("--right-to-left does not go with hard-monotonic, which reads and writes from left to right.")
     began_with = _began_with(options)
     if began_with:
         began_with.check_format(corpus.format)

@@ -46,8 +46,8 @@ class RerankOptions:
             SearchError: options that do not go together.
             ArchiveError: a model that cannot be read.
         """
-        if self.mmi is None and self.language_model is not None:
-            raise SearchError("--language-model is for --mmi: add it.")
+        if not self.mmi and self.language_model is not None:
+            raise SearchError("--language-model is for --mmi: add it, and not 0.")
         if self.reverse_model is None and self.mu != RerankOptions.mu:
             raise SearchError("--mu is the weight of a reverse model: add --reverse-model MODEL.")
         if not self.second_model and self.nu != RerankOptions.nu:
@@ -96,7 +96,7 @@ class Reranker:
         candidates: hypotheses to choose among.
 
     Raises:
-        SearchError: fewer than 1 candidate.
+        SearchError: fewer than 1 candidate, or a language model that counts for nothing.
 
     Example:
         ```
@@ -114,6 +114,8 @@ class Reranker:
     candidates: int = 20
 
     def __post_init__(self) -> None:
+        if self.language_model is not None and not self.weight:
+            raise SearchError("Reranker: language_model counts by its weight, which is 0; give one.")
         if self.candidates < 1:
             raise SearchError(f"--candidates is {self.candidates}; wanted 1 or more.")
 

@@ -46,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     if reranker is None:
         options.check()
     model, rest = options.load_leading(options.models)
+    if reranker is not None:
+        reranker.check(model)
     if rest:
         raise ConfigError(f"{rest[0]} is no model; chat reads what you type, or a pipe.")
     chat = Chat(model, options, reranker, Screen.of(sys.stdout))

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     if reranker is None:
         options.check()
     model, rest = options.load_leading(options.input)
+    if reranker is not None:
+        reranker.check(model)
     if len(rest) > 1:
         raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
     path = rest[0] if rest else None

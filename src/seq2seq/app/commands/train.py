@@ -24,6 +24,7 @@ from seq2seq.app.train import run
 from seq2seq.app.user_code import known_classes
 from seq2seq.app.words import Words
 from seq2seq.errors import ConfigError
+from seq2seq.models.hard_monotonic import HardMonotonic
 from seq2seq.training.optimizer import OptimizerConfig
 
 
@@ -210,7 +211,9 @@ _OF_TOKENIZERS = (
 
 
 def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
-    """Refuse options that decide what a tokenizer is, where these are there already."""
+    """Refuse options that decide what a tokenizer is, where these are there already, or that a model cannot follow."""
+    if options.right_to_left and issubclass(model_class(options.model_type), HardMonotonic):
+        raise ConfigError(f"--right-to-left does not go with {options.model_type}, whose places never go back.")
     for name in _OF_TOKENIZERS:
         option = f"--{name.replace('_', '-')}"
         was = getattr(before, name)

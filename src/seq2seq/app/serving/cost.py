@@ -80,7 +80,11 @@ def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
 
 
 def of_next(text: TextModel, asked: requests.Next) -> Cost:
-    """That of one token, which is little."""
+    """That of one token, which is little.
+
+    Raises:
+        SearchError: a prefix for a model that writes the beginning last.
+    """
     check_prefix(text.target_tokenizer, asked.prefix, 1)
     return Cost()
 

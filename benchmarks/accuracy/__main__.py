@@ -6,8 +6,9 @@ Every command is printed. What is finished stands in OUT/TABLE/results.jsonl and
 hours can be stopped and gone on with. A row counts where task, seed, minutes, options, threads and recipe are the same:
 the recipe is what train makes of a task's words, defaults and presets too. --minutes takes the place of a task's own
 minutes of training. Small models keep one core busy and no more: --jobs 2 runs two of them side by side, each on its
-share of the cores (of NPROC of them where that is set). A number behind "+-" is half the width of the 95 % interval of
-a mean over seeds, by Student's t.
+share of the cores (of NPROC of them where that is set). --judges trains models that write right to left too, and tells
+what comes out where the two of a seed choose together (`evaluate --second-model`). A number behind "+-" is half the
+width of the 95 % interval of a mean over seeds, by Student's t.
 """
 
 from __future__ import annotations

@@ -33,21 +33,16 @@ def _member(first: TextModel, model: TextModel, first_name: str, name: str) -> S
     Raises:
         ConfigError: they have unlike tokenizers, or one alone reads lemma TAB features as symbols.
     """
-    formats = first.settings.format, model.settings.format
-    if (formats[0] == "sigmorphon") != (formats[1] == "sigmorphon"):  # no other format rewrites a source
-        raise ConfigError(
-            f"{first_name} was trained on {formats[0]} and {name} on {formats[1]}: one reads lemma TAB features as "
-            "symbols, the other a line as it is; train both on files of one --format."
-        )
+    check_read_alike(first, model, first_name, name)
     numbers: dict[str, tuple[int, ...]] = {}
     for side in ("source", "target"):
         ours, theirs = (getattr(one, f"{side}_tokenizer") for one in (first, model))
-        found = theirs.renumbering(ours)
         if ours.right_to_left != theirs.right_to_left:
             raise ConfigError(
                 f"{first_name} and {name} write in unlike orders: an ensemble cannot; {name} may choose among the "
                 "outputs of the other as its --second-model."
             )
+        found = theirs.renumbering(ours)
         if found is None:
             raise ConfigError(
                 f"{first_name} and {name} have unlike {side} tokenizers ({tokenizer_difference(ours, theirs)}): an "
@@ -59,6 +54,20 @@ def _member(first: TextModel, model: TextModel, first_name: str, name: str) -> S
     if all(ids == tuple(range(len(ids))) for ids in numbers.values()):
         return model.model
     return Renumbered(model=model.model, source=numbers["source"], target=numbers["target"])
+
+
+def check_read_alike(first: TextModel, model: TextModel, first_name: str, name: str) -> None:
+    """Refuse models of which one alone rewrites a source; the names are for the message.
+
+    Raises:
+        ConfigError: one reads lemma TAB features as symbols.
+    """
+    formats = first.settings.format, model.settings.format
+    if (formats[0] == "sigmorphon") != (formats[1] == "sigmorphon"):  # no other format rewrites a source
+        raise ConfigError(
+            f"{first_name} was trained on {formats[0]} and {name} on {formats[1]}: one reads lemma TAB features as "
+            "symbols, the other a line as it is; train both on files of one --format."
+        )
 
 
 def tokenizer_difference(one: Tokenizer, other: Tokenizer) -> str:

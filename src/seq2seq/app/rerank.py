@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from seq2seq.app.agreement import check_read_alike
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import SAMPLES
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis
 from seq2seq.app.text_model import MAX_TEXT, TextModel
-from seq2seq.errors import ConfigError, SearchError
+from seq2seq.errors import SearchError
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ class Reranker:
     which is MMI-antiLM with `weight` and MMI-bidi with `mu` (Li et al. 2016, section 4; their U(T) penalises the
     first words only, this one all), and with `nu` two models of the same kind agree: q may have other tokens, and write
     them in the other order (Liu et al. 2016, "Agreement on target-bidirectional neural machine translation", where
-    both search too). The norm is the search's own, and a
-    length is in the tokens of the model in question: with `length_penalty` 1, the default, all are nats per token, the
-    end counted, and with 0 it is the papers' sum, which prefers short outputs. Hypotheses that ended
-    come before those that were cut off, and of each the last are those whose bytes are no text: p(y) is that of the
-    text as it would be cut anew, and nothing like that was in training. Equal texts are one.
+    both search too). The norm is the search's own, and a length is in the tokens of the model in question: with
+    `length_penalty` 1, the default, all are nats per token, the end counted, and with 0 it is the papers' sum, which
+    prefers short outputs. Hypotheses that ended come before those that were cut off, and of each the last are those
+    whose bytes are no text: p(y) is that of the text as it would be cut anew, and nothing like that was in training.
+    Equal texts are one.
 
     Attributes:
         weight: lambda of the paper; 0 if nothing is to be said against likely outputs.
@@ -178,12 +179,8 @@ class Reranker:
         Raises:
             ConfigError: one alone reads lemma TAB features.
         """
-        formats = [one.settings.format for one in (model, self.second_model) if one]
-        if len({one == "sigmorphon" for one in formats}) > 1:
-            raise ConfigError(
-                f"the model was trained on {formats[0]} and --second-model on {formats[1]}: one reads lemma TAB "
-                "features, the other a line as it is; train both on files of one --format."
-            )
+        if self.second_model is not None:
+            check_read_alike(model, self.second_model, "the model", "--second-model")
 
     def of_read_pairs(self) -> Reranker:
         """The same for sources that a reader of pairs has rewritten, which the second model takes as they are too."""

@@ -225,10 +225,10 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """All of it as one JSON text, for the model file."""
-        told: dict[str, Any] = {"format": 1, "kind": self.kind}
-        told |= {} if self.form == "none" else {"form": self.form}
-        if self.right_to_left:  # which versions that do not know of it must not read as if it were not there
-            told |= {"format": 2, "right_to_left": True}
+        form = {} if self.form == "none" else {"form": self.form}
+        order = {"right_to_left": True} if self.right_to_left else {}
+        version = 2 if order else 1  # of which versions that know no order must read the first alone
+        told = {"format": version, "kind": self.kind, **form, **order}
         return json.dumps({**told, "tokenizer": json.loads(self._inner.to_str())})
 
     @classmethod

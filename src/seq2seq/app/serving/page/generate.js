@@ -195,8 +195,10 @@ async function look(place, at) {
   looking = new AbortController();
   const prefix = before(place, at);
   if (prefix === null) {
-    const why = rule.startsWith("right-to-left") ? "This model writes from right to left." : "This token begins inside a letter.";
-    $("alternatives").replaceChildren(element("p", { className: "hint" }, `${why} It has no beginning to go on from.`));
+    const why = rule.startsWith("right-to-left")
+      ? "This model writes from right to left: there is no beginning to go on from."
+      : "This token begins inside a letter.";
+    $("alternatives").replaceChildren(element("p", { className: "hint" }, why));
     return;
   }
   const body = { model: answer.model, input: answer.outputs[0].input, prefix, count: 10 };

@@ -39,8 +39,8 @@ def _member(first: TextModel, model: TextModel, first_name: str, name: str) -> S
         ours, theirs = (getattr(one, f"{side}_tokenizer") for one in (first, model))
         if ours.right_to_left != theirs.right_to_left:
             raise ConfigError(
-                f"{first_name} and {name} write in unlike orders: an ensemble cannot; {name} may choose among the "
-                "outputs of the other as its --second-model."
+                f"{first_name} and {name} write in unlike orders: an ensemble cannot; in generate, evaluate and chat "
+                f"{name} may choose among the outputs of the other (--second-model)."
             )
         found = theirs.renumbering(ours)
         if found is None:

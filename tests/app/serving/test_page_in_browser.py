@@ -40,6 +40,7 @@ def test_the_page(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             page.screenshot(path=pictures / "forced.png", full_page=True)
             go_without_attention(page)
             grow(page)
+            turn(page)
             draw(page)
             page.screenshot(path=pictures / "map.png", full_page=True)
             page.set_viewport_size({"width": 390, "height": 844})
@@ -125,6 +126,16 @@ def grow(page: Any) -> None:
     assert page.locator("#hypotheses li").count() == 1
     label = page.locator("#hypotheses li").first.get_attribute("aria-label")
     assert page.evaluate("window.grown.at(-1)") == label.removeprefix("Output 1: ")
+
+
+def turn(page: Any) -> None:
+    """A model that writes from right to left is asked for no beginning."""
+    page.fill("#prefix", "a")
+    offer = "async (rule) => (await import('/page/generate.js')).offer({ target_tokens: rule })"
+    page.evaluate(offer, "right-to-left symbols")
+    assert page.is_disabled("#prefix") and page.is_disabled("#free") and not page.input_value("#prefix")
+    page.evaluate(offer, "symbols")
+    assert page.is_enabled("#prefix")
 
 
 def draw(page: Any) -> None:

@@ -36,10 +36,21 @@ export function begin(chosen) {
   $("hypotheses").addEventListener("keydown", walk);
 }
 
+// What can be asked of a model: one that writes from right to left goes on from no beginning.
+export function offer(card) {
+  const backwards = writesBackwards(card.target_tokens);
+  $("prefix").disabled = backwards;
+  $("prefix").placeholder = backwards ? "this model writes it last" : "anything";
+  if (backwards) $("prefix").value = "";
+  $("free").disabled = !$("prefix").value;
+}
+
+const writesBackwards = (rule) => rule.startsWith("right-to-left");
+
 // The text up to each output token, it included; null where a letter is cut into bytes (bpe, unigram), which a token
 // then shows by one character each, and where the last token was written first.
 export function beginnings(tokens, text, rule) {
-  if (rule.startsWith("right-to-left")) return tokens.map(() => null);
+  if (writesBackwards(rule)) return tokens.map(() => null);
   if (rule.startsWith("character")) return tokens.map((_, at) => tokens.slice(0, at + 1).join(""));
   if (!/^(bpe|unigram)/.test(rule)) return tokens.map((_, at) => tokens.slice(0, at + 1).join(" "));
   if (/ in NFK?D$/.test(rule)) text = text.normalize("NFD"); // as its tokens are; the server takes either

@@ -2,7 +2,7 @@
 
 import { get, useToken } from "./api.js";
 import { $, element, say } from "./dom.js";
-import { begin as beginGenerate } from "./generate.js";
+import { begin as beginGenerate, offer } from "./generate.js";
 import { begin as beginListening } from "./listening.js";
 import { begin as beginMap } from "./map.js";
 
@@ -41,6 +41,7 @@ function describe() {
   $("card").textContent =
     `${card.type}: ${count(card.source_vocabulary)} source tokens (${card.source_tokens}), ` +
     `${count(card.target_vocabulary)} target tokens (${card.target_tokens})`;
+  offer(card);
 }
 
 async function load() {

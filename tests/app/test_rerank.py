@@ -119,7 +119,7 @@ def test_evaluate_with_a_second_model_of_inflections(run, fails, trained, tmp_pa
         told = fails(command, "no-right-to-left", "--second-model", trained, stdin=b"cat\tpos=N,num=PL\n")
         assert "trained on sigmorphon and --second-model on tsv" in told
     told = fails("generate", "no-right-to-left", "right-to-left", stdin=b"")
-    assert "right-to-left may choose among the outputs of the other as its --second-model" in told
+    assert "right-to-left may choose among the outputs of the other (--second-model)" in told
 
 
 def test_without_a_weight_the_order_is_that_of_log_p(trained):

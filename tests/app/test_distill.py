@@ -10,7 +10,7 @@ from command_line import TINY, write_pairs
 import seq2seq
 from seq2seq import Decoding, Pair, PairFiles, read_pairs
 from seq2seq.app import teacher
-from seq2seq.app.commands.distill import DistillOptions, taught, write
+from seq2seq.app.commands.distill import DistillOptions, main, taught, write
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.hypothesis import EMPTY
 from seq2seq.app.prepare import run_folder
@@ -80,7 +80,14 @@ def test_an_output_without_an_end_is_not_taught(fails, trained, home, capsys):
 
 @pytest.mark.parametrize(
     ("outputs", "tags", "taught"),
-    [(["b\0a", "d\tc"], "", 1), (["b\ra", "dcc"], "", 1), (["b\na", "d\tc"], "\tN", 0), (["b\0a", "d\rc"], "\tN", 0)],
+    [
+        (["b\0a", "d\tc"], "", 1),
+        (["b\ra", "dcc"], "", 1),
+        (["b\ufffd", "d" * 20_001], "", 0),
+        (["b\na", "d\tc"], "\tN", 0),
+        (["b\0a", "d\rc"], "\tN", 0),
+        (["x,y", "dcc "], "\tN", 1),  # as if the features came last
+    ],
 )
 def test_what_no_line_can_hold_is_not_taught(outputs, tags, taught, trained, home, capsys, monkeypatch):
     texts, rows = iter(outputs), [f"ab\tba{tags}", f"cd\tdc{tags}"]
@@ -214,7 +221,41 @@ def test_inflections_stay_lemma_features_form(home):
     assert (found.pairs, found.format) == (pairs, "sigmorphon")
 
 
+@pytest.mark.usefixtures("mirror")
+def test_lines_of_the_unlabelled_are_as_long_as_the_pairs_may_be(fails, trained, home):
+    words = ["pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--unlabelled", "more.txt"]
+    (home / "more.txt").write_text("f" * 21_000 + "\n")
+    lessons(*words, "--max-line", 30_000)
+    assert distilled(home)[-1]["target"] == "f" * 21_000
+    assert "more.txt:1: over-long line" in fails("distill", *words, "--out", "run", "--max-line", 20_999)
+    (home / "more.txt").write_text("fab\tbaf\n")
+    assert "more.txt:1: a TAB: write one source a line" in fails("distill", *words, "--out", "run")
+
+
+def test_the_classes_of_a_teacher_are_not_of_the_student(trained, home):
+    (home / "theirs.py").write_text("import seq2seq\n\n\n@seq2seq.module\nclass Cell:\n    size: int\n")
+    student = lessons("pairs.tsv", "--dev", "dev.tsv", "--teacher", trained, "--types", "theirs.py:Cell")
+    assert student.types == ()
+
+
+@pytest.mark.usefixtures("mirror")
+def test_outputs_are_forgotten_with_the_first_checkpoint_however_the_student_ends(trained, home, monkeypatch):
+    def ending(folder, options):
+        if options.seed == 2:
+            (folder / "model.npz").touch()
+        raise SystemExit
+
+    monkeypatch.setattr("seq2seq.app.commands.distill.run_in", ending)
+    words = ["pairs.tsv", "--dev", "dev.tsv", "--teacher", str(trained), "--out", "run"]
+    for seed, kept in (("1", True), ("2", False)):
+        with pytest.raises(SystemExit):
+            main([*words, "--seed", seed])
+        assert any((home / "run").glob("taught*")) == kept
+
+
 def test_what_is_missing_is_said(fails, trained, home):
+    wrong = ("distill", "pairs.tsv", "--out", "run", "--teacher", trained, "--teacher-beam", 0)
+    assert "--teacher-beam is 0; wanted at least 1" in fails(*wrong)
     assert "--teacher is missing" in fails("distill", "pairs.tsv", "--out", "run")
     assert "no such file" in fails("distill", "pairs.tsv", "--out", "run", "--teacher", "nothing")
     assert "train --resume" in fails("distill", "--resume", "--out", trained, "--teacher", trained)

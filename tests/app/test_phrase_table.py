@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -221,6 +222,15 @@ def test_a_changed_model_input_or_option_is_refused(run, fails, trained, tmp_pat
     Path("table").write_bytes(b"".join(lines))
     assert run(*options, "--resume").code == 0
     assert Path("out").read_bytes() == whole
+
+
+def test_what_no_line_rests_on_yet_may_change(tmp_path):
+    PartialFile(tmp_path / "out", Fingerprint({"a": "b"}), True).close()
+    file = PartialFile(tmp_path / "out", Fingerprint({"a": "c"}), True)
+    file.append(b"one\n", replace(file.written, lines=1))
+    file.close()
+    with pytest.raises(ResumeError, match="a was c and is now b"):
+        PartialFile(tmp_path / "out", Fingerprint({"a": "b"}), True)
 
 
 @pytest.mark.parametrize("name", ["out", "out.gz"])

@@ -89,6 +89,19 @@ def test_documents_of_other_pairs_are_held_out_whole_however_large():
     assert {pair.document for pair in hold_out(Corpus(pairs)).dev} == {"d0"}
 
 
+def test_documents_that_are_too_much_to_measure_on_are_not():
+    pairs = [Pair(f"{n}", "x", f"d{n % 3}") for n in range(18_000)]
+    _, dev, notes = hold_out(Corpus(pairs))
+    assert len(dev) == 1000 and "distinct sources" in notes[0]
+
+
+def test_documents_that_share_their_sources_are_parted_by_source():
+    pairs = [Pair(f"prompt {n}", f"answer {d}", f"speaker {d}") for d in range(20) for n in range(50)]
+    train, dev, notes = hold_out(Corpus([*pairs, Pair("once", "x", "speaker 0")]))
+    assert "distinct sources" in notes[0] and len({pair.source for pair in dev}) == 5
+    assert not {pair.source for pair in dev} & {pair.source for pair in train}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_tiny_document_is_not_all_that_is_held_out(seed):
     title, book = ["title", "author"], [f"line {n}" for n in range(2001)]

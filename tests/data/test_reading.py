@@ -94,6 +94,8 @@ def test_input_of_an_inflection_model():
     assert source_of_line("Fest\tpos=N\tFeste", "sigmorphon") == source_of_line("Fest\tpos=N", "sigmorphon")
     with pytest.raises(BadLineError, match="lemma TAB features"):
         source_of_line("Fest", "sigmorphon")
+    with pytest.raises(BadLineError, match="features last"):
+        source_of_line("walk\twalked\tV;PST", "sigmorphon")
 
 
 # ---------------------------------------------------------------- next sentence
@@ -297,6 +299,8 @@ def test_files_that_cannot_be_read(tmp_path):
         read_pairs(PairFiles((write(tmp_path / "x.tsv", "a\nb\n"),), skip_bad=True))
     with pytest.raises(DataError, match="two lines in a document"):
         read_pairs(PairFiles((write(tmp_path / "x.txt", "a\n\nb\n"),), next_sentence=True))
+    with pytest.raises(DataError, match="two lines in a document, and 1 were left out as bad"):
+        read_pairs(PairFiles((write(tmp_path / "x.txt", "a\n\0\nb\n"),), next_sentence=True, skip_bad=True))
 
 
 @pytest.mark.parametrize(

@@ -160,17 +160,17 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
         print(f"note: {note}", file=sys.stderr)
 
 
-def input_lines(path: str | None, ledger: Ledger) -> Iterator[tuple[int, str | BadLineError]]:
+def input_lines(path: str | None, ledger: Ledger, max_line: int = MAX_LINE) -> Iterator[tuple[int, str | BadLineError]]:
     """The same, each its text or what is wrong with it, of which the caller tells the ledger.
 
     Raises:
         DataError: the file cannot be read, or is UTF-16.
     """
     if path in (None, "-"):
-        return stream_lines(sys.stdin.buffer, input_name(path), MAX_LINE, ledger)
+        return stream_lines(sys.stdin.buffer, input_name(path), max_line, ledger)
     cure = f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL"
     check_file(str(path), cure, once=True, may_be_empty=True)  # as standard input may be
-    return read_lines(Path(str(path)), MAX_LINE, ledger, may_be_empty=True)
+    return read_lines(Path(str(path)), max_line, ledger, may_be_empty=True)
 
 
 def input_name(path: str | None) -> str:

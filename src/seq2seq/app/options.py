@@ -191,7 +191,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
             return replace(self.files(self.dev), source=None, target=None) if self.dev else None
         if self.dev or None in parallel:
             raise ConfigError("to measure on, give --dev PAIRS, or both --dev-source FILE and --dev-target FILE.")
-        return replace(self.files(()), source=self.dev_source, target=self.dev_target, format="auto")
+        parallel_files = {"source": self.dev_source, "target": self.dev_target, "next_sentence": False, "split": "line"}
+        return replace(self.files(()), format="auto", **parallel_files)
 
     def toml(self) -> str:
         """Every option, resolved, as RUN/config.toml holds it."""

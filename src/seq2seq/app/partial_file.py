@@ -21,7 +21,7 @@ from seq2seq.core.files import atomic_write, replaceable
 from seq2seq.errors import ConfigError, ResumeError
 from seq2seq.training.checkpoint import Fingerprint
 
-_AGAIN = "leave out --resume, and remove {}, to begin again"
+_AGAIN = "remove {} to begin again"
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ class PartialFile:
         if self.progress.exists() and resume:
             saved = self._saved()
             before = Fingerprint(saved.content, saved.machine)
-            fingerprint.check(before)
-            self.warning = fingerprint.warning(before)
-            self.written = replace(saved, machine=dict(fingerprint.machine))
+            if saved.lines:  # or nothing rests on what it was
+                fingerprint.check(before)
+                self.warning = fingerprint.warning(before)
+            self.written = replace(saved, content=dict(fingerprint.content), machine=dict(fingerprint.machine))
         elif self.partial.exists() and not resume:
             raise ConfigError(
                 f"{self.partial} is there from a command that did not end; go on with it by --resume, or remove it."

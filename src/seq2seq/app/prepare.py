@@ -256,7 +256,9 @@ def _check_free(options: TrainOptions[Any], folder: Path, more: Sequence[str]) -
     if options.resume:
         return
     if holds_run(folder):
-        raise ConfigError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out.")
+        raise ConfigError(
+            f"{folder}: holds a run already; go on with it by seq2seq train --resume, or choose another --out."
+        )
     written = [path for name in (*_OWN, *more) if (path := folder / name).is_file()]
     for given in (*options.inputs(), options.config):
         if given and os.path.exists(given) and any(path.samefile(given) for path in written):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +13,10 @@ from seq2seq.app.decoding import Decoding
 from seq2seq.app.meter import Meter
 from seq2seq.app.partial_file import PartialFile, skip
 from seq2seq.app.preflight import render
+from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import say
+from seq2seq.core.precision import resolve
 from seq2seq.data import Pair
 from seq2seq.errors import ResumeError
 from seq2seq.training.checkpoint import Fingerprint, machine
@@ -32,17 +34,17 @@ class Teacher:
         decoding: how.
         identity: what says which model it is.
         folder: where its outputs are kept.
-        unwritable: characters that no file of pairs could hold, which a teacher of bytes may write.
+        usable: whether a file of pairs can hold a pair; a teacher of bytes may write what no line does.
     """
 
     model: TextModel
     decoding: Decoding
     identity: str
     folder: Path
-    unwritable: frozenset[str]
+    usable: Callable[[Pair], bool]
 
     def lessons(self, sources: Sequence[str]) -> list[Pair]:
-        """Each source with the output, where that is the text of a line and has an end; says how many are left out.
+        """Each source with the output, where that has an end and is usable; says how many are left out.
 
         Raises:
             ResumeError: the folder keeps outputs of another teacher, or to other sources.
@@ -50,8 +52,8 @@ class Teacher:
         with self._kept() as kept:
             self._speak(sources, kept)
         said = list(_read(kept.partial))
-        both = zip(sources, said, strict=True)
-        found = [Pair(source, one.text) for source, one in both if one.usable and not set(one.text) & self.unwritable]
+        ended = (Pair(source, one.text) for source, one in zip(sources, said, strict=True) if one.finished)
+        found = [pair for pair in ended if pair.target and self.usable(pair)]
         cut_off = sum(not one.finished for one in said)
         empty = len(sources) - len(found) - cut_off
         told = f"{len(found):,} outputs to learn from; left out: {cut_off:,} without an end, {empty:,} empty or broken"
@@ -61,9 +63,11 @@ class Teacher:
     @contextmanager
     def _kept(self) -> Iterator[PartialFile]:
         """What the folder keeps, open to add to; an error of it says what can be done."""
-        content = {"the teacher": self.identity, "--teacher-beam": str(self.decoding.beam)}
+        precision = resolve(self.decoding.precision)
+        content = {"the teacher": self.identity, "--teacher-beam": str(self.decoding.beam), "--precision": precision}
+        versions = machine() | {"threads": str(thread_count())}
         try:
-            kept = PartialFile(self.folder / _NAME, Fingerprint(content, machine()), resume=True)
+            kept = PartialFile(self.folder / _NAME, Fingerprint(content, versions), resume=True)
             if kept.warning:
                 say(f"warning: {kept.warning}")
             try:
@@ -86,7 +90,7 @@ class Teacher:
                 for start in range(began, len(sources), _CHUNK):
                     chunk = sources[start : start + _CHUNK]
                     best = [several[0] for several in self.model.hypotheses(chunk, self.decoding)]
-                    content = b"".join(_line(_Said(one.text, one.finished).as_json()) for one in best)
+                    content = b"".join(_line(_Said(one.text.strip(), one.finished).as_json()) for one in best)
                     for source in chunk:
                         digest.update(_line(source))
                     done = start + len(chunk)
@@ -108,10 +112,6 @@ class _Said(NamedTuple):
 
     text: str
     finished: bool
-
-    @property
-    def usable(self) -> bool:
-        return self.finished and bool(self.text.strip())
 
     def as_json(self) -> str:
         return json.dumps(self, ensure_ascii=False)

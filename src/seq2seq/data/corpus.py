@@ -99,8 +99,10 @@ def read_pairs(
     pairs = spooled(watch(iterate_pairs(files, ledger)), spool)
     if not len(pairs):
         where = ", ".join(map(str, files.paths or (files.source, files.target)))
-        cure = "next-sentence pairs need two lines in a document" if files.next_sentence else "no line holds one"
-        cure = "every line was left out as bad" if ledger.skipped else cure
+        cure = "every line was left out as bad" if ledger.skipped else "no line holds one"
+        if files.next_sentence:
+            bad = f", and {sum(ledger.skipped.values()):,} were left out as bad" if ledger.skipped else ""
+            cure = f"next-sentence pairs need two lines in a document{bad}"
         raise DataError(f"no pair in {where}: {cure}.")
     corpus = Corpus(pairs, dict(ledger.skipped), ledger.notes, kind)
     if isinstance(pairs, Spooled):

@@ -51,9 +51,13 @@ def parse_sigmorphon(line: str) -> Pair:
         raise BadLineError("not three columns", f"{len(columns)} where lemma TAB features TAB form has 3")
     if not all(columns):
         raise BadLineError("empty side", "lemma, features and form must each hold text")
-    if _FEATURES.fullmatch(columns[2]) and not _FEATURES.fullmatch(columns[1]):
-        raise BadLineError("columns in another order", "features last; write lemma TAB features TAB form")
+    _check_order(*columns[1:])
     return Pair(inflection_source(columns[0], columns[1]), columns[2])
+
+
+def _check_order(features: str, form: str) -> None:
+    if _FEATURES.fullmatch(form) and not _FEATURES.fullmatch(features):
+        raise BadLineError("columns in another order", "features last; write lemma TAB features TAB form")
 
 
 def parse_jsonl(line: str) -> Pair:
@@ -116,7 +120,7 @@ def source_of_line(line: str, corpus_format: str) -> str:
     follow, becomes symbols.
 
     Raises:
-        BadLineError: the line of an inflection model has no features.
+        BadLineError: the line of an inflection model has no features, or a form before them.
 
     Example:
         >>> source_of_line("Fest\\tpos=N,num=PL", "sigmorphon")
@@ -129,4 +133,6 @@ def source_of_line(line: str, corpus_format: str) -> str:
     columns = [column.strip() for column in line.split("\t")]
     if len(columns) not in (2, 3) or not all(columns[:2]):
         raise BadLineError("no features", "this model inflects: write lemma TAB features")
+    if len(columns) == 3:
+        _check_order(*columns[1:])
     return inflection_source(columns[0], columns[1])

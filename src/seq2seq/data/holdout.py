@@ -3,8 +3,7 @@
 What is held out is chosen before anything is trained: whole documents where there are documents, else a block of
 neighbouring lines of a text, else distinct sources. After that no held-out line is a source or a target in training
 (pairs of a text), or no held-out source is a source in training (other pairs). The pairs are gone through a few times
-and never held: memory is that of what is held
-out, and of the names of documents.
+and never held: memory is that of what is held out, and of the names of documents.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from seq2seq.data.tokenizer import letters
 from seq2seq.errors import DataError, did_you_mean
 
 _SHARE, _MOST = 10, 1000  # a tenth of the sources, at most a thousand
+_LARGEST = 5 * _MOST  # pairs of documents that are held out, however large they are: each evaluation goes through them
 
 
 class Holdout(NamedTuple):
@@ -38,6 +38,9 @@ class Holdout(NamedTuple):
 
 def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) -> Holdout:
     """Hold out the named documents, or about a tenth of the sources, at most 1,000, chosen by the seed.
+
+    Where the pairs name their documents, whole ones are held out, if any choice of them has half as many pairs as are
+    wanted whose lines training does not have too, at most half of all pairs and 5,000.
 
     Raises:
         DataError: a named document is unknown, or too little is left on one side.
@@ -54,8 +57,10 @@ def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) 
     if chosen:
         train = select(pairs, lambda _, pair: pair.document not in chosen)
         dev = [pair for pair in pairs if pair.document in chosen]
-        how = f"{len(chosen)} whole document{'s' * (len(chosen) > 1)}"
-    elif corpus.next_sentence:
+        clean = _clean(train, dev, corpus.next_sentence)
+        if documents or corpus.next_sentence or 2 * len(clean) >= survey.wanted:
+            return _told(train, dev, clean, f"{len(chosen)} whole document{'s' * (len(chosen) > 1)}")
+    if corpus.next_sentence:
         # Neighbouring pairs; the pairs at both ends share a line with the block and go to neither side.
         start = int(rng.integers(0, max(1, len(pairs) - survey.wanted + 1)))
         end = start + survey.wanted
@@ -67,7 +72,7 @@ def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) 
         train = select(pairs, lambda _, pair: as_read(pair.source) not in held)
         dev = [pair for pair in pairs if as_read(pair.source) in held]
         how = "distinct sources"
-    return _without_leaks(train, dev, corpus.next_sentence, how)
+    return _told(train, dev, _clean(train, dev, corpus.next_sentence), how)
 
 
 class _Survey:
@@ -117,7 +122,7 @@ def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generat
     """Documents in random order until there are enough pairs; none where their sizes allow no such choice.
 
     A text can then give a block of lines, and other pairs the smallest documents, or the smallest that is enough by
-    itself: at most half of all pairs.
+    itself: at most half of all pairs, and 5,000.
     """
     sizes, wanted = survey.documents, survey.wanted
     if len(sizes) < 2:
@@ -136,15 +141,23 @@ def _some_documents(survey: _Survey, next_sentence: bool, rng: np.random.Generat
         count = 0
         for end, name in enumerate(several, 1):
             count += sizes[name]
-            if wanted <= 2 * count <= survey.pairs:
+            if wanted <= 2 * count <= min(survey.pairs, 2 * _LARGEST):
                 return set(several[:end])
     return set()
 
 
-def _without_leaks(train: Pairs, dev: list[Pair], both_sides: bool, how: str) -> Holdout:
-    """Leave out of dev what also occurs in training: a verse that stands in two books tells nothing when held out."""
+def _clean(train: Pairs, dev: list[Pair], both_sides: bool) -> list[Pair]:
+    """What of dev does not also occur in training: a verse that stands in two books tells nothing when held out."""
     seen = shared_lines(train, dev, both_sides)
-    clean = [pair for pair in dev if seen.isdisjoint(lines_of([pair], both_sides))]
+    return [pair for pair in dev if seen.isdisjoint(lines_of([pair], both_sides))]
+
+
+def _told(train: Pairs, dev: list[Pair], clean: list[Pair], how: str) -> Holdout:
+    """The choice, with what the report says of it.
+
+    Raises:
+        DataError: too little is left on one side.
+    """
     if not len(train) or not clean:
         few = "nothing would be left to train on" if not len(train) else "every held-out line also occurs in training"
         raise DataError(f"cannot hold out dev pairs: {few}; give more pairs, or a file of dev pairs with --dev.")

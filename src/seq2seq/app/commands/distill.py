@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
@@ -13,10 +14,10 @@ import tyro
 from seq2seq.app.arguments import input_lines, input_name
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.options import M, TrainOptions
+from seq2seq.app.options import M, TrainOptions, Types
 from seq2seq.app.partial_file import sha256_of
 from seq2seq.app.preflight import render
-from seq2seq.app.prepare import run_folder
+from seq2seq.app.prepare import holds_run, run_folder
 from seq2seq.app.reading import Read, check_pairs, read_files
 from seq2seq.app.teacher import Teacher, forget
 from seq2seq.app.text_model import TextModel, model_file
@@ -32,6 +33,7 @@ from seq2seq.data import (
     parse_inflection_source,
     source_of_line,
 )
+from seq2seq.data.formats import parse_sigmorphon
 from seq2seq.data.holdout import as_read, lines_of
 from seq2seq.errors import ConfigError, DataError
 
@@ -46,6 +48,8 @@ class DistillOptions(TrainOptions[M], Generic[M]):
     while the teacher spoke, the same command goes on.
     """
 
+    types: Types = ()
+    """A class of yours that a teacher, or the model of --from, holds."""
     teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL...")] = ()
     """The teacher: a model.npz or the folder of a run; several are an ensemble."""
     unlabelled: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
@@ -73,12 +77,16 @@ def main(arguments: Sequence[str]) -> int:
     options = options_from(arguments, DistillOptions, "distill")
     if not options.teacher:
         raise ConfigError("--teacher is missing: name a model, or several to be an ensemble.")
+    if options.teacher_beam < 1:
+        raise ConfigError(f"--teacher-beam is {options.teacher_beam}; wanted at least 1.")
     check_pairs(options)
     suffix = _suffix(corpus_format(options.files(options.pairs)))
     with run_folder(options, [f"{name}.{suffix}" for name in _WRITTEN]) as folder:
-        code = run_in(folder, taught(options, folder))
-        forget(folder)  # not before there is a run of the student to go on with
-        return code
+        try:
+            return run_in(folder, taught(options, folder))
+        finally:
+            if holds_run(folder):  # there is a student to go on with
+                forget(folder)
 
 
 def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
@@ -97,6 +105,7 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
         **dict.fromkeys(("source", "target", "dev_source", "dev_target")),
         format="sigmorphon" if suffix == "tsv" else "jsonl",
         metric=_metric(options, read.corpus),
+        types=() if options.from_model is None else options.types,
         max_line=12 * options.max_line + 100,  # JSON of both sides, every character of which may have to be escaped
         next_sentence=False,
         split="line",
@@ -135,14 +144,28 @@ def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teac
     model = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
     model.check_format(corpus.format)
     identity = sha256_of(map(model_file, options.teacher))
-    unwritable = frozenset("\0\r\n\t" if corpus.format == "sigmorphon" else "\0\r")
-    return Teacher(model.of_read_pairs(), Decoding(beam=options.teacher_beam), identity, folder, unwritable)
+    decoding = Decoding(beam=options.teacher_beam, precision=options.precision)
+    suffix = _suffix(corpus.format)
+    return Teacher(model.of_read_pairs(), decoding, identity, folder, partial(_readable, suffix, options.max_line))
+
+
+def _readable(suffix: str, max_line: int, pair: Pair) -> bool:
+    """Whether the student's reader finds the pair in the line that it is written as, and its target is all text."""
+    if len(pair.target) > max_line or set(pair.target) & set("\0\r\ufffd"):
+        return False
+    if suffix == "jsonl":
+        return True
+    try:
+        return "\n" not in pair.target and parse_sigmorphon(_line(pair, suffix)) == pair
+    except BadLineError:
+        return False
 
 
 def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:
     """The sources without targets, but for those that are measured on."""
     ledger = Ledger(options.skip_bad)
-    sources = [source for path in options.unlabelled for source in _sources(path, read.corpus.format, ledger)]
+    files = ((path, input_lines(path, ledger, options.max_line)) for path in options.unlabelled)
+    sources = [source for path, lines in files for source in _sources(path, lines, read.corpus.format, ledger)]
     for note in ledger.notes:
         say(render([("", note)]))
     measured = set(lines_of(read.dev, read.corpus.next_sentence))
@@ -152,12 +175,16 @@ def _unlabelled(options: DistillOptions[Any], read: Read) -> list[str]:
     return kept
 
 
-def _sources(path: str, corpus_format: str, ledger: Ledger) -> Iterator[str]:
-    """The sources in a file of one a line; the ledger hears of what is no source."""
-    for number, line in input_lines(path, ledger):
+def _sources(
+    path: str, lines: Iterable[tuple[int, str | BadLineError]], corpus_format: str, ledger: Ledger
+) -> Iterator[str]:
+    """The sources in the lines of a file, one each; the ledger hears of what is no source."""
+    for number, line in lines:
         try:
             if isinstance(line, BadLineError):
                 raise line
+            if corpus_format == "tsv" and "\t" in line.strip():
+                raise BadLineError("a TAB", "write one source a line, without a target")
             if line.strip():
                 yield source_of_line(line, corpus_format)
         except BadLineError as error:
@@ -167,10 +194,14 @@ def _sources(path: str, corpus_format: str, ledger: Ledger) -> Iterator[str]:
 def write(path: Path, pairs: Iterable[Pair], suffix: str) -> None:
     """The pairs in a form that `read_pairs` reads as it did the first ones."""
 
-    def line(pair: Pair) -> str:
-        if suffix == "tsv":
-            return "\t".join((*parse_inflection_source(pair.source), pair.target))
-        return json.dumps({"source": pair.source, "target": pair.target}, ensure_ascii=False)
+    def written(temporary: str) -> None:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{_line(pair, suffix)}\n" for pair in pairs)
 
-    text = "".join(line(pair) + "\n" for pair in pairs)
-    atomic_write(path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
+    atomic_write(path, written)
+
+
+def _line(pair: Pair, suffix: str) -> str:
+    if suffix == "tsv":
+        return "\t".join((*parse_inflection_source(pair.source), pair.target))
+    return json.dumps({"source": pair.source, "target": pair.target}, ensure_ascii=False)

@@ -69,9 +69,9 @@ class Series:
             file.write("\n" + json.dumps(row) + "\n")  # the line before may have been cut off
         return row
 
-    def train(self, run: Path, words: Words, limits: Words) -> str:
-        """`seq2seq train WORDS --out RUN LIMITS`, or its rest; the command as it is printed."""
-        command = ["train", *words, "--out", run, *limits]
+    def train(self, run: Path, words: Words, limits: Words, by: str = "train") -> str:
+        """`seq2seq train WORDS --out RUN LIMITS` (or `by` distill), or its rest; the command as it is printed."""
+        command = [by, *words, "--out", run, *limits]
         told = as_typed(*command)
         if (run / "finished").exists():
             return told

@@ -115,6 +115,38 @@ def test_runs_of_another_task_judge_those_of_the_same_seed(tmp_path: Path, monke
     assert alone and alone["dev"]["command"] == "seq2seq evaluate a1 a2 a3 dev.tsv --json"
 
 
+def test_those_whom_the_runs_of_a_task_teach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+
+    def fake(*words: Any) -> str:
+        ran.append([str(word) for word in words])
+        return json.dumps({"wer_percent": 5.0 if "students-of" in str(words[1]) else 10.0})
+
+    monkeypatch.setattr(series, "seq2seq", fake)
+    monkeypatch.setattr(measuring, "seq2seq", fake)
+    tasks = [Task("a", (Path("a.tsv"),), {"dev": (Path("a.dev"),)}, 1.0, "b"), Task("b", ("b.tsv",), {"dev": ()}, 1.0)]
+    table = AccuracyTable("nobody's", "wer_percent", lambda data, work: iter(tasks), ensemble=True)
+    monkeypatch.setitem(TABLES, "t", table)
+    words = ["accuracy", "t", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--json", "--seeds", "1,2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--students", "--unlabelled", "more.txt", "--judges"])
+    accuracy.main()
+    rows = {row.get("what"): row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (rows["students of a"]["dev"], rows["a"]["dev"]) == (5.0, 10.0) and "students of b" not in rows
+    taught = [words for words in ran if words[0] == "distill"]
+    teacher = taught[0][taught[0].index("--teacher") :][1:3]
+    assert [Path(run).name.rpartition("-")[2] for run in teacher] == ["1", "2"] and len(taught) == 2
+    assert taught[1][:2] == ["distill", "a.tsv"] and taught[1][taught[1].index("--unlabelled") + 1] == "more.txt"
+    trained = len(ran)
+    accuracy.main()
+    assert len(ran) == trained  # all rows are there
+    monkeypatch.setattr(sys, "argv", [*words, "--unlabelled", "more.txt"])
+    with pytest.raises(SystemExit):
+        accuracy.main()
+    assert "--unlabelled is for --students" in capsys.readouterr().err
+
+
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The words of each training; nothing is trained, and 10 % of the words are wrong."""
@@ -155,10 +187,10 @@ def test_another_recipe_is_another_row_in_another_folder(
     trained = len(trainings)
     extra = [("novel", float, dataclasses.field(default=0.0))]
     novel = dataclasses.make_dataclass("Novel", extra, bases=(TrainOptions,), frozen=True)
-    monkeypatch.setattr(recipe, "options_from", lambda words: novel())  # as if train had one option more, that is off
+    monkeypatch.setattr(recipe, "options_from", lambda *_: novel())  # as if train had one option more, that is off
     assert measured(*files) == plain
     changed = dataclasses.replace(TrainOptions(), moving_average=0.5)
-    monkeypatch.setattr(recipe, "options_from", lambda words: changed)  # as if train had another default
+    monkeypatch.setattr(recipe, "options_from", lambda *_: changed)  # as if train had another default
     assert measured(*files) != plain and len(trainings) <= trained + 2
 
 

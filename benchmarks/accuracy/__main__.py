@@ -7,8 +7,9 @@ hours can be stopped and gone on with. A row counts where task, seed, minutes, o
 the recipe is what train makes of a task's words, defaults and presets too. --minutes takes the place of a task's own
 minutes of training. Small models keep one core busy and no more: --jobs 2 runs two of them side by side, each on its
 share of the cores (of NPROC of them where that is set). --judges trains models that write right to left too, and tells
-what comes out where the two of a seed choose together (`evaluate --second-model`). A number behind "+-" is half the
-width of the 95 % interval of a mean over seeds, by Student's t.
+what comes out where the two of a seed choose together (`evaluate --second-model`). --students trains students of all
+runs of a task together (`seq2seq distill`), which also learn what those say of the lines of --unlabelled files. A
+number behind "+-" is half the width of the 95 % interval of a mean over seeds, by Student's t.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -69,6 +72,13 @@ def judged_by(task: Task) -> str:
     return f"{task.name}, judged by {task.judge}"
 
 
+def taught(task: Task, rows: Sequence[dict[str, Any]], unlabelled: Sequence[Path]) -> Task:
+    """The task of students, whose teacher is the ensemble of the runs of the rows."""
+    more = ("--unlabelled", *unlabelled) if unlabelled else ()
+    words = (*task.train, "--teacher", *(Path(row["run"]) for row in rows), *more)
+    return replace(task, name=f"students of {task.name}", train=words, judge="", command="distill")
+
+
 def values(rows: Sequence[dict[str, Any]], metric: str, split: str) -> list[float]:
     """The metric of each row that was measured on the split."""
     return [row[split][metric] for row in rows if split in row]
@@ -106,25 +116,37 @@ def _macro_of_each_seed(metric: str, split: str, tasks: Sequence[Sequence[dict[s
     return [mean(of_task[seed] for of_task in scores) for seed in sorted(common)]
 
 
+def trained(
+    series: Series, table: AccuracyTable, tasks: Sequence[Task], options: argparse.Namespace, more: Sequence[str]
+) -> list[tuple[list[dict[str, Any]], dict[str, Value]]]:
+    """The rows of the runs of each task, and the printed one."""
+    found = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        every = product(tasks, options.seeds)
+        measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
+        for task in tasks:
+            if rows := [row for _ in options.seeds if (row := next(measured)) is not None]:
+                several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
+                found.append((rows, row_of(table, rows, several)))
+                series.table.row(f"{series.name}, {table.metric}", task.name, found[-1][1])
+    return found
+
+
 def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     """All of one table."""
     table, printed = TABLES[name], Table(options.json)
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
     tasks = tasks_of(name, table, options, series.out, options.judges)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        every = product(tasks.values(), options.seeds)
-        measured = pool.map(lambda one: measure(series, *one, options.minutes or one[0].minutes, more), every)
-        found = []
-        for task in tasks.values():
-            if rows := [row for _ in options.seeds if (row := next(measured)) is not None]:
-                several = together(series, task, rows) if table.ensemble and len(rows) > 1 else None
-                found.append((rows, row_of(table, rows, several)))
-                printed.row(f"{name}, {table.metric}", task.name, found[-1][1])
+    found = trained(series, table, list(tasks.values()), options, more)
     by_name = {rows[0]["task"]: rows for rows, _ in found}
     for task in tasks.values():
         if task.judge and (row := judged(series, table, task, by_name)):
             printed.row(f"{name}, {table.metric}", judged_by(task), row)
+    if options.students:
+        judges = {task.judge for task in tasks.values()}
+        teachers = [(tasks[task], rows) for task, rows in by_name.items() if task not in judges]
+        trained(series, table, [taught(*one, options.unlabelled) for one in teachers], options, more)
     if old := sum("recipe" not in row for rows, _ in found for row in rows):
         printed.note(name, f"{old} of these runs have no recipe noted: the defaults of train may have changed since")
     if table.mean and found:
@@ -136,7 +158,11 @@ def main() -> None:
     parser = parser_of("python -m benchmarks.accuracy", __doc__)
     parser.add_argument("tables", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--judges", action="store_true", help="models that write right to left too, to choose by both")
+    parser.add_argument("--students", action="store_true", help="students of all runs of a task, by seq2seq distill")
+    parser.add_argument("--unlabelled", action="append", type=Path, default=[], help="lines that students learn too")
     options, more = read_options(parser)
+    if options.unlabelled and not options.students:
+        parser.error("--unlabelled is for --students.")
     for name in options.tables:
         try:
             run(name, options, more)

@@ -35,7 +35,7 @@ def measure(series: Series, task: Task, seed: int, minutes: float, options: Sequ
 
     def found() -> dict[str, Any]:
         limits = ["--minutes", f"{minutes:g}", "--patience", "None"]
-        command = series.train(run, [*task.train, "--seed", seed, *options], limits)
+        command = series.train(run, [*task.train, "--seed", seed, *options], limits, task.command)
         return {
             "command": command,
             "run": str(run),

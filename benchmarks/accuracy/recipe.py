@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.accuracy.tables import Task
 from benchmarks.series import Series
+from seq2seq.app.commands.distill import DistillOptions
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.options import TrainOptions
 from seq2seq.core.precision import resolve
@@ -23,13 +24,14 @@ _PARSING = threading.Lock()
 
 
 def resolved(task: Task, options: Sequence[str]) -> TrainOptions[Any]:
-    """What `seq2seq train` makes of the words of a task and more options: presets and defaults are filled in.
+    """What the command makes of the words of a task and more options: presets and defaults are filled in.
 
     Raises:
         ConfigError: they do not go together.
     """
+    words, kind = [*map(str, task.train), *options], DistillOptions if task.command == "distill" else TrainOptions
     with _PARSING:
-        return options_from([*map(str, task.train), *options])
+        return options_from(words, kind, task.command)
 
 
 def recipe(task: Task, told: TrainOptions[Any]) -> str:
@@ -40,6 +42,7 @@ def recipe(task: Task, told: TrainOptions[Any]) -> str:
     without it; but a 0 does where None is something else. A precision of "auto" counts as what it is on this machine.
     """
     values = tomllib.loads(told.public_toml()) | {"precision": resolve(told.precision)}
+    values = {name: value for name, value in values.items() if name not in ("teacher", "unlabelled")}  # files
     several: list[Any] = [told, told.model, told.optimizer]
     left_open = {f.name for one in several for f in fields(one) if f.default is None}
     files = _names(word for word in task.train if not isinstance(word, str))

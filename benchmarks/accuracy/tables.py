@@ -20,10 +20,11 @@ class Task:
 
     Attributes:
         name: of the row.
-        train: the words after `seq2seq train`: files and options.
+        train: the words after `seq2seq train`, or the other command: files and options.
         measured: the words after `seq2seq evaluate MODEL`, by what they are called: dev, test.
         minutes: of training.
         judge: the task whose runs choose, beside those of this one, among the outputs that these find; "" for none.
+        command: what trains: train, or distill.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Task:
     measured: Mapping[str, tuple[str | Path, ...]]
     minutes: float
     judge: str = ""
+    command: str = "train"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import pytest
 
 import seq2seq
 from seq2seq import Decoding, Reranker
+from seq2seq.app import demands
 from seq2seq.app.chat import COMMANDS, HELP, Chat
 from seq2seq.app.cli import main
 from seq2seq.app.commands import chat as command
 from seq2seq.app.pictures.terminal import Screen, heat_map
-from seq2seq.errors import ConfigError, SearchError
+from seq2seq.errors import ConfigError, ModuleError, SearchError
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,15 @@ def test_commands(trained, model):
     assert (chat.decoding.beam, chat.decoding.nbest) == (5, 3)
     assert chat.reply("/help") == HELP and all(f"/{name}" in HELP for name in COMMANDS)
     assert chat.reply("/quit") == "" and chat.over
+
+
+def test_a_line_whose_attention_would_be_too_large_is_answered_without(model, monkeypatch):
+    chat = Chat(model, Decoding())
+    answer = chat.reply("abc")
+    monkeypatch.setattr(demands, "_MOST_WEIGHTS", 1)
+    assert chat.reply("abc") == answer
+    with pytest.raises(ModuleError, match="gives no attention of this line"):
+        chat.reply("/attention")
 
 
 def test_a_wider_beam_gives_more_to_choose_among(model):

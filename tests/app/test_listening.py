@@ -198,6 +198,9 @@ def test_the_command_tells_it(run, fails, trained, tmp_path):
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     alone = json.loads(run(*asked, "--distractors-from", "document").out)
     assert alone["listening_items"] == 0 and not any("_at_1_of_" in name for name in alone)
+    (tmp_path / "pairs.tsv").write_text("".join(f"{one['source']}\t{one['target']}\n" for one in lines))
+    asked = ("evaluate", trained, "pairs.tsv", "--listening", "--distractors-from", "document")
+    assert "no pair says which document it is from" in fails(*asked)
 
 
 def test_scores_are_computed_as_the_arithmetic_says(model):

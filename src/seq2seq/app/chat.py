@@ -83,7 +83,11 @@ class Chat:
         if self.model.longer_than_seen([text], self._lines):
             say(f"note: this is longer than the {self.model.settings.source_longest} tokens seen in training.")
         search = self.model.hypotheses if self.reranker is None else partial(self.reranker.hypotheses, self.model)
-        found = search([text], self.decoding, first_line=self._lines, attention=True)[0]
+        search = partial(search, [text], self.decoding, first_line=self._lines)
+        try:
+            found = search(attention=True)[0]
+        except SearchError:  # perhaps because the attention of a long line may be too large
+            found = search()[0]
         self._said, self._answers = text, found
         self._lines += 1
         if not found[0].finished:
@@ -114,7 +118,8 @@ class Chat:
             raise ConfigError("/attention draws the last answer; there is none yet, so type a line first.")
         best = self._answers[0]
         if best.attention is None or best.source_tokens is None:
-            why = "gives no attention" if best.tokens else "had an empty line, which has no attention"
+            empty = not (self._said or "").strip()
+            why = "had an empty line, which has no attention" if empty else "gives no attention of this line"
             raise ModuleError(f"/attention: this {type(self.model.model).__name__} {why}.")
         return heat_map(best.attention, best.source_tokens, best.tokens, self.screen)
 

@@ -127,7 +127,7 @@ def read(
         length = int(found.lengths[row, place])
         ids = found.tokens[row, place, :length].tolist()
         weights = None if found.attention is None else found.attention[row, place, :length, :source_length]
-        attention = None if weights is None else np.asarray(weights)
+        attention = None if weights is None else np.array(weights)  # a view would keep the whole batch
         yield Hypothesis(
             text=tokenizer.decode(ids) if text_of is None else text_of(ids, attention),
             score=float(found.scores[row, place]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,16 +28,15 @@ from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import END, Encodable, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
-from seq2seq.data import Batches, Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
+from seq2seq.data import Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
+from seq2seq.data.grouped import Targets
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
 from seq2seq.models.model import model_of
-from seq2seq.search import score, score_started, start
+from seq2seq.search import score_started, start
 from seq2seq.search.checking import check_encodable, gives_attention
 from seq2seq.search.ensemble import Mean
 
-_TOKENS = 4096
-"""Time steps of source and target in a batch that is scored."""
 MAX_TEXT = 20_000
 """The longest text taken, in characters."""
 
@@ -151,18 +150,12 @@ class TextModel:
 
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """
-        model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
-        if not pairs:
-            return []
-        data = self.dataset(pairs)
         answers: list[tuple[list[str], list[float]]] = [([], [])] * len(pairs)
-        batches = Batches(data, tokens=_TOKENS, seed=0).once()
-        for indices, batch in told("pairs", batches, lambda one: len(one[0])):
-            table = np.asarray(score(model, *batch)).T
-            for row, index in enumerate(indices):
+        for batch, table in self._forced(pairs, arithmetic):
+            for row, index in enumerate(batch.indices):
                 ids = batch.target_out[: int(batch.target_mask[:, row].sum()), row]
                 tokens = [self.target_tokenizer.token(int(token)) for token in ids]
-                answers[index] = (tokens, table[row, : len(ids)].astype(float).tolist())
+                answers[index] = (tokens, table[: len(ids), row].astype(float).tolist())
         return answers
 
     def pair_scores(
@@ -173,21 +166,27 @@ class TextModel:
         Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
         at a time, are compiled for once.
         """
-        model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
         pairs = list(zip(self.sources([source for source, _ in pairs]), (target for _, target in pairs), strict=True))
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-        rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in places))}
-        sources = self.source_tokenizer.encode_batch(rows)
-        targets = self.target_tokenizer.encode_batch(target for _, target in places)
-        of = np.array([rows[source] for source, _ in places], np.int64)
         found = np.zeros(len(places))
+        for batch, table in self._forced(list(places), arithmetic):
+            found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
+        return found[[places[pair] for pair in pairs]] if pairs else found
+
+    def _forced(
+        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None
+    ) -> Iterator[tuple[Targets, NDArray[np.float32]]]:
+        """Batches of the pairs, and the log-probability of each target token, (target, batch)."""
+        model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
+        rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in pairs))}
+        sources = self.source_tokenizer.encode_batch(rows)
+        targets = self.target_tokenizer.encode_batch(target for _, target in pairs)
+        of = np.array([rows[source] for source, _ in pairs], np.int64)
         for block in grouped_batches(sources, of, targets):
             started = start(model, block.source, block.lengths)
             for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
-                table = np.asarray(score_started(model, started, *batch[1:]))
-                found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
+                yield batch, np.asarray(score_started(model, started, *batch[1:]))
             give_back_memory()  # or the holes that batches of many shapes leave add up
-        return found[[places[pair] for pair in pairs]] if pairs else found
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
         """The encoder's vector of each text: (texts, hidden).

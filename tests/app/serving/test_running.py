@@ -23,6 +23,7 @@ import uvicorn
 import seq2seq
 from seq2seq.app.commands.serve import listen
 from seq2seq.app.serving.connections import protocol
+from seq2seq.errors import ConfigError
 
 TOKEN = "a-secret"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -277,6 +278,9 @@ def test_what_cannot_be_served(fails, trained, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.listen()
         assert "try another --port" in fails("serve", trained, "--port", taken.getsockname()[1])
+    for host in ("192.0.2.1", "a" * 64):  # of no machine, and of none that could be
+        with pytest.raises(ConfigError, match="try another --host"):
+            listen(host, 0)
 
 
 def test_small_answers_do_not_wait_for_company():

@@ -150,6 +150,14 @@ def test_scores_are_those_of_the_library(post, text):
         assert math.isclose(ours["log_probability"], sum(scores), abs_tol=1e-3)
 
 
+def test_a_shortlist_is_of_what_is_generated(text):
+    pairs = (("abc", "cba"), ("fed", "f"))
+    whole, short = (Served("m", text, Decoding(shortlist=n)) for n in (None, 5))
+    assert short.score([requests.Score(pairs)]) == whole.score([requests.Score(pairs)])
+    assert short.align([requests.Alignments(pairs)]) == whole.align([requests.Alignments(pairs)])
+    assert len(short.next([requests.Next("abc", count=50)])[0].alternatives) < 5
+
+
 def test_the_attention_of_an_output_that_is_forced(post):
     one = post("/generate", {"inputs": ["abc"], "options": KEEN, "attention": True})["outputs"][0]
     best = one["hypotheses"][0]

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     if reranker is not None:
         reranker.check(text_model)
     documents = [pair.document for pair in corpus.pairs] if options.distractors == "document" else []
+    if documents and not any(documents):
+        raise ConfigError("--distractors-from document: no pair says which document it is from; leave it out.")
     evaluation = Evaluation(
         text_model,
         [(pair.source, pair.target) for pair in corpus.pairs],

@@ -20,6 +20,8 @@ from seq2seq.app.text_model import TextModel
 from seq2seq.errors import ConfigError, DataError
 
 _LINES_AT_ONCE = 1024
+_WITH_ATTENTION = 128
+"""Lines at once whose attention is kept until they are written."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 def _generate_all(model: TextModel, reranker: Reranker | None, path: str | None, options: GenerateOptions) -> None:
     search = model.hypotheses if reranker is None else partial(reranker.hypotheses, model)
     notes, first = Notes(), 0
-    for chunk in in_chunks(_rows(model, path, options.prefix), 1 if _is_typed(path) else _LINES_AT_ONCE):
+    many = 1 if _is_typed(path) else _WITH_ATTENTION if options.json else _LINES_AT_ONCE
+    for chunk in in_chunks(_rows(model, path, options.prefix), many):
         lines = [line for line, _ in chunk]
         begun = None if options.prefix is None else [prefix for _, prefix in chunk]
         notes.before(model, lines, first)
@@ -71,7 +74,7 @@ def _generate_all(model: TextModel, reranker: Reranker | None, path: str | None,
             notes.count(number, hypotheses)
         sys.stdout.flush()
         first += len(chunk)
-    if options.require or options.prefix or options.min_length > 1:
+    if options.require:
         notes.after()
 
 

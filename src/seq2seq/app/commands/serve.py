@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import socket
 from collections.abc import Sequence
@@ -125,9 +126,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         bound.bind((host, port))
         bound.listen(2048)  # from now on clients wait instead of being refused
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a part of a name may be too long for one
         bound.close()
-        raise ConfigError(f"cannot listen at {host}:{port}: {error.strerror or error}; try another --port.") from None
+        taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot listen at {host}:{port}: {why}; try another --{'port' if taken else 'host'}."
+        ) from None
     return bound
 
 

@@ -85,10 +85,11 @@ class Heard(NamedTuple):
 
 
 class ModelCard(NamedTuple):
-    """What a model is."""
+    """What a model is; of the format "sigmorphon" are those that read lemma TAB features."""
 
     name: str
     type: str
+    format: str
     source_tokens: str
     target_tokens: str
     source_vocabulary: int

@@ -58,6 +58,7 @@ class Served:
     def ready(self) -> None:
         """Prepare it once, as for many tokens, so that no request does."""
         if isinstance(self.text.model, Searchable):
+            self._searchable(self.base.shortlist)
             self._searchable()
 
     def card(self) -> answers.ModelCard:
@@ -65,10 +66,8 @@ class Served:
         source, target = self.text.source_tokenizer, self.text.target_tokenizer
         settings = self.text.settings
         sizes = source.size, target.size, settings.source_longest, settings.target_longest
-        kind = type(self.text.model).__name__
-        return answers.ModelCard(
-            self.name, kind, source.rule, target.rule, *sizes, isinstance(self.text.model, Encodable)
-        )
+        kind, embeds = type(self.text.model).__name__, isinstance(self.text.model, Encodable)
+        return answers.ModelCard(self.name, kind, settings.format, source.rule, target.rule, *sizes, embeds)
 
     def decoding(self, asked: Decoding) -> Decoding:
         """What was asked for, with what the server decides."""
@@ -94,7 +93,7 @@ class Served:
 
     def next(self, asked: Sequence[requests.Next]) -> list[answers.Nexts]:
         """The likeliest next tokens."""
-        model, target = self._searchable(), self.text.target_tokenizer
+        model, target = self._searchable(self.base.shortlist), self.text.target_tokenizer
         sources = [one.input for one in asked]
         shown = self._read_tokens(sources)
         found: list[answers.Nexts] = [answers.Nexts([], [], [], None)] * len(asked)
@@ -162,9 +161,9 @@ class Served:
         """The same; of an empty text its end, which is what the model reads."""
         return [tokens or [self.text.source_tokenizer.token(END)] for tokens in self.source_tokens(texts)]
 
-    def _searchable(self) -> Searchable:
-        arithmetic = Arithmetic(self.base.precision, self.base.int8)
-        return self.text.searchable(arithmetic, self.base.shortlist, reads=_FAR)
+    def _searchable(self, shortlist: int | None = None) -> Searchable:
+        """The model, whose output layer may be of the first tokens only: a target that is told may have any."""
+        return self.text.searchable(Arithmetic(self.base.precision, self.base.int8), shortlist, reads=_FAR)
 
     def _forced(self, pairs: Sequence[tuple[str, str]], look: bool) -> list[answers.Aligned]:
         model, tokenizer = self._searchable(), self.text.target_tokenizer

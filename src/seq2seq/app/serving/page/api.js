@@ -36,7 +36,10 @@ async function open(path, options) {
     throw new Error("The server cannot be reached; is it still running?");
   }
   if (answer.status === 401) throw new Unauthorised("This server wants its token; give it above.");
-  if (!answer.ok) throw new Refused((await answer.json()).error);
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => null); // a proxy before the server says it in HTML
+    throw told?.error ? new Refused(told.error) : new Error(`The server, or a proxy before it, answered ${answer.status}.`);
+  }
   return answer;
 }
 

@@ -38,19 +38,17 @@ export function begin(chosen) {
 
 // What can be asked of a model: one that writes from right to left goes on from no beginning.
 export function offer(card) {
-  const backwards = writesBackwards(card.target_tokens);
+  const backwards = card.target_tokens.startsWith("right-to-left");
   $("prefix").disabled = backwards;
   $("prefix").placeholder = backwards ? "this model writes it last" : "anything";
   if (backwards) $("prefix").value = "";
   $("free").disabled = !$("prefix").value;
 }
 
-const writesBackwards = (rule) => rule.startsWith("right-to-left");
-
 // The text up to each output token, it included; null where a letter is cut into bytes (bpe, unigram), which a token
 // then shows by one character each, and where the last token was written first.
 export function beginnings(tokens, text, rule) {
-  if (writesBackwards(rule)) return tokens.map(() => null);
+  if (rule.startsWith("right-to-left")) return tokens.map(() => null);
   if (rule.startsWith("character")) return tokens.map((_, at) => tokens.slice(0, at + 1).join(""));
   if (!/^(bpe|unigram)/.test(rule)) return tokens.map((_, at) => tokens.slice(0, at + 1).join(" "));
   if (/ in NFK?D$/.test(rule)) text = text.normalize("NFD"); // as its tokens are; the server takes either
@@ -97,6 +95,7 @@ async function generate() {
     const asked = { model: body.model, input: body.inputs[0], prefix, count: 1 };
     const begun = prefix ? (await post("/next", asked, signal)).prefix_tokens : [];
     answer = found;
+    if (!found.outputs[0].source_tokens.length) unseen = "An empty input has no attention.";
     rule = card.target_tokens;
     show(begun.length);
   } finally {

@@ -14,19 +14,22 @@ const WORDS = {
   own_source_at_1_of_10_percent: ["%", "How often, of 10 sources, an output is likeliest after its own."],
   own_source_at_1_of_100_percent: ["%", "The same of 100 sources."],
   distinct_1: ["", "Different tokens among all tokens of the outputs."],
-  distinct_2: ["", "Different pairs of tokens among all."],
-  unique_outputs_percent: ["%", "Outputs that came only once."],
+  distinct_2: ["", "Different pairs of neighbours, over the number of tokens."],
+  unique_outputs_percent: ["%", "Different outputs among all."],
 };
 
 export function begin(model) {
   onSubmit($("listening-form"), async () => {
-    const lines = $("pairs").value.split("\n").filter((line) => line.trim());
-    const pairs = lines.map((line, index) => {
-      const parts = line.split("\t");
-      if (parts.length !== 2) throw new Error(`Line ${index + 1} has ${parts.length - 1} TABs; wanted source TAB target.`);
-      return parts;
+    const card = model();
+    const [tabs, wanted] = card.format === "sigmorphon" ? [2, "lemma TAB features TAB form"] : [1, "source TAB target"];
+    const pairs = $("pairs").value.split("\n").flatMap((line, index) => {
+      if (!line.trim()) return [];
+      const found = line.split("\t").length - 1;
+      if (found !== tabs) throw new Error(`Line ${index + 1} has ${found} TABs; wanted ${wanted}.`);
+      const last = line.lastIndexOf("\t");
+      return [[line.slice(0, last), line.slice(last + 1)]];
     });
-    const found = await post("/listening", { model: model().name, pairs });
+    const found = await post("/listening", { model: card.name, pairs });
     $("report").replaceChildren(table(found.report, found.model));
   });
 }

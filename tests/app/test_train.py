@@ -158,6 +158,10 @@ def test_fine_tuning_begins_with_the_model(run, fails, trained, tmp_path):
     assert before.score([("abc", "cba")]) == pytest.approx(after.score([("abc", "cba")]), abs=1e-4)
     assert before.target_tokenizer.to_json() == after.target_tokenizer.to_json()
     assert "hidden = 8" in run("inspect", "tuned").out  # what the model is, not a default
+    (tmp_path / "short.tsv").write_text("ab\tba\ncd\tdc\n")
+    shorter = ("train", "short.tsv", "--dev", "short.tsv", "--from", trained, "--updates", 1, "--out", "shorter")
+    assert run(*shorter).code == 0
+    assert seq2seq.load("shorter").settings == before.settings  # and what it had seen
     assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
     for others in (words, ("train", "--resume", "--out", "tuned")):
         said = fails(*others, "--model.hidden", 16)
@@ -307,7 +311,8 @@ def test_the_command_line_goes_before_the_toml_before_the_preset(tmp_path, monke
     (tmp_path / "my.toml").write_text("epochs = 2\nseed = 8\n")
     monkeypatch.setattr(options_module, "PRESETS", tmp_path)
     made = options_from(["p.tsv", "--preset", "fast", "--config", "my.toml", "--seed", "9", "--patience", "None"])
-    assert (made.updates, made.epochs, made.seed, made.model.hidden, made.patience) == (1, 2, 9, 4, None)
+    assert (made.updates, made.epochs, made.seed, made.model.hidden, made.patience) == (None, 2, 9, 4, None)
+    assert options_from(["p.tsv", "--preset", "fast"]).updates == 1  # which come before so many epochs
 
 
 def test_help_reads_well(run):

@@ -294,6 +294,30 @@ def test_an_option_takes_the_place_of_what_a_file_says_otherwise():
     assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "200"]).updates is None
     assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "200", "--updates", "9"]).updates == 9
     assert options_from(["pairs.tsv", "--preset", "large", "--epochs", "9", "--config", "all.toml"]).updates == 7
+    Path("epochs.toml").write_text("epochs = 9")
+    assert options_from(["pairs.tsv", "--preset", "large", "--config", "epochs.toml"]).updates is None
+
+
+def test_no_words_at_all():
+    assert options_from([]).out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--optimizer.halve-after-epochs", "8"), "is for --optimizer.schedule halving, and it is constant"),
+        (("--optimizer.plateau-patience", "2"), "is for --optimizer.schedule plateau, and it is constant"),
+        (("--optimizer.schedule", "plateau", "--patience", "3"), "would end the run at the first plateau"),
+        (("--config", "named.toml"), "--from is called from_model in a file"),
+        (("--config", "typed.toml"), "--model.type is model_type"),
+    ],
+)
+def test_what_would_do_nothing_or_is_called_otherwise(words, told):
+    Path("named.toml").write_text('from = "base.npz"')
+    Path("typed.toml").write_text('[model]\ntype = "hard-monotonic"')
+    with pytest.raises(ConfigError, match=told):
+        options_from(["pairs.tsv", *words])
+    assert options_from(["pairs.tsv", "--optimizer.schedule", "halving", "--optimizer.halve-after-epochs", "8"])
 
 
 def test_the_last_model_to_begin_with_counts(trained, twin, tmp_path, monkeypatch):

@@ -80,7 +80,8 @@ def test_types_take_the_place_of_those_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("base", ["(s2s.Model)", ""])
 def test_a_model_with_start_and_step_only(run, pairs, tmp_path, base):
-    (tmp_path / "my_model.py").write_text(MODEL.replace("(s2s.Model)", base))
+    other = "\n\n@s2s.module\nclass Other:\n    size: int\n"
+    (tmp_path / "my_model.py").write_text(MODEL.replace("(s2s.Model)", base) + other)
     named = ("--model.type", "my_model.py:MyModel")
     words = ("train", "pairs.tsv", "--out", "run", *named, "--updates", 2, "--log-every", 1)
     missing = run(*words)
@@ -96,8 +97,9 @@ def test_a_model_with_start_and_step_only(run, pairs, tmp_path, base):
         assert run("train", "--resume", "--out", "run", "--updates", 3).code == 0
         with np.load("run/model.npz") as found:
             assert found["embed/table"].shape == (10, 5)
-        tuned = ("--out", "tuned", "--from", "run", "--types", "my_model.py:MyModel", "--updates", 1)
+        tuned = ("--out", "tuned", "--from", "run", "--types", "my_model.py:Other", "--updates", 1)
         assert run("train", "pairs.tsv", *tuned).code == 0
+        assert run("train", "--resume", "--out", "tuned", "--updates", 2).code == 0
         assert (tmp_path / "tuned" / "code" / "my_model.py").exists()
         assert "width = 5" in run("inspect", "tuned").out
 

@@ -132,6 +132,10 @@ def test_what_a_newer_version_wrote_is_not_set_aside(tmp_path, monkeypatch):
 
 def test_without_a_good_one_there_is_no_resume(tmp_path):
     checkpoints = Checkpoints(tmp_path)
+    (tmp_path.parent / "model.npz").touch()
+    with pytest.raises(ResumeError, match="no checkpoint to resume from; begin with its model: --from"):
+        checkpoints.load(state_of(), PRINT)
+    (tmp_path.parent / "model.npz").unlink()
     with pytest.raises(ResumeError, match="no checkpoint to resume from; leave out --resume"):
         checkpoints.load(state_of(), PRINT)
     checkpoints.save(snapshot(1)).write_bytes(b"")

@@ -167,6 +167,12 @@ def test_without_a_dev_set_the_last_model_is_kept(tmp_path):
     assert kept == [(bits(end.model), {})]
 
 
+def test_a_model_that_is_not_finite_is_not_trained(tmp_path):
+    model = jax.tree.map(lambda leaf: leaf * np.nan, Tiny.init())
+    with pytest.raises(NonFiniteLossError, match="the model that the run begins with: the parameter"):
+        events_of(run_of(tmp_path, updates=20), model=model)
+
+
 @pytest.mark.parametrize("updates_before", [0, 6])
 def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path, updates_before):
     poison = divmod(updates_before, 5)

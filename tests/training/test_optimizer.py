@@ -141,6 +141,13 @@ def test_schedules_are_as_defined(kind):
     np.testing.assert_allclose(found, wanted, rtol=2e-5)
 
 
+def test_a_cosine_that_never_falls_is_refused():
+    config = OptimizerConfig(schedule="cosine", warmup_updates=5)
+    for total, told in ((None, "give --updates or --epochs"), (5, "the cosine ends at update 5: wanted fewer")):
+        with pytest.raises(ConfigError, match=told):
+            schedule(config, total)
+
+
 def test_the_optimizer_follows_its_schedule_from_the_first_update():
     config = OptimizerConfig(name="sgd", learning_rate=0.5, warmup_updates=4, clip=0)
     optimizer, model, rate = build(config, Tiny.init()), Tiny.init(), schedule(config)

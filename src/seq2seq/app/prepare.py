@@ -37,7 +37,10 @@ from seq2seq.training.checkpoint import Checkpoints
 _PAIRS_IN_A_BATCH, _MOST_TOKENS = 64, 4096
 _MOST_SHAPES, _COMPILING, _EPOCHS = 12, 5e11, 3  # operations that take as long as to compile a shape; epochs to come
 _WRITTEN = ("model.npz", "config.toml", "log.jsonl", "*_tokenizer.json", "distilled.*", "dev.*")
-_OWN = ("config.toml", "log.jsonl", "data/pairs", "data/pairs.json")
+_OWN = (
+    *("config.toml", "log.jsonl", "source_tokenizer.json", "target_tokenizer.json"),
+    *("data/pairs", "data/pairs.json"),
+)
 """What any run writes and what a file of the user's could be called too, in a folder that is no run's yet."""
 _INIT = 2**32 - 1  # the key of the fresh parameters; updates draw from the small numbers
 
@@ -100,6 +103,8 @@ def prepare(options: TrainOptions[Any]) -> Job:
         optimizer=options.optimizer.in_updates(batches.count),
     )
     longest = [int(steps) for steps in data.lengths.max(axis=0)]
+    if began_with:  # which has seen what it was trained on
+        longest = list(map(max, longest, (began_with.settings.source_longest, began_with.settings.target_longest)))
     settings = TextSettings(format=corpus.format, source_longest=longest[0], target_longest=longest[1])
     config = options.public_toml(began_with.config if began_with else "")
     text_model = TextModel(model, source.tokenizer, target.tokenizer, settings, config=config)
@@ -221,7 +226,11 @@ def user_classes(options: TrainOptions[Any]) -> list[type]:
 
 
 def _hashes(options: TrainOptions[Any]) -> dict[str, str]:
-    return {cls.__name__: file_hash(cls) for cls in user_classes(options)}
+    """What the files of the user's classes hold, by the classes' names, which those of several files may share."""
+    hashes: dict[str, dict[str, None]] = {}
+    for cls in user_classes(options):
+        hashes.setdefault(cls.__name__, {})[file_hash(cls)] = None
+    return {name: " ".join(several) for name, several in hashes.items()}
 
 
 @contextmanager

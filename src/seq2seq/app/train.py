@@ -18,7 +18,7 @@ from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import render
 from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
 from seq2seq.app.text_model import TextModel
-from seq2seq.app.user_code import copy_code, name_of
+from seq2seq.app.user_code import copy_code, known_classes, name_of
 from seq2seq.core.files import atomic_write
 from seq2seq.errors import ArchiveError, NewerFormatError, UnknownClassError, UnreadableArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
@@ -93,7 +93,7 @@ def _lost(path: Path, options: TrainOptions[Any]) -> str | None:
     if not path.exists():
         return f"{path}: the best model so far is gone."
     try:
-        TextModel.kind_of(path, user_classes(options))
+        TextModel.kind_of(path, [*user_classes(options), *known_classes(options.types)])
         return None
     except (UnreadableArchiveError, NewerFormatError, UnknownClassError):
         raise

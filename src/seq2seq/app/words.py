@@ -21,7 +21,7 @@ class Words:
 
     def all(self, option: str) -> list[str]:
         """The values of an option, which may be given several times."""
-        after = [*self.words[1:], None]
+        after = [*self.words, None][1:]
         found = [
             value if word == option else word.partition("=")[2]
             for word, value in zip(self.words, after, strict=True)

@@ -150,8 +150,11 @@ class Checkpoints:
             snapshot = _snapshot(path, found, like, saved)
             self._tidy(bad)
             return snapshot, warnings
+        cure = "leave out --resume to begin a new run"
+        if (self.folder.parent / "model.npz").exists():
+            cure = f"begin with its model: --from {self.folder.parent}, and another --out"
         raise ResumeError(
-            f"{self.folder}: no checkpoint to resume from; leave out --resume to begin a new run."
+            f"{self.folder}: no checkpoint to resume from; {cure}."
             if not warnings
             else f"{self.folder}: no good checkpoint to resume from. {' '.join(warnings)}"
         )

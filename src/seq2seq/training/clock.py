@@ -17,10 +17,10 @@ class Clock:
         evaluation: the seconds that the last evaluation took.
     """
 
-    def __init__(self, trained: float, tokens: int):
+    def __init__(self, trained: float, tokens: int, evaluation: float = 0.0):
         self._began = time.perf_counter() - trained
         self._lap, self._tokens = time.perf_counter(), tokens
-        self.saved, self.evaluation = trained, 0.0
+        self.saved, self.evaluation = trained, evaluation
 
     def seconds(self) -> float:
         """Seconds that the run has had, those before a resume among them."""

@@ -139,7 +139,7 @@ class Stopped:
         reason: the limit that was reached, or `interrupted` (Ctrl-C, SIGTERM, SIGHUP).
         progress: where the run stands.
         path: the checkpoint from which `resume` goes on.
-        model: the model after the last update (not the best one, which `save_best` got).
+        model: the last one (not the best, which `save_best` got): a moving average of the updates' if there is one.
         signal: the number of the signal that interrupted it, or 0; a shell expects the exit status 128 + that.
         longer: whether more updates or epochs would have begun alike: not where the rate is drawn to the last one.
     """

@@ -100,7 +100,7 @@ class _Session:
         self.saved: tuple[int | None, ...] = ()  # `_told_apart` of the newest checkpoint
         self.lost_best = False
         self.warnings = self._restore()
-        self.clock = Clock(self.progress.seconds, self.progress.tokens)
+        self.clock = Clock(self.progress.seconds, self.progress.tokens, self.progress.evaluating)
         self.interrupt = Interrupt()
 
     def events(self) -> Generator[Event, None, None]:
@@ -281,7 +281,7 @@ class _Session:
     def _save(self) -> Iterator[Event]:
         yield from self._settle()
         self.clock.saved = self.clock.seconds()
-        self.progress = p = replace(self.progress, seconds=self.clock.saved)
+        self.progress = p = replace(self.progress, seconds=self.clock.saved, evaluating=self.clock.evaluation)
         if self._told_apart() == self.saved:
             return
         with self.clock.aside():
@@ -341,12 +341,15 @@ class _Session:
                 self._refuse(_Place(p.update, epoch, batch), f"the parameter {name} is not finite")
 
     def _refuse(self, place: _Place, found: str) -> None:
+        if not place.update:
+            raise NonFiniteLossError(f"the model that the run begins with: {found}; begin with another.")
         optimizer, paths = self.run.optimizer, self.run.checkpoints.paths()
         kept = f" The checkpoint {paths[0].name} is finite and stays." if paths else ""
-        before = "" if math.isnan(self.loss_before) else f" (the update before had {self.loss_before:.4g} nats/token)"
+        before = "" if math.isnan(self.loss_before) else f" (the last that was had {self.loss_before:.4g} nats/token)"
+        again = "" if self.progress.best_update is None else ", perhaps --from this one,"
         clip = f"it is {optimizer.clip:g}" if optimizer.clip else "it is off; 1 is usual"
         raise NonFiniteLossError(
             f"update {place.update}, made from batch {place.batch} of epoch {place.epoch}: {found}{before}; begin a "
-            f"new run, perhaps --from this one, with a lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
+            f"new run{again} with a lower --optimizer.learning-rate (it is {optimizer.rate:g}) or "
             f"--optimizer.clip ({clip}).{kept}"
         )

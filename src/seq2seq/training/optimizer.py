@@ -178,7 +178,7 @@ def schedule(config: OptimizerConfig, total_updates: int | None = None) -> Calla
     The factor that a plateau puts on it is not in here: it belongs to the run's progress.
 
     Raises:
-        ConfigError: a cosine without a number of updates at which to end.
+        ConfigError: a cosine without a number of updates at which to end, or with none after its warming up.
 
     Example:
         >>> rate = schedule(OptimizerConfig(learning_rate=0.5, schedule="halving", halve_after=10, halve_every=5))
@@ -186,8 +186,13 @@ def schedule(config: OptimizerConfig, total_updates: int | None = None) -> Calla
         [0.5, 0.5, 0.25, 0.25, 0.125]
     """
     warmup = config.warmup
-    if config.schedule == "cosine" and total_updates is None:
-        raise ConfigError("--optimizer.schedule cosine must know where to end; give --updates or --epochs.")
+    if config.schedule == "cosine":
+        if total_updates is None:
+            raise ConfigError("--optimizer.schedule cosine must know where to end; give --updates or --epochs.")
+        if warmup and warmup >= total_updates:
+            raise ConfigError(
+                f"--optimizer.warmup-updates is {warmup}, and the cosine ends at update {total_updates}: wanted fewer."
+            )
     span = max((total_updates or 0) - warmup, 1)
 
     def decay(update: Array) -> Array:

@@ -22,7 +22,7 @@ class Progress:
         >>> Progress(epoch=1, index=9).advanced(batches=10)
         Progress(update=1, epoch=2, index=0, tokens=0, seconds=0.0, window_loss=0.0, window_tokens=0, logged=0, \
 evaluated=0, best_cost=None, best_update=None, watched=None, stale=0, rate_scale=1.0, skipped=0, skipped_in_a_row=0, \
-usual_loss=None)
+usual_loss=None, evaluating=0.0)
     """
 
     update: int = 0
@@ -60,6 +60,8 @@ usual_loss=None)
     """Of these, the last ones without an update between them."""
     usual_loss: float | None = None
     """A moving average of the updates' losses, nats/token."""
+    evaluating: float = 0.0
+    """Seconds that the last evaluation took: a run of so many minutes leaves room for one at its end."""
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Progress:

@@ -48,7 +48,7 @@ class Run:
         folder: the run's folder; checkpoints go to `checkpoints/` in it.
         evaluate: gives the dev scores of a model by name; None trains without a dev set.
         save_best: called with each model that is the best so far and its scores, before the checkpoint is written;
-            also once, without scores, if a run ends before it was ever evaluated.
+            also without scores, where a run ends that has no best one: it was not evaluated, or no score was finite.
         lost_best: called on a resume, if there was a best model: what has become of it since, if it cannot be used; the
             model of the checkpoint is then scored, and is the best until it is beaten.
         before_saving: called before each checkpoint and each `save_best`; what it raises ends the run.

@@ -132,7 +132,8 @@ def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[M
         options = replace(options, dev=())
     if words.last("--dev"):
         options = replace(options, dev_source=None, dev_target=None)
-    if words.last("--preset") and words.last("--epochs") and not _written(tables[1:], "updates"):
+    epochs = words.last("--epochs") or _written(tables[1:], "epochs")
+    if words.last("--preset") and epochs and not _written(tables[1:], "updates"):
         options = replace(options, updates=None)  # the preset's, which come before so many epochs
     return options
 
@@ -204,6 +205,10 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
     return made, option_names(cls) - known
 
 
+_OF_SCHEDULE = {
+    **dict.fromkeys(("halve-after", "halve-every", "halve-after-epochs", "halve-every-epochs"), "halving"),
+    **dict.fromkeys(("plateau-factor", "plateau-patience"), "plateau"),
+}
 _OF_TOKENIZERS = (
     *("source_tokens", "target_tokens", "source_form", "target_form", "right_to_left"),
     *("vocabulary", "minimum_count"),
@@ -211,7 +216,17 @@ _OF_TOKENIZERS = (
 
 
 def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
-    """Refuse options that decide what a tokenizer is, where these are there already, or that a model cannot follow."""
+    """Refuse options that decide what a tokenizer is, where these are there already, that a model cannot follow, or
+    that are for another schedule."""
+    schedule, patience = options.optimizer.schedule, options.patience
+    for name, wanted in _OF_SCHEDULE.items():
+        if words.last(f"--optimizer.{name}") and schedule != wanted:
+            raise ConfigError(f"--optimizer.{name} is for --optimizer.schedule {wanted}, and it is {schedule}.")
+    if schedule == "plateau" and patience is not None and patience <= options.optimizer.plateau_patience:
+        raise ConfigError(
+            f"--patience {patience} would end the run at the first plateau; wanted more than "
+            f"--optimizer.plateau-patience, {options.optimizer.plateau_patience}, or None."
+        )
     if options.right_to_left and issubclass(model_class(options.model_type), HardMonotonic):
         raise ConfigError(f"--right-to-left does not go with {options.model_type}, whose places never go back.")
     for name in _OF_TOKENIZERS:

@@ -197,6 +197,29 @@ def test_the_summary_is_the_last_output_of_each_direction(key):
     np.testing.assert_allclose(model.encode(SOURCE, LENGTHS), model.encoder(SOURCE, LENGTHS).summary)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_summary_of_a_residual_encoder_is_its_last_annotation(key, reverse):
+    config = EncoderDecoderConfig(
+        cell=GRU, hidden=4, embedding=3, layers=3, bidirectional=False, reverse_source=reverse, residual=True
+    )
+    annotations, summary, _ = read(Encoder.init(key, VOCABULARY, config), SOURCE, LENGTHS)
+    last = annotations[0] if reverse else annotations[np.maximum(LENGTHS - 1, 0), np.arange(len(LENGTHS))]
+    np.testing.assert_array_equal(summary, last)
+
+
+def test_the_rank_is_of_the_output_matrix_alone(key):
+    config = EncoderDecoderConfig(hidden=6, embedding=3, output_rank=2, attention="general")
+    model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)
+    memory, state = model.start(SOURCE, LENGTHS)
+    state, prediction = model.step(memory, state, LENGTHS + 1)
+    assert state.fed.shape[1] == 6  # what is fed back is Luong's vector
+    ids = jnp.array([1, 4])
+    found = model.decoder.columns(ids)(state.fed)
+    np.testing.assert_allclose(found, prediction.logits[:, ids], rtol=1e-5)
+    few = model.restricted(5).step(memory, *(model.start(SOURCE, LENGTHS)[1], LENGTHS + 1))[1].logits
+    np.testing.assert_allclose(few, prediction.logits[:, :5], rtol=1e-5)
+
+
 def test_uniform_draws_leave_the_scales_of_layer_normalisation(key):
     config = EncoderDecoderConfig(cell=NormLSTM, hidden=4, embedding=3, uniform=0.08)
     model = EncoderDecoder.init(key, VOCABULARY, VOCABULARY, config)

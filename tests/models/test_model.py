@@ -67,6 +67,17 @@ def test_start_and_step_are_enough_to_train():
     assert float(model.loss(BATCH).count) == BATCH.target_mask.sum()
 
 
+def test_a_loss_is_summed_in_float32_whatever_the_logits_are():
+    @module
+    class Half(Bag):
+        def step(self, memory, state, token):
+            state, prediction = super().step(memory, state, token)
+            return state, Prediction(prediction.logits.astype(jnp.bfloat16))
+
+    whole, half = (kind.init(jax.random.key(0), VOCABULARY).loss(BATCH) for kind in (Bag, Half))
+    assert half.sum.dtype == jnp.float32 and abs(float(half.mean - whole.mean)) < 1e-2
+
+
 def test_neither_loss_nor_start_and_step_is_said():
     with pytest.raises(ModuleError, match="Silent has neither `loss` nor `start` and `step`"):
         Silent(w=jnp.ones(1)).loss(BATCH)

@@ -83,6 +83,17 @@ def test_softmax_survives_large_scores():
     np.testing.assert_allclose(weights, [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
 
 
+@pytest.mark.parametrize("mask", [[False, False], [True, False]])
+def test_nothing_to_look_at_is_finite_in_every_derivative_and_type(mask):
+    def spread(scores):
+        return (masked_softmax(scores, jnp.array(mask)) ** 2).sum()
+
+    for kind in (jnp.float32, jnp.float16):
+        scores = jnp.array([1.0, 2.0], kind)
+        assert float(masked_softmax(scores, jnp.array(mask)).sum()) == any(mask)
+        assert all(bool((f(spread)(scores) == 0).all()) for f in (jax.grad, jax.jacfwd, jax.hessian))
+
+
 def test_prepared_is_batch_first(case):
     attention, _, annotations, lengths = case
     prepared = jax.eval_shape(lambda: prepare(attention, annotations, lengths))

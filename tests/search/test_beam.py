@@ -19,7 +19,7 @@ from contract.toy_models import (
 from seq2seq.core.seams import END, Prediction
 from seq2seq.errors import SearchError, Seq2SeqError, ShapeError
 from seq2seq.search import BeamOptions, SearchOptions, beam, greedy
-from seq2seq.search.beam import explore
+from seq2seq.search.beam import _explore
 from seq2seq.search.options import LengthNorm
 
 ROWS = [[4], [5, 4, 4], [6, 7], [8, 8, 5]]
@@ -135,8 +135,9 @@ def test_the_loop_ends_as_soon_as_nothing_can_change():
     keen = TableModel(model.table.at[..., END].add(12.0), model.transition, model.focus)
     options = BeamOptions(size=3, max_length=50)
     limit = jnp.array([50, 50, 0, 50])
-    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit, options).steps) == 1
-    assert int(explore(keen, jnp.asarray(SOURCE), jnp.asarray(LENGTHS), limit * 0, options).steps) == 0
+    for most, steps in ((limit, 1), (limit * 0, 0)):
+        found, _ = _explore(keen, (jnp.asarray(SOURCE), jnp.asarray(LENGTHS), most), options, ())
+        assert int(found.steps) == steps
 
 
 def test_attention_follows_the_hypothesis_that_was_chosen():

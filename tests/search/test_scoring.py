@@ -68,6 +68,9 @@ def test_what_may_come_next_are_the_likeliest_after_each_prefix():
         best = np.argsort(-logs)[:3]
         np.testing.assert_array_equal(found.tokens[row], best)
         np.testing.assert_allclose(found.log_probabilities[row], logs[best], atol=1e-5)
+    for prefix, many in ((padded[:, :2], [0, 1, 2]), (padded, [0, 1, 3])):
+        with pytest.raises(ShapeError, match="continuations: prefix has shape"):
+            continuations(model, columns, [3] * 3, prefix, many, 3)
 
 
 def test_a_filler_row_scores_nothing():

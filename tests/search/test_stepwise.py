@@ -63,6 +63,11 @@ def test_nothing_to_do_is_no_step():
     assert list(stepwise(TableModel.random(1), [[4]], [1], [0], Likeliest(SearchOptions()))) == []
 
 
+def test_several_samples_of_a_row_end_apart():
+    with pytest.raises(SearchError, match="stepwise: 3 samples of each row"):
+        next(stepwise(TableModel.random(1), [[4]], [1], [5], Draw(SampleOptions(samples=3))))
+
+
 def test_required_phrases_need_a_beam():
     required = [RequiredPhrases.of(((4,),))]
     with pytest.raises(SearchError, match="stepwise"):

@@ -104,14 +104,21 @@ class Readout:
         vector = features if self.inner is None else self.inner(features)
         if isinstance(self.inner, FF):
             vector = jnp.tanh(vector)
-        return vector if self.factor is None else vector @ self.factor
+        return vector
 
     def logits(self, vector: Array, embedding: Embedding) -> Array:
         """(..., readout) -> (..., vocabulary)."""
+        if self.factor is not None:
+            vector = vector @ self.factor
         return embedding.logits(vector) if self.output is None else self.output(vector)
 
-    def columns(self, ids: Array | slice, embedding: Embedding) -> FF:
+    def columns(self, ids: Array, embedding: Embedding) -> FF:
         """The output layer at some ids: (..., readout) -> (..., ids)."""
+        output = self.restricted(ids, embedding)
+        return output if self.factor is None else replace(output, w=self.factor @ output.w)
+
+    def restricted(self, ids: Array | slice, embedding: Embedding) -> FF:
+        """The last layer at some ids: (..., readout, or rank) -> (..., ids)."""
         if self.output is None:
             w = embedding.table[ids].T
             return FF(w=w, b=jnp.zeros(w.shape[1], w.dtype))
@@ -161,10 +168,8 @@ class Decoder:
         if config.tied:
             vector = config.embedding
         inner = _inner(keys[4], features, vector, config)
-        factor = None
-        if config.output_rank:
-            factor = glorot(jax.random.fold_in(key, 7), vector, config.output_rank)
-            vector = config.output_rank
+        rank = config.output_rank
+        factor = glorot(jax.random.fold_in(key, 7), vector, rank) if rank else None
         fed = {"nothing": 0, "summary": wide, "context": wide, "attentional": vector}[config.feed]
         cell = decoder_cell(keys[0], config.embedding + fed, config)
         return cls(
@@ -173,7 +178,7 @@ class Decoder:
             bridge=None if config.bridge == "states" else Bridge.init(keys[2], wide, cell, config.bridge == "backward"),
             attention=None if attention is None else attention.init(keys[3], config.hidden, wide),
             readout=Readout(
-                inner=inner, output=None if config.tied else FF.init(keys[5], vector, vocabulary), factor=factor
+                inner=inner, output=None if config.tied else FF.init(keys[5], rank or vector, vocabulary), factor=factor
             ),
             feed=config.feed,
             readout_token=readout_token,
@@ -242,7 +247,7 @@ class Decoder:
         """The decoder with logits of the ids below `count` only: (..., count)."""
         if count >= self.embedding.table.shape[0]:
             return self
-        output = self.readout.columns(slice(count), self.embedding)
+        output = self.readout.restricted(slice(count), self.embedding)
         return replace(self, readout=replace(self.readout, output=output))
 
     def columns(self, ids: Array) -> FF:

@@ -88,23 +88,28 @@ class Encoder:
         keys = split(key, len(self.layers) + 1)
         of_tokens = None if key is None else jax.random.fold_in(key, len(keys))
         xs = drop_tokens(of_tokens, token_rate, source, self.embedding(source))
-        summary, states = xs[0], []
+        states = []
         for depth, (layer, k) in enumerate(zip(self.layers, keys[1:], strict=True)):
-            state, ys, summary = self._layer(layer, dropout(k, rate, xs, variational), lengths)
+            state, ys = self._layer(layer, dropout(k, rate, xs, variational), lengths)
             xs = xs + ys if self.residual and depth else ys
             states.append(state)
+        summary = self._ends(xs, lengths)
         if self.summarise is not None:
             summary = jnp.tanh(self.summarise(summary))
         return Encoded(dropout(keys[0], rate, xs, variational), summary, tuple(states))
 
-    def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[State, Array, Array]:
-        """The last state of one layer, its outputs, and the last output of each of its directions."""
+    def _layer(self, layer: Bidirectional | Cell, xs: Array, lengths: Array) -> tuple[State, Array]:
+        """The last state of one layer, and its outputs."""
         if isinstance(layer, Bidirectional):
-            state, ys = layer(xs, lengths)
+            return layer(xs, lengths)
+        return unroll(layer, xs, lengths, reverse=self.reverse)
+
+    def _ends(self, ys: Array, lengths: Array) -> Array:
+        """The output of each direction where it has read everything, (batch, hidden)."""
+        if isinstance(self.layers[-1], Bidirectional):
             half = ys.shape[-1] // 2
-            return state, ys, jnp.concatenate([_last(ys[..., :half], lengths), ys[0, :, half:]], -1)
-        state, ys = unroll(layer, xs, lengths, reverse=self.reverse)
-        return state, ys, ys[0] if self.reverse else _last(ys, lengths)
+            return jnp.concatenate([_last(ys[..., :half], lengths), ys[0, :, half:]], -1)
+        return ys[0] if self.reverse else _last(ys, lengths)
 
 
 def _last(ys: Array, lengths: Array) -> Array:

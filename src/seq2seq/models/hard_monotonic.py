@@ -19,7 +19,7 @@ from seq2seq.models.model import Model
 from seq2seq.nn.attention import General, Prepared, prepare
 from seq2seq.nn.cells import LSTM
 from seq2seq.nn.layers import FF, Embedding, dropout, split
-from seq2seq.nn.loss import token_cross_entropy
+from seq2seq.nn.loss import token_cross_entropy, wide
 from seq2seq.nn.recurrent import drop_between
 
 _NEVER = -1e9  # the log-probability of what cannot be, finite so that no gradient is NaN
@@ -81,7 +81,8 @@ class HardMonotonic(Model):
     sees as attention is p(a_i = j | y_<i).
 
     Shapes: source (source, batch) ids; lengths, token (batch,); logits (batch, vocabulary); attention (batch, source).
-    A step holds (batch, source, vocabulary) numbers: this is not for words.
+    A step holds (batch, source, vocabulary) numbers, and the loss (target, batch, source, vocabulary or hidden): this
+    is not for words.
 
     Example:
         >>> model = HardMonotonic.init(jax.random.key(0), 10, 12, HardMonotonicConfig(hidden=6, embedding=4))
@@ -144,6 +145,7 @@ class HardMonotonic(Model):
         vectors = dropout(keys[3], self.dropout, jax.vmap(self._vectors, (None, 0))(places, outputs))
         targets = jnp.broadcast_to(jnp.asarray(batch.target_out)[..., None], vectors.shape[:-1])
         logits, smoothing = self.output(vectors), 0.0 if key is None else self.label_smoothing
+        logits = logits.astype(wide(logits.dtype))
         emitted = -token_cross_entropy(logits, targets)  # (target, batch, source)
         spread = token_cross_entropy(logits, targets, 1.0) if smoothing else jnp.zeros_like(emitted)
 

@@ -162,6 +162,7 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
         >>> masked_softmax(jnp.zeros((2, 2)), jnp.array([[True, True], [False, False]])).tolist()
         [[0.5, 0.5], [0.0, 0.0]]
     """
-    scores = jnp.where(mask, scores, -1e30)
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     exponentials = jnp.where(mask, jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))), 0.0)
-    return exponentials / exponentials.sum(-1, keepdims=True).clip(1e-30)
+    # 1 and not something tiny: a derivative of the quotient divides by its square, which must not be 0.
+    return exponentials / jnp.where(mask.any(-1, keepdims=True), exponentials.sum(-1, keepdims=True), 1.0)

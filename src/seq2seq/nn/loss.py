@@ -184,6 +184,7 @@ def token_cross_entropy(logits: Array, targets: Array, smoothing: float = 0.0, c
     """logsumexp(a) - (1 - e) * a_y - e * mean(a) of each token: (..., vocabulary), (...) -> (...), in nats.
 
     With `copied`, (...) each, log softmax(a)_y = a_y - logsumexp(a) makes room for the log of what `Copied` says.
+    Smoothing spreads over all: where a logit is -inf, it makes the loss infinite.
 
     Example:
         >>> round(float(token_cross_entropy(jnp.array([0.0, jnp.log(3.0)]), jnp.array(1))), 4)     # -log 3/4

@@ -51,7 +51,7 @@ def sampled_cross_entropy(
     own = columns(wanted)
     target = (jnp.einsum("nh,hn->n", flat, own.w) + own.b).astype(kind)
     others = jnp.where(wanted[:, None] == drawn, -jnp.inf, columns(drawn)(flat).astype(kind) - log_counts)
-    losses = jax.nn.logsumexp(jnp.concatenate([target[:, None], others], axis=-1), axis=-1) - target
+    losses = jnp.logaddexp(target, jax.nn.logsumexp(others, axis=-1)) - target
     return Loss(jnp.where(mask > 0, losses.reshape(targets.shape) * mask, 0).sum(), mask.sum())
 
 

@@ -127,11 +127,6 @@ def _beam(
     return _read_back(found, limit, on, options)
 
 
-def explore(model: Searchable, source: Array, lengths: Array, limit: Array, options: BeamOptions) -> slots.Outcome:
-    """Run the loop until every row is done; `limit` as `room` gives it."""
-    return _explore(model, (source, lengths, limit), options, ())[0]
-
-
 def _explore(
     model: Searchable, rows: tuple[Array, Array, Array], options: BeamOptions, rules: tuple[Rule, ...]
 ) -> tuple[slots.Outcome, Array | None]:

@@ -139,7 +139,8 @@ def _in_turns(ranked: Array, bank: Array) -> Array:
     """(batch, all) where the best of each bank stand, then the second best of each, ...; fuller banks first.
 
     So each bank has as many places as any other, as long as it can fill them; what it cannot fill goes to the others,
-    and the fullest bank always has one, so that required phrases come in time whatever the beam's size.
+    and the fullest bank always has one, so that required phrases come in time whatever the beam's size (but for a beam
+    of less than four, which two phrases may keep busy that each begin anew with what goes on with the other).
     """
     bank = jnp.where(jnp.isneginf(ranked), -1, bank)  # the impossible comes last of all
     places = jnp.broadcast_to(jnp.arange(bank.shape[1]), bank.shape)

@@ -11,6 +11,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, PAD, Prediction, Searchable, State
+from seq2seq.errors import ShapeError
 from seq2seq.search.stepping import ban, check_rows, normaliser
 
 
@@ -46,7 +47,8 @@ def continuations(
         prefix: (prefix, batch) ids that the output begins with, 0 on padding.
         prefix_lengths: (batch,) tokens in each prefix, 0 for none.
         count: how many; at most the vocabulary.
-        banned: ids that are left out; their probability is not given to the others.
+        banned: ids that are left out, or last and impossible where `count` takes all; their probability is not given
+            to the others.
 
     Raises:
         ShapeError: arrays that do not fit each other.
@@ -62,7 +64,14 @@ def continuations(
         [[6], [7]]
     """
     ids, lengths, many = check_rows("continuations", source, lengths=lengths, prefix_lengths=prefix_lengths)
-    begun = jnp.concatenate([jnp.full((1, len(lengths)), BEGIN, jnp.int32), jnp.asarray(prefix, jnp.int32)])
+    prefix = jnp.asarray(prefix, jnp.int32)
+    longest = 0 if isinstance(many, jax.core.Tracer) else int(many.max(initial=0))
+    if prefix.shape[1:] != (len(lengths),) or len(prefix) < longest:
+        raise ShapeError(
+            f"continuations: prefix has shape {prefix.shape}, wanted (prefix, {len(lengths)}) with at least {longest} "
+            "tokens, the largest of prefix_lengths."
+        )
+    begun = jnp.concatenate([jnp.full((1, len(lengths)), BEGIN, jnp.int32), prefix])
     return _continuations(model, ids, lengths, begun, many, count, banned)
 
 

@@ -16,7 +16,7 @@ class Hypotheses(NamedTuple):
 
     A place is empty, with score and log-probability minus infinity and length 0, where the row has fewer hypotheses
     than were asked for. A row that had nothing to say (source length 0, or limit 0) has one unfinished hypothesis of
-    length 0 and log-probability 0.
+    length 0 and log-probability 0; of samples as many as were asked for.
 
     Attributes:
         tokens: (batch, nbest, target) int32: the ids, `END` kept as the last token, then `PAD`.

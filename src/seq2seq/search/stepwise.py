@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from seq2seq.core.seams import Key, Searchable
+from seq2seq.errors import SearchError
 from seq2seq.search.feasible import check_rules, refuse_required
 from seq2seq.search.greedy import Likeliest
 from seq2seq.search.rollout import Fixed, Rollout, written
@@ -58,7 +59,7 @@ def stepwise(
 
     Raises:
         ShapeError: arrays that do not fit each other.
-        SearchError: rules that nothing can keep, or required phrases.
+        SearchError: rules that nothing can keep, required phrases, or several samples of a row.
 
     Example:
         >>> from seq2seq.core.seams import END, Prediction
@@ -72,6 +73,8 @@ def stepwise(
         >>> [step.tokens.tolist() for step in stepwise(Spell(), [[7]], [1], [10], Likeliest(SearchOptions()))]
         [[4], [5], [3]]
     """
+    if choose.width != 1:
+        raise SearchError(f"stepwise: {choose.width} samples of each row; wanted one, since they end apart.")
     ids, lengths, limit = check_rows("stepwise", source, lengths=lengths, limit=limit)
     refuse_required("stepwise", rules)
     longest = int(limit.max(initial=0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
@@ -64,8 +66,9 @@ def continuations(
         [[6], [7]]
     """
     ids, lengths, many = check_rows("continuations", source, lengths=lengths, prefix_lengths=prefix_lengths)
-    prefix = jnp.asarray(prefix, jnp.int32)
-    longest = 0 if isinstance(many, jax.core.Tracer) else int(many.max(initial=0))
+    prefix, longest = jnp.asarray(prefix, jnp.int32), 0
+    with suppress(jax.errors.TracerArrayConversionError):  # nobody knows the lengths while they are traced
+        longest = int(np.asarray(many).max(initial=0))
     if prefix.shape[1:] != (len(lengths),) or len(prefix) < longest:
         raise ShapeError(
             f"continuations: prefix has shape {prefix.shape}, wanted (prefix, {len(lengths)}) with at least {longest} "

@@ -141,6 +141,12 @@ def test_those_whom_the_runs_of_a_task_teach(
     trained = len(ran)
     accuracy.main()
     assert len(ran) == trained  # all rows are there
+    apart = [dataclasses.replace(tasks[0], judge=""), tasks[1]]
+    monkeypatch.setitem(TABLES, "t", dataclasses.replace(table, tasks=lambda data, work: iter(apart)))
+    monkeypatch.setattr(sys, "argv", [*words, "--students", "--unlabelled", "more.txt"])
+    with pytest.raises(SystemExit):
+        accuracy.main()
+    assert "--unlabelled has lines of one task" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*words, "--unlabelled", "more.txt"])
     with pytest.raises(SystemExit):
         accuracy.main()

@@ -138,15 +138,19 @@ def run(name: str, options: argparse.Namespace, more: Sequence[str]) -> None:
     series = Series(options.out / name, printed, name)
     printed.note(name, f"published: {table.published}")
     tasks = tasks_of(name, table, options, series.out, options.judges)
+    judges = {task.judge for task in tasks.values()}
+    if options.unlabelled and len(set(tasks) - judges) > 1:
+        raise ConfigError("--unlabelled has lines of one task: name it by --tasks.")
     found = trained(series, table, list(tasks.values()), options, more)
     by_name = {rows[0]["task"]: rows for rows, _ in found}
     for task in tasks.values():
         if task.judge and (row := judged(series, table, task, by_name)):
             printed.row(f"{name}, {table.metric}", judged_by(task), row)
     if options.students:
-        judges = {task.judge for task in tasks.values()}
         teachers = [(tasks[task], rows) for task, rows in by_name.items() if task not in judges]
-        trained(series, table, [taught(*one, options.unlabelled) for one in teachers], options, more)
+        students = trained(series, table, [taught(*one, options.unlabelled) for one in teachers], options, more)
+        if table.mean and students:
+            printed.row(f"{name}, {table.metric}, macro", "mean of students", macro(table.metric, students))
     if old := sum("recipe" not in row for rows, _ in found for row in rows):
         printed.note(name, f"{old} of these runs have no recipe noted: the defaults of train may have changed since")
     if table.mean and found:

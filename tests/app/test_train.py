@@ -354,9 +354,11 @@ def test_what_is_read_is_not_written_over(fails, name):
 
 def test_a_file_that_no_run_wrote_stays(fails):
     write_pairs(Path("pairs.tsv"))
-    Path("mine").mkdir()
-    Path("mine/config.toml").write_text("port = 80\n")
-    assert "no run wrote it" in fails("train", "pairs.tsv", "--out", "mine", *TINY, "--updates", 1)
+    for name in ("config.toml", "source_tokenizer.json"):
+        Path(name.partition(".")[0]).mkdir()
+        Path(name.partition(".")[0], name).write_text("port = 80\n")
+        told = fails("train", "pairs.tsv", "--out", name.partition(".")[0], *TINY, "--updates", 1)
+        assert f"{name}: is there already, and no run wrote it" in told
     assert Path("mine/config.toml").read_text() == "port = 80\n"
 
 

@@ -107,6 +107,8 @@ def test_which_files_were_meant(words, said):
 def test_a_format_is_of_the_pairs_and_not_of_parallel_files():
     options = TrainOptions(pairs=("pairs.tsv",), format="tsv", dev_source="a", dev_target="b")
     assert (options.dev_files() or options).format == "auto"
+    text = replace(options, format="auto", next_sentence=True, split="clause")
+    assert text.dev_files() == options.dev_files()  # plain lines that belong together, whatever the training reads
 
 
 @pytest.mark.parametrize("words", [["--target-tokens", "word"], ["--target-form", "nfd"]])
@@ -310,11 +312,13 @@ def test_no_words_at_all():
         (("--optimizer.schedule", "plateau", "--patience", "3"), "would end the run at the first plateau"),
         (("--config", "named.toml"), "--from is called from_model in a file"),
         (("--config", "typed.toml"), "--model.type is model_type"),
+        (("--config", "wrong.toml"), "wrong.toml: model"),
     ],
 )
 def test_what_would_do_nothing_or_is_called_otherwise(words, told):
     Path("named.toml").write_text('from = "base.npz"')
     Path("typed.toml").write_text('[model]\ntype = "hard-monotonic"')
+    Path("wrong.toml").write_text("model = 3")
     with pytest.raises(ConfigError, match=told):
         options_from(["pairs.tsv", *words])
     assert options_from(["pairs.tsv", "--optimizer.schedule", "halving", "--optimizer.halve-after-epochs", "8"])

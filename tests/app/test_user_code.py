@@ -15,6 +15,8 @@ import seq2seq
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.construct import model_class, options_of, settings_of
 from seq2seq.app.names import class_name, named_class
+from seq2seq.app.options import TrainOptions
+from seq2seq.app.prepare import _hashes
 from seq2seq.app.user_code import copy_code, find_class, name_of
 from seq2seq.errors import ConfigError
 
@@ -277,3 +279,11 @@ def test_an_error_in_the_users_step_is_one_line_that_says_where(fails):
     )
     message = fails("train", "pairs.tsv", "--out", "run", *TINY, "--model.cell", "bad.py:Bad")
     assert message.startswith("bad.py:10: TypeError: ") and "--debug" in message
+
+
+def test_two_files_with_classes_of_one_name_both_count(tmp_path):
+    code = "import seq2seq\n\n\n@seq2seq.module\nclass Mine:\n    width: int = "
+    for name, width in (("one", 1), ("two", 2)):
+        (tmp_path / f"{name}.py").write_text(f"{code}{width}\n")
+    hashes = [_hashes(TrainOptions(types=names)) for names in (("one.py:Mine",), ("one.py:Mine", "two.py:Mine"))]
+    assert hashes[1]["Mine"].split()[0] == hashes[0]["Mine"] and len(hashes[1]["Mine"].split()) == 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis, escaped
+from seq2seq.app.hypothesis import Hypothesis, on_one_line
 from seq2seq.app.pictures.terminal import Screen, heat_map
 from seq2seq.app.rerank import Reranker, asked_for
 from seq2seq.app.text_model import TextModel
@@ -93,8 +93,8 @@ class Chat:
         if not found[0].finished:
             say("note: the answer was cut off at the length limit; --max-length sets it.")
         if self.decoding.nbest == 1:
-            return escaped(found[0].text)
-        return "\n".join(f"{n:>3}  {h.score:>9.4f}  {escaped(h.text)}" for n, h in enumerate(found, 1))
+            return on_one_line(found[0].text)
+        return "\n".join(f"{n:>3}  {h.score:>9.4f}  {on_one_line(h.text)}" for n, h in enumerate(found, 1))
 
     def _set(self, name: str, text: str) -> str:
         if not text:
@@ -129,7 +129,7 @@ class Chat:
         source = source_of_line(self._said.strip(), self.model.settings.format) if self._said.strip() else ""
         ((tokens, scores),) = self.model.token_scores([(source, target)], self.decoding)
         each = "  ".join(f"{token} {score:.3f}" for token, score in zip(tokens, scores, strict=True))
-        return f"{sum(scores):.6g} nats, {-sum(scores) / len(scores):.3f} nats/token:  {escaped(each)}"
+        return f"{sum(scores):.6g} nats, {-sum(scores) / len(scores):.3f} nats/token:  {on_one_line(each)}"
 
     def _quit(self) -> str:
         self.over = True

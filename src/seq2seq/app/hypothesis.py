@@ -91,20 +91,28 @@ def rounded(attention: NDArray[np.float32]) -> list[list[float]]:
     return attention.astype(float).round(4).tolist()
 
 
-def escaped(text: str) -> str:
-    r"""The text on one line: a backslash, TAB or line break in it is written as `\\`, `\t`, `\n` or `\r`.
+def on_one_line(text: str) -> str:
+    r"""The text as people read it: a TAB or a line break in it is written as `\t`, `\n` or `\r`.
 
     Example:
-        >>> escaped("a\tb")
-        'a\\tb'
+        >>> print(on_one_line("a\tb\\"))
+        a\tb\
     """
-    if not any(character in text for character in "\\\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
-        return text
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    return text.translate(_BREAKS)
 
 
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"} | {
-    character: f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+def escaped(text: str) -> str:
+    r"""The text as a program can read it back: on one line, and a backslash in it is written as two.
+
+    Example:
+        >>> print(escaped("a\tb\\"))
+        a\tb\\
+    """
+    return on_one_line(text.replace("\\", "\\\\"))
+
+
+_BREAKS = {ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"} | {
+    ord(character): f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 }
 
 

@@ -251,9 +251,10 @@ def from_files(
         for name in ("resume", "config", "preset"):
             if name in values:
                 raise ConfigError(f"{path}: {name} is for the command line, as --{name}; leave it out here.")
-        if "from" in values or "type" in values.get("model", ()):
+        model = values.get("model")
+        if "from" in values or (isinstance(model, dict) and "type" in model):
             raise ConfigError(f"{path}: --from is called from_model in a file, and --model.type is model_type.")
-        if isinstance(model := values.get("model"), dict):
+        if isinstance(model, dict):
             values["model"] = {name: model[name] for name in model if name.replace("-", "_") not in but}
         if preset and path == preset_file(preset):
             _refuse_preset_of_another(preset, values, defaults)

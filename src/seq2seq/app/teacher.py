@@ -34,7 +34,7 @@ class Teacher:
         decoding: how.
         identity: what says which model it is.
         folder: where its outputs are kept.
-        usable: whether a file of pairs can hold a pair; a teacher of bytes may write what no line does.
+        usable: whether a pair is fit to be taught; a teacher of bytes may write what is no text, or no line can hold.
     """
 
     model: TextModel
@@ -63,9 +63,9 @@ class Teacher:
     @contextmanager
     def _kept(self) -> Iterator[PartialFile]:
         """What the folder keeps, open to add to; an error of it says what can be done."""
+        content = {"the teacher": self.identity, "--teacher-beam": str(self.decoding.beam)}
         precision = resolve(self.decoding.precision)
-        content = {"the teacher": self.identity, "--teacher-beam": str(self.decoding.beam), "--precision": precision}
-        versions = machine() | {"threads": str(thread_count())}
+        versions = machine() | {"threads": str(thread_count()), "precision": precision}
         try:
             kept = PartialFile(self.folder / _NAME, Fingerprint(content, versions), resume=True)
             if kept.warning:

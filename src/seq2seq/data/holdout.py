@@ -39,8 +39,8 @@ class Holdout(NamedTuple):
 def hold_out(corpus: Corpus, *, seed: int = 1, documents: Collection[str] = ()) -> Holdout:
     """Hold out the named documents, or about a tenth of the sources, at most 1,000, chosen by the seed.
 
-    Where the pairs name their documents, whole ones are held out, if any choice of them has half as many pairs as are
-    wanted whose lines training does not have too, at most half of all pairs and 5,000.
+    Where the pairs name their documents, whole ones are held out. Sources are instead if their sizes allow no choice of
+    half as many pairs as are wanted (at most half of all pairs, and 5,000), or if training has their lines too.
 
     Raises:
         DataError: a named document is unknown, or too little is left on one side.

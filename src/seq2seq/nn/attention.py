@@ -164,5 +164,6 @@ def masked_softmax(scores: Array, mask: Array) -> Array:
     """
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     exponentials = jnp.where(mask, jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True))), 0.0)
+    total = exponentials.sum(-1, keepdims=True)
     # 1 and not something tiny: a derivative of the quotient divides by its square, which must not be 0.
-    return exponentials / jnp.where(mask.any(-1, keepdims=True), exponentials.sum(-1, keepdims=True), 1.0)
+    return exponentials / jnp.where(total > 0, total, 1.0)

@@ -13,7 +13,7 @@ import tyro
 
 from seq2seq.app.arguments import EnsembleOptions, Inputs, in_chunks, parse, read_input
 from seq2seq.app.decoding import Decoding
-from seq2seq.app.hypothesis import Hypothesis, as_json, as_nbest, escaped
+from seq2seq.app.hypothesis import Hypothesis, as_json, as_nbest, on_one_line
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 def _generate_all(model: TextModel, reranker: Reranker | None, path: str | None, options: GenerateOptions) -> None:
     search = model.hypotheses if reranker is None else partial(reranker.hypotheses, model)
     notes, first = Notes(), 0
-    many = 1 if _is_typed(path) else _WITH_ATTENTION if options.json else _LINES_AT_ONCE
+    many = 1 if _is_typed(path) else max(_WITH_ATTENTION, options.batch) if options.json else _LINES_AT_ONCE
     for chunk in in_chunks(_rows(model, path, options.prefix), many):
         lines = [line for line, _ in chunk]
         begun = None if options.prefix is None else [prefix for _, prefix in chunk]
@@ -126,7 +126,7 @@ def _write(number: int, line: str, hypotheses: list[Hypothesis], options: Genera
     if options.json:
         print(json.dumps({"input": line, "outputs": [as_json(h) for h in hypotheses]}, ensure_ascii=False))
     elif options.nbest == 1:
-        print(escaped(hypotheses[0].text))
+        print(on_one_line(hypotheses[0].text))
     else:
         for h in hypotheses:
             print(as_nbest(h, number))

@@ -217,16 +217,8 @@ _OF_TOKENIZERS = (
 
 def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: TrainOptions[Any]) -> None:
     """Refuse options that decide what a tokenizer is, where these are there already, that a model cannot follow, or
-    that are for another schedule."""
-    schedule, patience = options.optimizer.schedule, options.patience
-    for name, wanted in _OF_SCHEDULE.items():
-        if words.last(f"--optimizer.{name}") and schedule != wanted:
-            raise ConfigError(f"--optimizer.{name} is for --optimizer.schedule {wanted}, and it is {schedule}.")
-    if schedule == "plateau" and patience is not None and patience <= options.optimizer.plateau_patience:
-        raise ConfigError(
-            f"--patience {patience} would end the run at the first plateau; wanted more than "
-            f"--optimizer.plateau-patience, {options.optimizer.plateau_patience}, or None."
-        )
+    that are for another schedule of the rate."""
+    _refuse_of_another_schedule(words, options)
     if options.right_to_left and issubclass(model_class(options.model_type), HardMonotonic):
         raise ConfigError(f"--right-to-left does not go with {options.model_type}, whose places never go back.")
     for name in _OF_TOKENIZERS:
@@ -237,3 +229,16 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
         told = {option, f"--no-{option[2:]}"} & {*words.options("--")}
         if options.from_model is not None and not options.resume and told:
             raise ConfigError(f"{option} does not go with --from: that model has its tokenizers.")
+
+
+def _refuse_of_another_schedule(words: Words, options: TrainOptions[Any]) -> None:
+    schedule, patience = options.optimizer.schedule, options.patience
+    for name, wanted in _OF_SCHEDULE.items():
+        if words.last(f"--optimizer.{name}") and schedule != wanted:
+            raise ConfigError(f"--optimizer.{name} is for --optimizer.schedule {wanted}, and it is {schedule}.")
+    early = schedule == "plateau" and patience is not None and patience <= options.optimizer.plateau_patience
+    if early and not options.resume:  # which goes on as it began
+        raise ConfigError(
+            f"--patience {patience} would end the run at the first plateau; wanted more than "
+            f"--optimizer.plateau-patience, {options.optimizer.plateau_patience}, or None."
+        )

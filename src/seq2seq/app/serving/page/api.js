@@ -38,7 +38,7 @@ async function open(path, options) {
   if (answer.status === 401) throw new Unauthorised("This server wants its token; give it above.");
   if (!answer.ok) {
     const told = await answer.json().catch(() => null); // a proxy before the server says it in HTML
-    throw told?.error ? new Refused(told.error) : new Error(`The server, or a proxy before it, answered ${answer.status}.`);
+    throw told?.error?.message ? new Refused(told.error) : new Error(`The server, or a proxy before it, answered ${answer.status}.`);
   }
   return answer;
 }

@@ -249,6 +249,7 @@ function drawHeat(place) {
 
 // Generates what begins with a prefix, for the input that the token was said to, whatever stands there now.
 async function force(prefix, input = $("input").value) {
+  if ($("prefix").disabled) return; // the model that is chosen now has no beginnings
   $("input").value = input;
   $("prefix").value = prefix;
   $("free").disabled = !prefix;

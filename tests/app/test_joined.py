@@ -13,6 +13,7 @@ from command_line import TINY, exit_code, job
 
 import seq2seq
 from seq2seq import Decoding, TextModel
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.text_model import TextSettings
 from seq2seq.data import Tokenizer
 
@@ -40,9 +41,14 @@ def test_the_mean_is_that_of_probabilities_or_of_their_logs(run, trained, twin, 
         assert np.abs(a - b).max() > 1e-4
         np.testing.assert_allclose(found, np.log((np.exp(a) + np.exp(b)) / 2), atol=1e-4)
     product = tables(trained, twin, "--ensemble-mean", "log-probabilities")
-    for a, b, found in zip(one, other, product, strict=True):
+    models = [seq2seq.load(model) for model in (trained, twin)]
+    means = [TextModel.ensemble(models, mean) for mean in ("log-probabilities", "probabilities")]
+    read = [pair[:2] for pair in seq2seq.read_pairs(seq2seq.PairFiles((str(pairs),))).pairs]
+    wanted, mixed = ([np.array(s) for _, s in m.token_scores(read, Arithmetic("float32"))] for m in means)
+    for a, b, found, expected in zip(one, other, product, wanted, strict=True):
         assert (found > (a + b) / 2).all()  # it is normalised: what both divide up differently is given back
-        assert np.abs(found - np.log((np.exp(a) + np.exp(b)) / 2)).max() > 1e-7
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert max(np.abs(a - b).max() for a, b in zip(wanted, mixed, strict=True)) > 1e-4
 
 
 def test_the_same_model_twice_or_thrice_is_that_model(run, trained):

@@ -87,7 +87,7 @@ def test_state_is_batch_first_and_shapes_are_known_without_weights(make, key, xs
 
 
 def test_vmap_of_init_makes_an_ensemble(make, cell):
-    # Shapes only: compiling the decomposition inside `orthogonal` for every cell is dear. test_cells has the values.
+    # Shapes only: compiling the decomposition inside `orthogonal` for every cell is dear; test_layers has values.
     many = jax.eval_shape(jax.vmap(make), jax.random.split(jax.random.key(4), 3))
     assert jax.tree.structure(many) == jax.tree.structure(cell)
     assert [leaf.shape for leaf in jax.tree.leaves(many)] == [(3, *leaf.shape) for leaf in jax.tree.leaves(cell)]

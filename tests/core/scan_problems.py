@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array, lax
 from jax import numpy as jnp
 
@@ -186,8 +187,15 @@ class Problem:
         return scanned(self.step(p), self.init(p), self.xs(p), **dict(self.options))
 
     def loss(self, scanned: Scan, p: Tree) -> Array:
-        floats = [y for y in jax.tree.leaves(self.run(scanned, p)) if jnp.issubdtype(y.dtype, jnp.floating)]
-        return sum((jnp.sin(y + i).astype(jnp.float32).sum() for i, y in enumerate(floats)), jnp.zeros(()))
+        return self.loss_and_outputs(scanned, p)[0]
+
+    def loss_and_outputs(self, scanned: Scan, p: Tree) -> tuple[Array, Tree]:
+        """A loss in which no two numbers of an output count alike, so that none may stand in another's place."""
+        found = self.run(scanned, p)
+        floats = [y for y in jax.tree.leaves(found) if jnp.issubdtype(y.dtype, jnp.floating)]
+        weights = [np.random.default_rng(i).uniform(0.5, 1.5, y.shape).astype(np.float32) for i, y in enumerate(floats)]
+        terms = (w * jnp.sin(y + i).astype(jnp.float32) for i, (w, y) in enumerate(zip(weights, floats, strict=True)))
+        return sum((term.sum() for term in terms), jnp.zeros(())), found
 
 
 def two(p: Tree) -> tuple[Array, Array]:

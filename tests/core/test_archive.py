@@ -96,6 +96,8 @@ def path(tmp_path):
 def test_same_content_gives_same_bytes(path, tmp_path):
     write(tmp_path / "again.npz", Archive.of(TREE, {"kind": "test"}, {"words": "grün"}))
     assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+    with zipfile.ZipFile(path) as file:  # whose clock has ticks of two seconds
+        assert {one.date_time for one in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_numpy_alone_can_read_it(path):

@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax import Array, lax
 from jax import numpy as jnp
 from scan_problems import (
@@ -66,8 +64,9 @@ def test_values_are_those_of_a_python_loop(name: str) -> None:
 @problems
 def test_gradients_are_those_of_lax_scan(name: str) -> None:
     problem = PROBLEMS[name]
-    ours, theirs = (jax.jit(jax.value_and_grad(lambda p, s=s: problem.loss(s, p)))(P) for s in (scan, lax.scan))
-    assert_equal(ours, theirs, tolerance(name))
+    losses = [jax.value_and_grad(lambda p, s=s: problem.loss_and_outputs(s, p), has_aux=True) for s in (scan, lax.scan)]
+    ours, theirs = (jax.jit(loss)(P) for loss in losses)
+    assert_equal(ours, theirs, tolerance(name))  # the outputs too, which under a gradient are those of the parts
     assert any(np.any(g) for g in jax.tree.leaves(ours[1]))
 
 
@@ -131,7 +130,19 @@ def test_gradient_of_some_weights_only(names: tuple[str, ...]) -> None:
     compare(transformed, "gru")
 
 
-def test_inside_lax_scan_and_while_loop() -> None:
+def test_inside_a_while_loop() -> None:
+    def loss(inner: Scan, p: Tree) -> Array:
+        def again(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            gradient = jax.grad(lambda h: jnp.square(inner(gru(p), h, p["x"])[1]).sum())(state[1])
+            return state[0] + 1, state[1] - 0.1 * gradient
+
+        return jnp.sin(lax.while_loop(lambda state: state[0] < 3, again, (jnp.array(0), p["h"]))[1]).sum()
+
+    ours, theirs = jax.jit(lambda p: [loss(s, p) for s in (scan, lax.scan)])(P)
+    assert_equal(ours, theirs)
+
+
+def test_inside_lax_scan() -> None:
     def loss(inner: Scan, p: Tree) -> Array:
         h, ys = lax.scan(lambda h, x: inner(gru(p), h, x), p["h"], jnp.stack([p["x"], p["x"] ** 2]))
         return (h**2).sum() + jnp.sin(ys).sum()
@@ -295,7 +306,7 @@ def temporary_bytes(f: Any, *arguments: Any) -> int:
 def assert_memory_is_that_of_lax_scan(loss: Callable[[Scan, Tree], Array], p: Tree) -> None:
     for transformed in (lambda f: f, jax.grad):
         ours, theirs = (temporary_bytes(transformed(lambda p, s=s: loss(s, p)), p) for s in (scan, lax.scan))
-        assert ours <= 1.1 * theirs
+        assert 0 < ours <= 1.1 * theirs
 
 
 def gru_weights(size: int, hidden: int) -> Tree:
@@ -387,12 +398,15 @@ def random_step(program: list[tuple[int, int, int]], ends: tuple[int, int, int, 
     return of
 
 
-programs = st.lists(st.tuples(*[st.integers(0, 1000)] * 3), min_size=3, max_size=12)
-
-
-@settings(max_examples=5)
-@given(programs, st.tuples(*[st.integers(0, 100)] * 4), st.booleans())
-def test_random_programs(program: list[Any], ends: tuple[int, int, int, int], reverse: bool) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    order = np.random.default_rng(seed // 2).permutation(len(UNARY) + len(BINARY))
+    operations = np.array_split(order, 2)[seed % 2].tolist()  # those of two programs are all there are
+    # Half of them go on with the value before, so that few come to nothing.
+    places = [(n + 2 if draw.random() < 0.5 else int(draw.integers(99)), int(draw.integers(99))) for n in range(12)]
+    program = [(operation, *place) for operation, place in zip(operations, places, strict=False)]
+    ends, reverse = (0, *draw.integers(99, size=3).tolist()), bool(draw.integers(2))
     p = P | {"x": jnp.tile(P["x"], (1, 1, 3))[:, :, :HIDDEN]}
     problem = Problem(random_step(program, ends), two, options=(("reverse", reverse),))
     losses = [jax.value_and_grad(lambda p, s=s: problem.loss(s, p)) for s in (scan, lax.scan)]

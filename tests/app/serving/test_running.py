@@ -169,7 +169,7 @@ def test_who_takes_nothing_of_an_answer_is_given_up(pieces, size):
 def test_who_takes_an_answer_slowly_has_all_of_it():
     async def taken() -> int:
         loop, found = asyncio.get_running_loop(), 0
-        async with flooding(1, 30_000_000, 1.0) as (_, client):
+        async with flooding(1, 30_000_000, 10.0) as (_, client):
             while part := await loop.sock_recv(client, 1 << 20):
                 found += len(part)
                 await asyncio.sleep(0.1)

@@ -359,7 +359,7 @@ def test_a_file_that_no_run_wrote_stays(fails):
         Path(name.partition(".")[0], name).write_text("port = 80\n")
         told = fails("train", "pairs.tsv", "--out", name.partition(".")[0], *TINY, "--updates", 1)
         assert f"{name}: is there already, and no run wrote it" in told
-    assert Path("mine/config.toml").read_text() == "port = 80\n"
+        assert Path(name.partition(".")[0], name).read_text() == "port = 80\n"
 
 
 def test_sources_as_long_as_max_line_allows_are_measured_on_too(run):

@@ -32,9 +32,8 @@ from seq2seq.core.scan import scan
 
 
 @pytest.fixture(autouse=True)
-def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "memory" not in request.node.name:
-        jax.config.update("jax_disable_most_optimizations", True)
+def quick_compilation() -> Iterator[None]:
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
@@ -297,41 +296,6 @@ def test_products_of_the_input_are_outside_the_loop(name: str) -> None:
     assert (
         len(ours) == {"elman": 2, "gru": 2, "cho_gru": 4, "lstm": 2, "side_by_side": 4}[name]
     )  # forward, and back to the state
-
-
-def temporary_bytes(f: Any, *arguments: Any) -> int:
-    return jax.jit(f).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
-
-
-def assert_memory_is_that_of_lax_scan(loss: Callable[[Scan, Tree], Array], p: Tree) -> None:
-    for transformed in (lambda f: f, jax.grad):
-        ours, theirs = (temporary_bytes(transformed(lambda p, s=s: loss(s, p)), p) for s in (scan, lax.scan))
-        assert 0 < ours <= 1.1 * theirs
-
-
-def gru_weights(size: int, hidden: int) -> Tree:
-    return {"w3": jnp.ones((size, 3 * hidden)), "b3": jnp.ones(3 * hidden), "u3": jnp.ones((hidden, 3 * hidden))}
-
-
-def test_memory_of_a_cell() -> None:
-    p = gru_weights(64, 128) | {"x": jnp.ones((20, 8, 64)), "h": jnp.ones((8, 128))}
-    assert_memory_is_that_of_lax_scan(lambda s, p: jnp.square(s(gru(p), p["h"], p["x"])[1]).sum(), p)
-
-
-def test_memory_of_a_step_with_its_own_readout_and_loss() -> None:
-    ids = jnp.zeros((16, 8), int)
-    p = gru_weights(32, 32) | {"x": jnp.ones((16, 8, 32)), "h": jnp.ones((8, 32)), "v": jnp.ones((32, 2000))}
-
-    def loss(s: Scan, p: Tree) -> Array:
-        def step(h: Array, x: Any):
-            h, y = gru(p)(h, x[0])
-            return h, -jnp.take_along_axis(jax.nn.log_softmax(y @ p["v"]), x[1][:, None], -1).sum()
-
-        return s(step, p["h"], (p["x"], ids))[1].sum()
-
-    assert_memory_is_that_of_lax_scan(loss, p)
-    hoisted = jax.make_jaxpr(jax.grad(lambda p: loss(scan, p)))(p).jaxpr
-    assert not any(v.aval.shape == (16, 8, 2000) for e in hoisted.eqns for v in e.outvars)  # no stack of logits
 
 
 def test_nothing_of_the_width_of_attention_is_kept_for_all_steps() -> None:

@@ -13,6 +13,7 @@ Seq2SeqError
 │   ├── LeafError              a leaf is missing, extra or mis-shaped
 │   └── UnknownClassError      the file holds a class that was not handed in
 ├── SearchError            a search that cannot give an answer
+│   └── AttentionSizeError     it could, without its attention
 └── TrainingError          training cannot go on
     ├── NonFiniteLossError     the loss became NaN or infinite
     └── ResumeError            the run in the folder is not the one asked for
@@ -88,6 +89,10 @@ class SearchError(Seq2SeqError, ValueError):
     def __init__(self, message: str, line: int | None = None):
         self.line = line
         super().__init__(message)
+
+
+class AttentionSizeError(SearchError):
+    """The attention of an output could be more than memory should hold; without it there is an answer."""
 
 
 class TrainingError(Seq2SeqError, RuntimeError):

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tiny_run import Batches, Tiny, bits, dev_loss, events_of, run_of, stopped
 import seq2seq
 from seq2seq.core.archive import read
 from seq2seq.errors import ResumeError
+from seq2seq.training import clock
 from seq2seq.training.checkpoint import Fingerprint
 from seq2seq.training.events import Evaluated, Event, Updated, Warned
 from seq2seq.training.lock import FolderLock
@@ -200,3 +202,22 @@ def test_sigkill_and_resume_is_uninterrupted(tmp_path):
         name: array.tobytes() for name, array in wanted.arrays.items()
     }
     assert found.header["progress"] | WITHOUT_CLOCK == wanted.header["progress"] | WITHOUT_CLOCK
+
+
+def test_a_run_whose_minutes_are_done_is_done(tmp_path, monkeypatch):
+    now, takes = [0.0], iter([30.0] + [1.0] * 9)  # the first evaluation compiles
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def evaluate(model):
+        now[0] += next(takes)
+        return dev_loss(model)
+
+    class Ticking(Batches):
+        def epoch(self, epoch, start=0):
+            for batch in super().epoch(epoch, start):
+                now[0] += 1.0
+                yield batch
+
+    limits = {"minutes": 2.0, "evaluate_every": 40, "average": 0, "patience": None, "evaluate": evaluate}
+    ends = [stopped(events_of(run_of(tmp_path, resume=again, **limits), Ticking())) for again in (False, True)]
+    assert [end.reason for end in ends] == ["minutes"] * 2 and 40 < ends[0].update == ends[1].update

@@ -13,7 +13,7 @@ from seq2seq.app.rerank import Reranker, asked_for
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import say
 from seq2seq.data import source_of_line
-from seq2seq.errors import ConfigError, ModuleError, SearchError, did_you_mean
+from seq2seq.errors import AttentionSizeError, ConfigError, ModuleError, SearchError, did_you_mean
 
 HELP = """\
 Whatever you type is answered. A line that begins with / is one of these:
@@ -86,7 +86,7 @@ class Chat:
         search = partial(search, [text], self.decoding, first_line=self._lines)
         try:
             found = search(attention=True)[0]
-        except SearchError:  # perhaps because the attention of a long line may be too large
+        except AttentionSizeError:
             found = search()[0]
         self._said, self._answers = text, found
         self._lines += 1

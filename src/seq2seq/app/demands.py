@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2seq.app.decoding import QUEUE, Decoding
 from seq2seq.core.seams import UNKNOWN
 from seq2seq.data import Tokenizer
-from seq2seq.errors import SearchError
+from seq2seq.errors import AttentionSizeError, SearchError
 from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
 from seq2seq.search.feasible import Demands, refuse
 
@@ -88,7 +88,7 @@ def rows_with_attention(weights: Sequence[int], lines: Sequence[int], batch: int
     """How many rows may be searched at once, at most `batch`, where the attention of each may be so many weights.
 
     Raises:
-        SearchError: that of one row is more than memory should hold.
+        AttentionSizeError: that of one row is more than memory should hold.
 
     Example:
         >>> rows_with_attention([100_000, 2_000_000], [0, 1], 64)
@@ -97,7 +97,7 @@ def rows_with_attention(weights: Sequence[int], lines: Sequence[int], batch: int
     most = max(weights, default=1)
     if most > _MOST_WEIGHTS:
         line = lines[max(range(len(weights)), key=weights.__getitem__)] + 1
-        raise SearchError(
+        raise AttentionSizeError(
             f"line {line}: its attention could be {most:,} weights, which is more than {_MOST_WEIGHTS:,}; leave out "
             "what needs attention (--json, --replace-unknown), or give a smaller --beam or --max-length."
         )

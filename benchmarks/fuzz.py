@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing (atheris, libFuzzer) of everything that reads what others wrote.
 
-    python -m benchmarks.fuzz --minutes 60 --model run/model.npz
+    seq2seq train pairs.tsv --out tiny --model.hidden 8 --model.embedding 4 --updates 1
+    python -m benchmarks.fuzz --minutes 60 --model tiny/model.npz
 
 gives each target its share of the minutes, in a process of its own. A target takes bytes; whatever they are, it may
 only end well or with an error of ours. Inputs that do otherwise stay in OUT/TARGET and the exit code is 1; put them
@@ -27,6 +28,8 @@ from typing import Any, TypeAlias
 Target: TypeAlias = Callable[[bytes, Path], None]
 """Bytes, and a file that may be written; raises what is a fault."""
 
+_LONGEST = 40_000
+"""Bytes of an input; libFuzzer reads no more of a seed."""
 PAIRS = "a\tb\nhello world\tgood bye\n"
 SEEDS: dict[str, list[bytes]] = {
     "tsv": [PAIRS.encode(), b"\xef\xbb\xbfa\tb\r\n"],
@@ -188,7 +191,7 @@ def fuzz(name: str, out: Path, seconds: int) -> None:
         f"-max_total_time={seconds}",
         "-timeout=30",
         "-rss_limit_mb=6000",
-        "-max_len=40000",
+        f"-max_len={_LONGEST}",
         "-print_final_stats=1",
     ]
     atheris.Setup(
@@ -233,6 +236,11 @@ def main() -> None:
     if options.run:
         fuzz(options.run, options.out, options.seconds)
         return
+    if options.model and options.model.stat().st_size > _LONGEST:
+        parser.error(
+            f"--model {options.model} has {options.model.stat().st_size:,} bytes, of which {_LONGEST:,} would be read: "
+            "train one with --model.hidden 8 --model.embedding 4 on pairs of few letters."
+        )
     from benchmarks.table import Table
 
     table, faults, unfinished = Table(options.json), 0, []

@@ -5,7 +5,8 @@
 makes pairs and trains with `seq2seq train`, killed by SIGKILL after random times and resumed, until so many kills have
 come and it is let go on for a while. Checkpoints are written all the time, so that kills fall into writes, evaluations
 and start-ups too. Then as many updates are trained without a disturbance, and weights, optimiser and log are compared
-bit for bit. The exit code is 1 if they differ, or if a resume ends with an error. A series that was stopped goes on:
+bit for bit. The exit code is 1 if they differ, if a resume ends with an error, or if hardly any life was long enough to
+save something new, so that nothing was put to the test (then give more --seconds). A series that was stopped goes on:
 kills so far stand in OUT/kills.jsonl.
 """
 
@@ -124,7 +125,11 @@ def main() -> None:
         for run in (killed, whole):
             seq2seq(*train(pairs, run, updates))
     found = differences(whole, killed, updates) if code is None else [f"ended by itself, exit code {code}"]
-    row = {"kills": len(kills), "updates": updates, "differences": ", ".join(found) or "none"}
+    before = [-1, *(kill["newest"] for kill in kills)]
+    further = sum(kill["newest"] > newest for kill, newest in zip(kills, before, strict=False))
+    if code is None and 10 * further < len(kills):
+        found.append(f"only {further} lives saved anything new")
+    row = {"kills": len(kills), "after a save": further, "updates": updates, "differences": ", ".join(found) or "none"}
     table.row("kills", "a run killed and resumed", row | {"minutes": (time.monotonic() - began) / 60})
     sys.exit(1 if found else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,15 @@ class Kit:
         """The interpreter of a peer."""
         return self.peers / name / "bin" / "python"
 
+    def driver(self, name: str, data: Path, job: str, *options: str | int | float) -> list[str]:
+        """The command of a peer's driver. The kit's own run_one.sh would give it less of a busy machine than we get."""
+        return list(map(str, [self.python(name), self.folder / f"run_{name}.py", data, self.work, job, *options]))
+
     def environment(self) -> dict[str, str]:
-        """The variables under which the kit's run_one.sh runs a driver, for one that is run without it."""
+        """The variables under which the kit runs a driver."""
         threads = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
-        return {**threads, "PYTHONPATH": str(self.folder), "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+        alone = {"CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+        return os.environ | threads | alone | {"PYTHONPATH": str(self.folder), "PYTHONWARNINGS": "ignore"}
 
     def run(self, name: str, data: Path, job: str, *options: str | int | float) -> list[dict[str, Any]]:
         """Run a peer to its end: its results, one for each phase.
@@ -46,12 +52,12 @@ class Kit:
         Raises:
             KitError: it failed; the last lines of its log.
         """
-        command = [self.folder / "run_one.sh", self.peers, data, self.work, name, job, *options]
-        done = subprocess.run(["bash", *map(str, command)], capture_output=True, text=True, check=False)
-        lines = done.stdout.splitlines()
-        if done.returncode or any(line.startswith("FAILED") for line in lines):
-            told = [line for line in [*lines, *done.stderr.splitlines()] if not line.startswith("RESULT")]
-            raise KitError(f"{name} {job}: {' / '.join(told)[-300:]}")
+        self.work.mkdir(parents=True, exist_ok=True)
+        command = self.driver(name, data, job, *options)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment())
+        if done.returncode:
+            told = [*done.stdout.splitlines(), *done.stderr.splitlines()][-3:]
+            raise KitError(f"{name} {job}, exit code {done.returncode}: {' / '.join(told)[-300:]}")
         return results(done.stdout)
 
 
@@ -80,7 +86,7 @@ def phase(found: list[dict[str, Any]], what: str, beam: int | None = None) -> di
 
 def find(folder: Path | None, peers: Path | None, torch: Path | None, work: Path) -> tuple[Kit | None, str]:
     """The kit, or why there is none. Without `peers`, the environment of `torch` is the one peer if it is so called."""
-    if folder is None or not (folder / "run_one.sh").exists():
+    if folder is None or not any(folder.glob("run_*.py")):
         return None, "no kit of peers here; give its folder by --kit"
     if peers is None and torch is not None and torch.parents[1].name == "torch":
         peers = torch.parents[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import subprocess
@@ -103,18 +102,14 @@ def first_answer(settings: Settings, model: Path, cache: Path) -> float:
 
 def _command(arguments: list[str], cache: Path, output: int) -> subprocess.Popen[bytes]:
     """The command line itself; compiled programs are kept in `cache` as they would be in the user's folder."""
-    ours = environment() | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-    ours["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"  # as app/runtime.py sets them
-    ours["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     command = [sys.executable, "-m", "seq2seq", *arguments]
-    return subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=ours)
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=environment(cache))
 
 
 def _torch_update(kit: Kit, settings: Settings) -> float:
     """Seconds until torch's driver has made its first update: until it reports, less the updates after the first."""
     options = ["--cell", "lstm", "--updates", str(_UPDATES), "--warm", "0"]
-    command = [kit.python("torch"), kit.folder / "run_torch.py", settings.data, kit.work, "g2p", *options]
-    theirs = os.environ | kit.environment()
+    command, theirs = kit.driver("torch", settings.data, "g2p", *options), kit.environment()
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=theirs)
     try:

@@ -47,7 +47,9 @@ class Table:
         self._print(json.dumps({"part": part, "note": text}) if self.as_json else f"{part}: {text}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self.file or sys.stdout, flush=True)
+        file = self.file or sys.stdout
+        file.write(f"{line}\n")  # in one piece: runs side by side print too
+        file.flush()
 
 
 def shown(value: Value) -> str:

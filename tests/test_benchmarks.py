@@ -206,25 +206,23 @@ def test_the_table_lines_up_and_says_the_same_in_json() -> None:
 
 def fake_kit(folder: Path, script: str) -> Kit:
     (folder / "torch" / "bin").mkdir(parents=True)
-    (folder / "torch" / "bin" / "python").touch()
+    (folder / "torch" / "bin" / "python").write_text(f"#!/bin/sh\n{script}")
+    (folder / "torch" / "bin" / "python").chmod(0o755)
     (folder / "run_torch.py").touch()
-    (folder / "run_one.sh").write_text(script)
     kit, why = find(folder, None, folder / "torch" / "bin" / "python", folder)
     assert kit is not None, why
     return kit
 
 
 def test_a_peer_tells_or_fails(tmp_path: Path) -> None:
-    kit = fake_kit(
-        tmp_path / "good", 'echo noise; echo "RESULT {\\"what\\": \\"train\\", \\"options\\": \\"$4 $5 $7\\"}"'
-    )
+    kit = fake_kit(tmp_path / "good", 'echo noise; echo "RESULT {\\"what\\": \\"train\\", \\"options\\": \\"$4 $6\\"}"')
     assert kit.names == ["torch"]
     result = phase(kit.run("torch", tmp_path, "g2p", "--updates", 6), "train")
-    assert result["options"] == "torch g2p 6"
+    assert result["options"] == "g2p 6"
     with pytest.raises(KitError, match="decode-test with beam 5"):
         phase([result], "decode-test", 5)
     with pytest.raises(KitError, match="no module"):
-        fake_kit(tmp_path / "bad", "echo FAILED torch g2p rc=1; echo no module").run("torch", tmp_path, "g2p")
+        fake_kit(tmp_path / "bad", "echo no module >&2; exit 1").run("torch", tmp_path, "g2p")
     assert find(None, None, None, tmp_path)[0] is None
     assert "--peers" in find(tmp_path / "good", None, None, tmp_path)[1]
 

@@ -144,7 +144,8 @@ def holds(whole: Ids, part: Ids) -> bool:
         >>> holds((4, 5, 6), (5, 6)), holds((4, 5, 6), (4, 6))
         (True, False)
     """
-    return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
+    starts = (start for start, token in enumerate(whole) if token == part[0])
+    return any(whole[start : start + len(part)] == part for start in starts)
 
 
 def _known(tree: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The contract of every search, over the toy model."""
+"""The contract of every search, over a toy model and over the models that there are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract.batches import VOCABULARY
+from contract.cells import randomised
 from contract.search_contract import (
     LENGTH,
     check_company_changes_nothing,
@@ -15,14 +17,44 @@ from contract.search_contract import (
     check_well_formed,
     searches,
 )
+from contract.table import model_of
 from contract.toy_models import TableModel
+
+from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
+from seq2seq.search import Ensemble, PreparedModel, Renumbered
 
 LENGTHS = np.array([5, 2, 3, 1])
 SOURCE = np.where(np.arange(5)[:, None] < LENGTHS, np.random.default_rng(0).integers(4, 9, size=(5, 4)), 0)
 
 
+def hard_monotonic():
+    config = HardMonotonicConfig(hidden=6, embedding=4)
+    shapes = jax.eval_shape(lambda: HardMonotonic.init(jax.random.key(0), VOCABULARY, VOCABULARY, config))
+    return randomised(shapes, jax.random.key(1))
+
+
+def in_other_numbers():
+    ids = (0, 1, 2, 3, *reversed(range(4, VOCABULARY)))
+    return Renumbered(model=model_of("additive after"), source=ids, target=ids)
+
+
+MODELS = {
+    "copying, with input feeding": lambda: model_of("copying, additive"),
+    "hard monotonic": hard_monotonic,
+    "two that number otherwise, made ready": lambda: PreparedModel.of(
+        Ensemble(models=(model_of("additive after"), in_other_numbers())), tokens=1e6
+    ),
+}
+
+
 def test_toy_model_keeps_the_contract():
     check_search_contract(TableModel.random(0), SOURCE, LENGTHS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_keep_what_they_have_a_part_in(name):
+    # Rules, samples and narrow beams are of the search alone, whatever the model.
+    check_search_contract(MODELS[name](), SOURCE, LENGTHS, "beam")
 
 
 class Leaky(TableModel):

@@ -63,6 +63,8 @@ def test_commands(trained, model):
         with pytest.raises(error):
             chat.reply(bad)
     assert (chat.decoding.beam, chat.decoding.nbest) == (5, 3)
+    with pytest.raises(ConfigError, match="/beam is for a search"):
+        Chat(model, Decoding(sample=True)).reply("/beam 8")
     assert chat.reply("/help") == HELP and all(f"/{name}" in HELP for name in COMMANDS)
     assert chat.reply("/quit") == "" and chat.over
 
@@ -126,6 +128,10 @@ def test_lines_are_remembered_in_the_users_own_folder(run, trained, monkeypatch,
         readline.add_history("abc")
     with command.remembered(file):
         assert readline.get_history_item(1) == "abc"
+        with file.open("a") as beside:  # another talk, which ended meanwhile
+            beside.write("of the other\n")
+        readline.add_history("of this one")
+    assert file.read_text().splitlines()[-3:] == ["abc", "of the other", "of this one"]
     assert file.stat().st_mode & 0o077 == 0
     with command.remembered(None):
         assert readline.get_current_history_length() == 0

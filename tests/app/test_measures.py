@@ -67,6 +67,7 @@ def test_evaluate_says_all_and_agrees_with_score(run, trained):
     assert found["listening_nats_per_token"] == pytest.approx(difference, abs=1e-6)
     shown = run("evaluate", trained, path, "--beam", 1).out.splitlines()
     assert len(shown) == len(found) and shown[0].split() == ["items", "3"]
+    assert ["BLEU", "-"] in [line.split() for line in shown]  # no text has four tokens
 
 
 def test_any_of_several_targets_is_right(trained):

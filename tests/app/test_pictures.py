@@ -18,7 +18,7 @@ import seq2seq
 from seq2seq.app.pictures import fonts, terminal
 from seq2seq.app.pictures.attention import look
 from seq2seq.app.pictures.curves import Line, Panel, curves_of
-from seq2seq.app.pictures.fonts import fonts_for
+from seq2seq.app.pictures.fonts import choose, fonts_for
 from seq2seq.app.pictures.projection import plane
 from seq2seq.app.pictures.terminal import Screen
 from seq2seq.app.text_model import Decoding, TextModel
@@ -86,6 +86,8 @@ def test_a_run_is_drawn_as_png_svg_and_in_the_terminal(run, trained, monkeypatch
     width, height = png_size(Path("run.png"))
     assert 1000 < width < 4000 and 500 < height < 2000
     assert ET.parse("run.svg").getroot().tag.endswith("svg")
+    assert run("plot", trained, "-o", "again.svg").code == 0
+    assert Path("again.svg").read_bytes() == Path("run.svg").read_bytes()
 
 
 def test_the_figure_of_a_run_has_a_line_for_each_line(trained):
@@ -145,6 +147,16 @@ def test_wide_and_right_to_left_tokens_keep_their_columns():
     cells = [line.replace("\u200e", "") for line in drawn.splitlines()]
     assert cells == ["   한국 שלום z", "א  ████ ·    ·", "b  ·    ████ ·", "c  ·    ·    ██"]
     assert "\u200eשלום\u200e" in drawn  # else a terminal would turn the row around
+    assert "\u200e٣ \u200e" in terminal.heat_map(np.eye(2, dtype=np.float32), ["٣", "٤"], ["a", "b"])
+
+
+def test_joiners_and_letters_for_private_use_stay_as_they_are():
+    persian, private = "می\u200cخواهم", "\ue000"
+    assert terminal.shown(persian) == persian and terminal.shown(private) == private
+    assert choose(private + "\u200c", ["Private"], lambda name: frozenset([0xE000] * (name == "Private"))) == (
+        ["DejaVu Sans", "Private"],
+        [],
+    )
 
 
 class Terminal(io.StringIO):
@@ -220,7 +232,7 @@ def test_principal_components_keep_what_is_flat():
 
 def test_a_map_labels_without_overlap(run, trained):
     pytest.importorskip("matplotlib")
-    from seq2seq.app.pictures.figures import map_figure
+    from seq2seq.app.pictures.figures import map_figure, map_labels
 
     points = np.random.default_rng(0).normal(size=(400, 2))
     figure = map_figure(points, [f"text {n}" for n in range(400)], "t", fonts_for("text"))
@@ -229,6 +241,7 @@ def test_a_map_labels_without_overlap(run, trained):
     assert 30 < len(boxes) <= 150
     for place, one in enumerate(boxes):
         assert not any((one[:2] < b[2:]).all() and (b[:2] < one[2:]).all() for b in boxes[:place])
+    assert map_labels(["e\u0301" * 40])[0] == "e\u0301" * 15 + "…"  # no letter without its mark
     ran = run("embed", trained, "--plot", "map.svg", stdin=b"abc\n\nfed\nba\x01d\n")
     assert ran.code == 0 and "a map of 3 lines" in ran.err and ran.out == ""
     assert ET.parse("map.svg").getroot().tag.endswith("svg")
@@ -269,6 +282,7 @@ def test_what_cannot_be_drawn_is_one_line(fails, trained, monkeypatch, tmp_path)
     assert "modle.npz: no such file or folder" in fails("plot", trained / "modle.npz")
     assert "add --attention" in fails("plot", trained, "--target", "abc")
     assert "add --attention" in fails("plot", trained, "--beam", 3)
+    assert "leave one out" in fails("plot", trained, "--attention", "abc", "--target", "cba", "--beam", 3)
     assert "add --plot" in fails("embed", trained, "--method", "tsne", stdin=b"abc\n")
     assert "--batch is 0; wanted 1 or more" in fails("embed", trained, "--batch", 0, stdin=b"abc\n")
     assert "the text is empty" in fails("plot", trained, "--attention", " ")

@@ -103,6 +103,8 @@ class Chat:
             value = int(text)
         except ValueError:
             raise ConfigError(f"/{name} {text}: wanted a whole number, such as /{name} 5.") from None
+        if name == "beam" and self.decoding.sample:
+            raise ConfigError("/beam is for a search; with --sample outputs are drawn, so many as /nbest says.")
         if value < 1:
             raise SearchError(f"/{name} {value}: wanted 1 or more.")
         changed = replace(self.decoding, **{name: value})

@@ -168,15 +168,27 @@ class Decoding(Choosing, Arithmetic):
 
     @property
     def compiled(self) -> Decoding:
-        """What a search is compiled for: one value stands for all of a number that is traced, and for all seeds.
+        """What a search is compiled for: one value stands for all of a number that is traced, for all seeds, and for
+        all phrases, which have few shapes.
 
         Example:
             >>> Decoding(length_penalty=0.3).compiled == Decoding(length_penalty=0.7, seed=5).compiled
             True
+            >>> one, other = Decoding(require=("this",), max_length=17), Decoding(require=("that",), max_length=18)
+            >>> one.compiled == other.compiled
+            True
         """
         whole = type(self)()
         turned = [name for name in _TRACED if getattr(self, name) != getattr(whole, name)]
-        return replace(self, seed=0, **dict.fromkeys(turned, 0.5))
+        return replace(
+            self,
+            seed=0,
+            ban=self.ban and ("",),
+            require=self.require and ("",),
+            min_length=min(self.min_length, 2),
+            max_length=None if self.max_length is None else _rounded(self.max_length),
+            **dict.fromkeys(turned, 0.5),
+        )
 
     @property
     def banned(self) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def demands_of_lines(
     if prefixes is None:
         return [every] * count
     several = enumerate(prefixes, first_line + 1)
-    return [every._replace(prefix=_prefix(tokenizer, prefix, line, known)) for line, prefix in several]
+    return [every._replace(prefix=ids_of_prefix(tokenizer, prefix, line, known)) for line, prefix in several]
 
 
 def limits(
@@ -121,11 +121,18 @@ def rules_of(demands: Sequence[Demands], rows: int, prefixes: bool) -> tuple[Rul
     return (*rules, *map(NoRepeat, every.no_repeat))
 
 
-def check_prefix(tokenizer: Tokenizer, text: str, line: int) -> None:
-    """Refuse a prefix for a model that writes the beginning last.
+def ids_of_prefix(tokenizer: Tokenizer, text: str, line: int, known: int | None = None) -> tuple[int, ...]:
+    """The ids that the outputs of a line begin with, none for "" or, where they are no tokens, spaces; `known` as many
+    as may be generated.
 
     Raises:
-        SearchError: so it is, and there is one.
+        SearchError: the model cannot write it, or writes the beginning last.
+
+    Example:
+        >>> ids_of_prefix(Tokenizer.train("character", ["a b"]), " a", 1)
+        (4, 5)
+        >>> ids_of_prefix(Tokenizer.train("word", ["a b"]), " ", 1)
+        ()
     """
     if text and tokenizer.right_to_left:
         raise SearchError(
@@ -134,11 +141,10 @@ def check_prefix(tokenizer: Tokenizer, text: str, line: int) -> None:
             line,
         )
 
-
-def _prefix(tokenizer: Tokenizer, text: str, line: int, known: int) -> tuple[int, ...]:
-    check_prefix(tokenizer, text, line)
+    if not text.strip() and not tokenizer.encode(text):
+        return ()
     try:
-        return _ids(tokenizer, text, f"the prefix of line {line}", known) if text.strip() else ()
+        return _ids(tokenizer, text, f"the prefix of line {line}", known or tokenizer.size)
     except SearchError as error:
         raise SearchError(str(error), line) from None
 

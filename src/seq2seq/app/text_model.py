@@ -104,7 +104,7 @@ class TextModel:
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         batch = rows_with_tokens(places, int(max(room, default=0)), decoding.batch)
         model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
-        if look and self._gives_attention:
+        if look and self.gives_attention:
             weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
             batch = rows_with_attention(weights, lines, batch)
         by = draws or [(decoding.seed, line + first_line) for line in range(len(texts))]
@@ -223,7 +223,9 @@ class TextModel:
 
     def of_read_pairs(self) -> TextModel:
         """The same for sources that a reader of pairs has checked and rewritten: they are taken as they are."""
-        return replace(self, settings=replace(self.settings, format="tsv"), longest_text=math.inf)
+        found = replace(self, settings=replace(self.settings, format="tsv"), longest_text=math.inf)
+        found._searched.update(self._searched)  # of the same model: what is prepared is prepared
+        return found
 
     def with_model(self, model: Any) -> TextModel:
         """The same around another model of the same vocabularies."""
@@ -362,7 +364,8 @@ class TextModel:
         return self._searched[*kind, many]
 
     @cached_property
-    def _gives_attention(self) -> bool:
+    def gives_attention(self) -> bool:
+        """Whether the model tells where it looked."""
         return gives_attention(self.model)
 
 

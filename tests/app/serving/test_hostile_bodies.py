@@ -70,6 +70,8 @@ DEEP = b"[" * 20_000 + b"]" * 20_000
         ("/generate", b'{"inputs": ["a"], "options": {"ban": ["?"]}}', 422, "", "not in the model's vocabulary"),
         ("/generate", b'{"inputs": ["a", "b"], "prefixes": ["", "xyz"]}', 422, "/prefixes/1", "'x', which is not in"),
         ("/stream", b'{"input": "a", "prefix": "xyz"}', 422, "/prefix", "'x', which is not in"),
+        ("/next", b'{"input": "a", "prefix": "xyz"}', 422, "/prefix", "'x', which is not in"),
+        ("/next", b'{"input": "a", "prefix": " "}', 422, "/prefix", "' ', which is not in"),
         ("/generate", b'{"inputs": ["a"], "prefixes": []}', 422, "/prefixes", "0 items for 1 inputs"),
         ("/generate", b'{"inputs": ["a"], "model": "wrods"}', 404, "/model", "did you mean words?"),
         ("/score", b'{"pairs": [["a"]]}', 422, "/pairs/0", "1 items; wanted 2 to 2"),

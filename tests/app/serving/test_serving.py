@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import as_json
 from seq2seq.app.pictures.projection import plane
@@ -26,6 +27,7 @@ from seq2seq.app.serving.service import Limits, Service
 from seq2seq.app.serving.work import Served, _whole
 from seq2seq.data import Tokenizer
 from seq2seq.errors import SearchError
+from seq2seq.search import force
 
 KEEN = {"beam": 3, "nbest": 2}
 
@@ -171,6 +173,41 @@ def test_the_attention_of_an_output_that_is_forced(post):
     assert np.allclose(np.sum(found["attention"], axis=1), 1, atol=1e-3)
 
 
+def test_a_long_target_and_a_long_source_of_others_are_not_laid_over_each_other(text, monkeypatch):
+    shapes = []
+
+    def forced(model, source, lengths, *targets):
+        shapes.append((len(source), len(targets[0]), source.shape[1]))
+        return force(model, source, lengths, *targets)
+
+    monkeypatch.setattr(work, "force", forced)
+    pairs = (("a", "abc"), ("fed" * 20, "a"), ("b", "fed" * 20))
+    apart = Served("m", text).align([requests.Alignments(pairs)])
+    assert max(rows for *_, rows in shapes) > 1
+    shapes.clear()
+    monkeypatch.setattr(work, "_MOST_WEIGHTS", 1024)
+    [found] = Served("m", text).align([requests.Alignments(pairs)])
+    assert len(shapes) == 3 and {rows for *_, rows in shapes} == {1}
+    for one, other in zip(found.alignments, apart[0].alignments, strict=True):
+        assert one.target_tokens == other.target_tokens
+        np.testing.assert_allclose(one.attention, other.attention, atol=1e-3)
+
+
+def test_a_report_needs_no_model_that_is_prepared_anew(text, monkeypatch):
+    served = Served("m", replace(text))
+    served.ready()
+    monkeypatch.setattr(Arithmetic, "of", None)
+    served.listen([requests.Listen(tuple(("abc"[:n], "cba"[-n:]) for n in (1, 2, 3)))])
+
+
+def test_a_model_without_attention_costs_none(text):
+    asked = requests.Generate(("abc",), attention=True)
+    assert cost.of_generate(text, asked).weights > 0
+    blind = replace(text)
+    blind.__dict__["gives_attention"] = False  # as it caches what it found
+    assert cost.of_generate(blind, asked).weights == 0
+
+
 def test_vectors_and_models(post, text, client):
     found = post("/embed", {"inputs": ["abc", "fed"], "model": "twin"})
     assert found["model"] == "twin"
@@ -249,9 +286,10 @@ def test_programs_of_more_sets_of_options_than_are_kept_are_dropped_and_answers_
         ("/generate", {"inputs": ["abc"], "options": {"beam": 2, "length_penalty": 0.7}}),  # the same programs
         ("/next", {"input": "abc"}),  # the third set
         ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
+        *(("/generate", {"inputs": ["abc"], "options": {"ban": [letter]}}) for letter in "abc"),  # one set more
     ]
     with TestClient(application(service)) as client:
         answers = [(client.post(path, json=body).json(), len(forgotten)) for path, body in asked]
     service.batcher.close()
-    assert [times for _, times in answers] == [0, 0, 0, 0, 1, 1]
+    assert [times for _, times in answers] == [0, 0, 0, 0, 1, 1, 2, 2, 2]
     assert answers[0][0] == answers[1][0] == answers[5][0] != answers[2][0]

@@ -117,8 +117,12 @@ def remembered(path: Path | None) -> Iterator[None]:
         say(f"note: {path} cannot be used ({error.strerror or error}); lines are not remembered.")
         yield
         return
+    before = readline.get_current_history_length()
     try:
         yield
     finally:
         with suppress(OSError):  # a full disk is no reason to end badly
-            readline.write_history_file(path)
+            if hasattr(readline, "append_history_file"):  # which keeps what another talk has written meanwhile
+                readline.append_history_file(readline.get_current_history_length() - before, path)
+            else:
+                readline.write_history_file(path)

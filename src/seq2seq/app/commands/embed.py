@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input, refuse_more_models
 from seq2seq.app.meter import watched
-from seq2seq.app.pictures.figures import map_figure
+from seq2seq.app.pictures.figures import map_figure, map_labels
 from seq2seq.app.pictures.files import check_picture, write_figure
 from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.pictures.projection import Method, plane, require_method
@@ -80,7 +80,7 @@ def _draw(vectors: NDArray[np.float32], texts: Sequence[str], path: str, method:
     kept = [index for index, text in enumerate(texts) if text.strip()]  # an empty line is no place on a map
     named = [texts[index] for index in kept]
     points = plane(vectors[kept], method)
-    fonts = fonts_for(named)
+    fonts = fonts_for(map_labels(named).values())
     if fonts.note:
         say(f"note: {fonts.note}")
     title = {"pca": "principal components", "tsne": "t-SNE"}[method]

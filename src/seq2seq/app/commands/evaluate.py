@@ -71,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(scores))
     else:
         print(f"{'items':<40}{scores.pop('items'):>10,}")
+        whole = options.bleu_tokenize != "none" or any(len(pair.target.split()) >= 4 for pair in corpus.pairs)
         for name, value in scores.items():
-            print(f"{METRICS[name].label:<40}{value:>10.4g}")
+            said = f"{value:.4g}" if whole or name != "bleu" else "-"  # no text has the four tokens that it counts
+            print(f"{METRICS[name].label:<40}{said:>10}")
     return 0

@@ -49,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.output is not None:
         check_picture(options.output)
     if options.attention is not None:
+        if options.target is not None and options.beam != PlotOptions.beam:
+            raise ConfigError("--beam is how an output is searched for; with --target there is one: leave one out.")
         decoding = Decoding(beam=options.beam)
         decoding.check()
         _show_look(look(options.load(), options.attention, options.target, decoding), options.output)

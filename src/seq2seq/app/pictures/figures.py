@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,18 +131,30 @@ def map_figure(points: NDArray[np.float64], texts: Sequence[str], title: str, fo
     axes.margins(0.08)
     axes.set_xticks([])
     axes.set_yticks([])
-    labels = [fonts.drawable(_clipped(text)) for text in texts]
+    labels = {index: fonts.drawable(label) for index, label in map_labels(texts).items()}
     _place(figure, axes, points, labels, {"fontfamily": fonts.families, "fontsize": 8, "parse_math": False})
     return figure
 
 
-def _place(figure: Figure, axes: Axes, points: NDArray[np.float64], labels: list[str], font: dict[str, Any]) -> None:
+def map_labels(texts: Sequence[str]) -> dict[int, str]:
+    """Which texts a map has labels for, by index, and what these say: at most 150, and so many letters of each.
+
+    Example:
+        >>> map_labels(["a", "b " * 40])
+        {0: 'a', 1: 'b b b b b b b b b b b b b b b b…'}
+    """
+    return {index: _clipped(texts[index]) for index in spread(len(texts), _LABELLED)}
+
+
+def _place(
+    figure: Figure, axes: Axes, points: NDArray[np.float64], labels: Mapping[int, str], font: dict[str, Any]
+) -> None:
     """Write labels beside their points: right, left, above or below, or not at all if all of these are taken."""
     figure.draw_without_rendering()  # only now does the figure know where its points are
     frame, dots = np.array(axes.get_window_extent().extents), axes.transData.transform(points)
     taken: list[NDArray[np.float64]] = []
-    for index in spread(len(points), _LABELLED):
-        text = axes.annotate(labels[index], points[index], (0, 0), textcoords="offset points", **font)
+    for index, label in labels.items():
+        text = axes.annotate(label, points[index], (0, 0), textcoords="offset points", **font)
         free = []
         for side in _SIDES:
             box = _moved(text, side)
@@ -181,7 +194,12 @@ def spread(count: int, most: int) -> list[int]:
 
 def _clipped(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    if len(text) <= _LONGEST:
+        return text
+    end = _LONGEST - 1
+    while end and unicodedata.category(text[end]).startswith("M"):  # a letter keeps its marks, or goes with them
+        end -= 1
+    return text[:end] + "…"
 
 
 def _figure(width: float, height: float) -> Figure:

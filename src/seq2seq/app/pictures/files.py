@@ -58,6 +58,9 @@ def write_figure(figure: Figure, path: str) -> None:
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
 
     def fill(file: Path) -> None:
-        figure.savefig(file, format=kind, dpi=_DOTS_AN_INCH, metadata=metadata, bbox_inches="tight")
+        from matplotlib import rc_context
+
+        with rc_context({"svg.hashsalt": "seq2seq"}):  # names of an SVG's parts are drawn by chance else
+            figure.savefig(file, format=kind, dpi=_DOTS_AN_INCH, metadata=metadata, bbox_inches="tight")
 
     atomic_write(Path(path), fill)

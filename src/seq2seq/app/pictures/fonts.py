@@ -64,7 +64,7 @@ def choose(wanted: Iterable[str], families: Iterable[str], characters: Callable[
         Fonts(families=['DejaVu Sans', 'Noto Sans'], missing=['🙂'])
     """
     chosen = [_USUAL]
-    left = [character for character in wanted if character.isprintable() and ord(character) not in characters(_USUAL)]
+    left = [character for character in wanted if _is_drawn(character) and ord(character) not in characters(_USUAL)]
     others = [family for family in families if family != _USUAL]
     while left and others:
         best = max(others, key=lambda family: sum(ord(character) in characters(family) for character in left))
@@ -74,6 +74,11 @@ def choose(wanted: Iterable[str], families: Iterable[str], characters: Callable[
         chosen.append(best)
         left = [character for character in left if ord(character) not in had]
     return Fonts(chosen, left)
+
+
+def _is_drawn(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind[0] != "Z" and kind not in ("Cc", "Cf")
 
 
 def _families() -> list[str]:

@@ -22,6 +22,7 @@ _NARROWEST, _WIDEST = 2, 12
 """Columns for a token."""
 _DOTTED_CIRCLE = "\u25cc"
 _LEFT_TO_RIGHT = "\u200e"
+_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,24 @@ class Screen:
 def shown(token: str) -> str:
     r"""A token so that it can be seen: a space is ␣, a mark that stands alone gets a circle, a control its code.
 
+    Joiners between letters, which shape them, stay, and so do letters for private use.
+
     Example:
-        >>> shown(" "), shown("\u0301"), shown("a\tb"), shown("")
-        ('␣', '◌́', 'a\\tb', '∅')
+        >>> shown(" "), shown("\u0301"), shown("a\tb"), shown(""), shown("\u200c")
+        ('␣', '◌́', 'a\\tb', '∅', '\\u200c')
     """
     if not token:
         return "∅"
     token = token.replace(" ", "␣")
     if unicodedata.category(token[0]).startswith("M"):
         token = _DOTTED_CIRCLE + token
-    return "".join(repr(c)[1:-1] if unicodedata.category(c)[0] in "CZ" and c != "\u200d" else c for c in token)
+    seen = _JOINERS if token.strip(_JOINERS) else ""
+    return "".join(c if c in seen or _has_a_shape(c) else repr(c)[1:-1] for c in token)
+
+
+def _has_a_shape(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind[0] not in "CZ" or kind == "Co"
 
 
 def heat_map(
@@ -175,7 +184,7 @@ def _fitted(text: str, width: int) -> str:
     fitted = text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
     fitted = set_cell_size(fitted, width) if cell_len(fitted) < width else fitted
     # A terminal that knows of both directions would else turn the cells around with the letters.
-    mixed = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+    mixed = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
     return _LEFT_TO_RIGHT + fitted + _LEFT_TO_RIGHT if mixed else fitted
 
 

@@ -132,6 +132,8 @@ class Batcher:
                 found = self._together(first)
                 left = first.arrived + self._wait - time.monotonic()
                 full = first.goes_on or sum(job.size for job in found) >= self._batch
+                if not full and left > 0 and (parts := [job for job in self._jobs if job.goes_on]):
+                    found, full = parts[:1], True  # what waits for company leaves the time to what waits for nothing
                 if full or left <= 0 or not self._open:
                     found = found if full else _unpadded(found)
                     for job in found:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.app.demands import check_prefix, demands_of_lines, limits
+from seq2seq.app.demands import demands_of_lines, ids_of_prefix, limits
 from seq2seq.app.listening import Listening
 from seq2seq.app.serving import requests
 from seq2seq.app.serving.refusals import RefusedError
@@ -74,7 +74,7 @@ def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
     except SearchError as error:
         raise RefusedError(422, str(error), "/options") from None
     tokens = width * int(room.sum(dtype=np.int64))
-    look = asked.attention or options.replace_unknown
+    look = (asked.attention or options.replace_unknown) and text.gives_attention
     at = "/attention" if asked.attention else "/options/replace_unknown"
     return Cost(tokens, width * int((room * lengths).sum()) if look else 0, at)
 
@@ -83,9 +83,9 @@ def of_next(text: TextModel, asked: requests.Next) -> Cost:
     """That of one token, which is little.
 
     Raises:
-        SearchError: a prefix for a model that writes the beginning last.
+        SearchError: a prefix that no output has, as /generate says of it too.
     """
-    check_prefix(text.target_tokenizer, asked.prefix, 1)
+    ids_of_prefix(text.target_tokenizer, asked.prefix, 1)
     return Cost()
 
 

@@ -130,7 +130,9 @@ class Service:
             return [_named(model, found) for found in work(several)]
 
         with _refusing(operation):
-            operation.cost(model.text, asked).check(self.limits.max_tokens)
+            # In a thread of its own: texts are cut into tokens, and meanwhile others are heard and answered.
+            cost = await asyncio.to_thread(operation.cost, model.text, asked)
+            cost.check(self.limits.max_tokens)
             job = Job(group, answers_of, asked, operation.size(asked))
             return await asyncio.wrap_future(self.batcher.put(job))
 

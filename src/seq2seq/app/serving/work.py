@@ -31,6 +31,8 @@ _FEWEST = 16  # time steps of a forced target
 _NEXT = 50
 """Next tokens that are always found, so that one program does for any count."""
 _NEVER = (PAD, UNKNOWN, BEGIN)
+_MOST_WEIGHTS = 1 << 24
+"""Of the attention of forced targets in one call, padding included: 64 MiB."""
 
 
 class _Row(NamedTuple):
@@ -170,7 +172,7 @@ class Served:
         sources = [source for source, _ in pairs]
         shown = self._read_tokens(sources)
         found: list[answers.Aligned] = [answers.Aligned([], [], [], None)] * len(pairs)
-        for rows, source, lengths, begun, many in self._batches(sources, [target for _, target in pairs]):
+        for rows, source, lengths, begun, many in self._batches(sources, [target for _, target in pairs], look):
             columns = np.arange(begun.shape[1])
             wanted = begun.copy()
             wanted[many, columns] = END
@@ -188,13 +190,21 @@ class Served:
         return found
 
     def _batches(
-        self, texts: Sequence[str], targets: Sequence[str]
+        self, texts: Sequence[str], targets: Sequence[str], look: bool = False
     ) -> Iterator[tuple[list[_Row], NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]]]:
         """Sources and targets in batches of few static shapes: rows, (source, batch), (batch,), (target, batch) with
-        room for one more token, (batch,). An empty source is a source of no token but the end, as in training."""
+        room for one more token, (batch,). An empty source is a source of no token but the end, as in training.
+
+        To `look`, a batch has no more rows than memory has room for where its longest target meets its longest source,
+        whoever sent them.
+        """
         ids = self.text.source_tokenizer.encode_batch(self.text.sources(texts))
         wanted = self.text.target_tokenizer.encode_batch(targets)
-        for indices, source, lengths in inference_batches(ids, batch=self.base.batch):
+        most = self.base.batch
+        if look:
+            across, down = (round_up(max(_FEWEST, *(len(tokens) + 1 for tokens in side))) for side in (ids, wanted))
+            most = min(most, max(1, _MOST_WEIGHTS // (across * down)))
+        for indices, source, lengths in inference_batches(ids, batch=most):
             rows = [_Row(int(i), int(lengths[row]), list(wanted[int(i)])) for row, i in enumerate(indices)]
             longest = max(_FEWEST, round_up(1 + max(len(row.target) for row in rows)))
             begun, many = np.zeros((longest, len(lengths)), np.int32), np.zeros(len(lengths), np.int32)

@@ -93,13 +93,23 @@ async function generate() {
     if (body.options.nbest === 1 && (body.options.sample || body.options.beam === 1)) await grow(body, prefix, signal);
     const found = await search(body, signal);
     const asked = { model: body.model, input: body.inputs[0], prefix, count: 1 };
-    const begun = prefix ? (await post("/next", asked, signal)).prefix_tokens : [];
+    const begun = prefix ? await forced(asked, signal) : 0;
     answer = found;
     if (!found.outputs[0].source_tokens.length) unseen = "An empty input has no attention.";
     rule = card.target_tokens;
-    show(begun.length);
+    show(begun);
   } finally {
     if (!signal.aborted) $("growing").hidden = true;
+  }
+}
+
+// How many tokens of the outputs are those of the prefix; where that cannot be told, the outputs are shown all the same.
+async function forced(asked, signal) {
+  try {
+    return (await post("/next", asked, signal)).prefix_tokens.length;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return 0;
   }
 }
 
@@ -254,7 +264,10 @@ async function force(prefix, input = $("input").value) {
   $("prefix").value = prefix;
   $("free").disabled = !prefix;
   if (!$("ask").reportValidity()) return;
-  await busy($("ask").querySelector("button.main"), generate);
+  const main = $("ask").querySelector("button.main");
+  await busy(main, generate);
+  const here = document.activeElement; // somebody may have gone on to something else meanwhile
+  if (here && here !== document.body && here !== main) return;
   const first = $("hypotheses").querySelectorAll("button.piece");
   [...first].find((button) => !button.classList.contains("forced"))?.focus({ preventScroll: true });
 }

@@ -34,7 +34,7 @@ function draw(texts, points, told) {
   const svg = svgElement("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Map of the lines" });
   texts.forEach((text, n) => {
     const [x, y] = [across(points[n][0]), up(points[n][1])];
-    const group = svgElement("g", { tabindex: 0, role: "img", "aria-label": text });
+    const group = svgElement("g", { tabindex: n ? -1 : 0, role: "img", "aria-label": text });
     const right = x > width * 0.7;
     const label = svgElement("text", { x: x + (right ? -9 : 9), y: y + 4, "text-anchor": right ? "end" : "start" });
     label.textContent = cut(text);
@@ -44,16 +44,34 @@ function draw(texts, points, told) {
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
     svg.append(group);
   });
+  svg.addEventListener("keydown", walk);
   $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines ${told}.`));
   $("point").textContent = "Hover or focus a point to read its line.";
   search();
 }
 
+// One stop of Tab for the whole map; arrow keys go from point to point, from left to right.
+function walk(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const here = event.target.closest("g");
+  if (!step || !here) return;
+  event.preventDefault();
+  const place = (group) => Number(group.querySelector("circle").getAttribute("cx"));
+  const groups = [...here.parentElement.querySelectorAll("g")].sort((one, other) => place(one) - place(other));
+  const next = groups[groups.indexOf(here) + step];
+  if (!next) return;
+  here.setAttribute("tabindex", -1);
+  next.setAttribute("tabindex", 0);
+  next.focus();
+}
+
+const folded = (text) => text.normalize("NFC").toLowerCase();
+
 function search() {
-  const wanted = $("search").value.trim().toLowerCase();
+  const wanted = folded($("search").value.trim());
   let found = 0;
   for (const group of $("map").querySelectorAll("g")) {
-    const here = Boolean(wanted) && group.dataset.text.toLowerCase().includes(wanted);
+    const here = Boolean(wanted) && folded(group.dataset.text).includes(wanted);
     group.classList.toggle("found", here);
     group.classList.toggle("dim", Boolean(wanted) && !here);
     found += here;
@@ -62,7 +80,7 @@ function search() {
 }
 
 function cut(text) {
-  const letters = [...text];
+  const letters = text.match(/\P{M}\p{M}*|\p{M}+/gu) ?? []; // with their marks
   return letters.length > 28 ? `${letters.slice(0, 27).join("")}…` : text;
 }
 

@@ -56,6 +56,14 @@ def test_a_new_folder_reaches_the_disk_in_the_one_above(tmp_path, done):
         make_folder(tmp_path / "file" / "below")
 
 
+def test_what_takes_the_place_of_a_file_has_its_mode(tmp_path):
+    path = tmp_path / "tree.npz"
+    write(path, Archive(TREE))
+    path.chmod(0o600)
+    write(path, Archive(TREE))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 @pytest.fixture
 def path(tmp_path):
     write(tmp_path / "tree.npz", Archive.of(TREE))

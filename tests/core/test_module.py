@@ -210,6 +210,18 @@ def test_a_subclass_that_is_no_module_is_refused():
         Forgotten(by=jnp.ones(()))
 
 
+def test_a_base_that_is_a_dataclass_and_no_module_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Common:
+        width: int
+
+    with pytest.raises(ModuleError, match="Wide inherits from the dataclass Common; make that a @module too"):
+
+        @module
+        class Wide(Common):
+            w: Array
+
+
 def test_an_annotation_that_mixes_leaves_with_static_values_is_refused():
     for mixed in (tuple[Array, int], Array | float, dict[str, Scale | str], list[tuple[Layer, bool]]):
         with pytest.raises(ModuleError, match=r"Mixed\.both: .* mixes arrays or modules with static values"):
@@ -222,6 +234,8 @@ def test_a_table_of_whatever_is_static():
 
 
 def test_an_annotation_that_cannot_be_found_is_refused():
+    with pytest.raises(ModuleError, match="Misspelt: the annotation 'Aray' cannot be found"):
+        module(type("Misspelt", (), {"__annotations__": {"w": "jax.Aray"}, "__module__": __name__}))
     with pytest.raises(ModuleError, match="Lost: the annotation 'Nowhere' cannot be found; import it for real"):
 
         @module

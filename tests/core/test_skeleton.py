@@ -68,9 +68,25 @@ class Colour(enum.IntEnum):
     RED = 1
 
 
+class Size(NamedTuple):
+    width: int = 3
+
+
 @pytest.mark.parametrize(
     "setting",
-    [lambda x: x, np.tanh, Colour.RED, frozenset([1]), b"bytes", 1j, (1, b"x"), json.loads, Mine, np.float32(1)],
+    [
+        lambda x: x,
+        np.tanh,
+        Colour.RED,
+        frozenset([1]),
+        b"bytes",
+        1j,
+        (1, b"x"),
+        json.loads,
+        Mine,
+        np.float32(1),
+        Size(),
+    ],
     ids=lambda setting: type(setting).__name__,
 )
 def test_a_static_value_that_json_cannot_hold_is_refused(setting):

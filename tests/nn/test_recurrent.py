@@ -192,6 +192,12 @@ def test_cells_are_of_one_dtype_where_jax_has_64_bits(key):
         jax.config.update("jax_enable_x64", False)
 
 
+def test_the_attention_of_a_cell_sees_all_units():
+    tree = {"u": jnp.ones((4, 4)), "attention": {"u": jnp.ones((4, 4))}}
+    seen = drop_recurrent(tree, jax.random.key(1), 0.5)
+    assert bool((seen["attention"]["u"] == 1).all()) and bool((seen["u"] != 1).any())
+
+
 def test_recurrent_weights_of_any_rank_lose_units():
     tree = {"u": jnp.ones(6), "deep": {"u": jnp.ones((6, 2, 3))}}
     seen = drop_recurrent(tree, jax.random.key(1), 0.5)

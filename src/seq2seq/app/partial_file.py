@@ -137,7 +137,7 @@ class PartialFile:
 
     def _tell(self, written: Written) -> None:
         text = json.dumps(asdict(written), indent=1)
-        atomic_write(self.progress, lambda temporary: Path(temporary).write_text(text, "utf-8"))
+        atomic_write(self.progress, lambda temporary: temporary.write_text(text, "utf-8"))
         self.written = written
 
 

@@ -37,6 +37,9 @@ from seq2seq.search import score_started, start
 from seq2seq.search.checking import check_encodable, gives_attention
 from seq2seq.search.ensemble import Mean
 
+_HEADER = {"model": dict, "text": dict, "provenance": dict}
+_TEXTS = ("source_tokenizer", "target_tokenizer", "config")
+"""What the file of a text model has beside its leaves."""
 MAX_TEXT = 20_000
 """The longest text taken, in characters."""
 
@@ -282,6 +285,7 @@ class TextModel:
             raise ArchiveError(f"{path}: a checkpoint of a run, not a model; give the run's folder, or its model.npz.")
         if "text" not in found.header:
             raise ArchiveError(f"{path}: a model without tokenizers; load it with the class's own load().")
+        found.expect(path, _HEADER, _TEXTS)
         return path, found
 
     def archive(self) -> Archive:

@@ -52,7 +52,7 @@ def tokenizers(
         target = target._replace(tokenizer=target.tokenizer.turned())
     for file, side in zip(files, (source, target), strict=True):
         text = side.tokenizer.to_json()
-        atomic_write(file, lambda temporary, text=text: Path(temporary).write_text(text, "utf-8"))
+        atomic_write(file, lambda temporary, text=text: temporary.write_text(text, "utf-8"))
     return source, target
 
 

@@ -124,4 +124,4 @@ def _provenance(job: Job, scores: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    atomic_write(path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
+    atomic_write(path, lambda temporary: temporary.write_text(text, "utf-8"))

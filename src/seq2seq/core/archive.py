@@ -19,7 +19,7 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -38,6 +38,8 @@ from seq2seq.errors import ArchiveError, CorruptArchiveError, LeafError, NewerFo
 
 FORMAT = 1
 _TEXT, _HEADER, _CHECKSUM = "text/", "header", "checksum"
+_OWN = ("format", "leaves", "texts")
+"""What the header says of the archive itself."""
 _ENTRY, _LEAST = b"PK\x01\x02", 200
 """How the entry of a member in the directory of a zip begins, and the bytes that any takes with its empty array: 30 and
 128 and its name before it, 46 and its name in the directory."""
@@ -84,6 +86,25 @@ class Archive:
                 raise ArchiveError(
                     f"a leaf cannot be named {name!r}: that name is the archive's own; rename the field."
                 )
+        if own := [name for name in _OWN if name in self.header]:
+            raise ArchiveError(f"{own[0]} is what the header says of the archive itself; call yours otherwise.")
+
+    def expect(self, path: object, header: Mapping[str, Any], texts: Iterable[str] = ()) -> None:
+        """Refuse what is not of the kind that a reader wants; `path` is where it was read from.
+
+        Args:
+            path: for the message.
+            header: what the header must hold, as a type, a list of one kind, or a dict of kinds by key.
+            texts: the texts that must be there.
+
+        Raises:
+            CorruptArchiveError: says what is wrong.
+        """
+        wrong = headers.misfit(
+            {**self.header, "texts": dict(self.texts)}, {**header, "texts": dict.fromkeys(texts, str)}
+        )
+        if wrong:
+            raise _unwritten(path, wrong)
 
     def into(self, like: T) -> T:
         """A tree of the structure of `like` (arrays, or shapes from `jax.eval_shape`) with these arrays as leaves.
@@ -109,6 +130,8 @@ def write(path: str | os.PathLike[str], archive: Archive) -> None:
     path = Path(path)
     members, leaves = {}, {}
     for name, array in archive.arrays.items():
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         members[name] = _stored(name, array)
         leaves[name] = {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": _digest(members[name])}
     for name, text in archive.texts.items():
@@ -138,7 +161,7 @@ def read(path: str | os.PathLike[str]) -> Archive:
         kind = ArchiveError if isinstance(error, IsADirectoryError) else UnreadableArchiveError
         raise kind(f"{path}: {error.strerror or error}.") from None
     header = _header(path, members)
-    leaves, texts = header.pop("leaves"), header.pop("texts")
+    _, leaves, texts = (header.pop(name) for name in _OWN)
     stray = set(members) - {_HEADER, _CHECKSUM} - set(leaves) - {_TEXT + name for name in texts}
     if stray:
         raise CorruptArchiveError(f"{path}: member {min(stray)} is not in the header.")
@@ -228,10 +251,14 @@ def _header(path: object, members: Mapping[str, NDArray[Any]]) -> dict[str, Any]
             headers.check(header)
             return header
     except ValueError as error:
-        raise CorruptArchiveError(f"{path}: the header is none that seq2seq writes ({error}).") from None
+        raise _unwritten(path, error) from None
     raise NewerFormatError(
         f"{path}: has format {header['format']}, this version reads up to {FORMAT}; upgrade seq2seq-jax."
     )
+
+
+def _unwritten(path: object, why: object) -> CorruptArchiveError:
+    return CorruptArchiveError(f"{path}: the header is none that seq2seq writes ({why}).")
 
 
 def _leaf(path: object, name: str, members: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any]) -> NDArray[Any]:

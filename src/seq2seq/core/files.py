@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from seq2seq.errors import ArchiveError
 
@@ -32,8 +33,10 @@ def make_folder(folder: Path) -> None:
         _fsync_folder(path.parent)
 
 
-def atomic_write(path: Path, fill: Any) -> None:
+def atomic_write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill(temporary)` write a file and put it at `path` in one step, safe against a crash at any instant.
+
+    What takes the place of a file may be read and written by whom that might.
 
     Raises:
         ArchiveError: the disk is full, the folder cannot be written, or `path` is a device or a pipe.
@@ -45,6 +48,8 @@ def atomic_write(path: Path, fill: Any) -> None:
             fill(temporary)
             with open(temporary, "r+b") as file:  # Windows only syncs what is open for writing
                 os.fsync(file.fileno())
+            with suppress(OSError):  # there is none, or the disk knows no modes
+                shutil.copymode(path, temporary)
             os.replace(temporary, path)
             _fsync_folder(path.parent)
         finally:

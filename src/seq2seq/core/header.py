@@ -10,13 +10,6 @@ LARGEST = 2**22
 """The most bytes of a header, which holds 20,000 leaves: JSON takes twenty times its size in memory."""
 
 _ALWAYS = {"leaves": {...: {"dtype": str, "shape": [int], "sha256": str}}, "texts": {...: str}}
-_TEXT_MODEL = {
-    "model": dict,
-    "text": dict,
-    "provenance": dict,
-    "texts": {"source_tokenizer": str, "target_tokenizer": str, "config": str, ...: str},
-}
-_CHECKPOINT = {"content": dict, "machine": dict, "progress": dict, "recent": int}
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -42,17 +35,12 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def check(header: Mapping[str, Any]) -> None:
-    """Whether what every header must hold is there, and what those of text models and of checkpoints must.
+    """Whether what every header must hold is there.
 
     Raises:
         ValueError: it is not; says where.
     """
-    wanted: dict[Any, Any] = dict(_ALWAYS)
-    if not header.keys().isdisjoint({"text", "provenance"}):
-        wanted |= _TEXT_MODEL
-    if header.get("kind") == "checkpoint":
-        wanted |= _CHECKPOINT
-    if wrong := misfit(header, wanted):
+    if wrong := misfit(header, _ALWAYS):
         raise ValueError(wrong)
 
 

@@ -37,8 +37,9 @@ def module(cls: C) -> C:
     """Make `cls` a frozen, keyword-only dataclass that is a pytree.
 
     Raises:
-        ModuleError: an annotation cannot be resolved, or it mixes leaves with static values (`tuple[Array, int]`);
-            on construction, a static value that cannot be hashed or a leaf that is not floating.
+        ModuleError: an annotation cannot be resolved, or it mixes leaves with static values (`tuple[Array, int]`), or
+            a base is a dataclass and no module; on construction, a static value that cannot be hashed or a leaf that
+            is not floating.
 
     Example:
         >>> @module
@@ -134,11 +135,13 @@ def _hints(cls: type, local: dict[str, Any]) -> dict[str, Any]:
     """The resolved annotations of all fields; names are looked up where the class that has them was written."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__[1:]):
+        if "__dataclass_fields__" in base.__dict__ and not is_module(base):
+            raise ModuleError(f"{cls.__name__} inherits from the dataclass {base.__name__}; make that a @module too.")
         hints |= base.__dict__.get("__module_hints__", {})
     own = {"__annotations__": inspect.get_annotations(cls), "__module__": cls.__module__}
     try:
         return hints | get_type_hints(type(cls.__name__, (), own), localns={**local, cls.__name__: cls})
-    except NameError as error:
+    except (NameError, AttributeError) as error:
         raise ModuleError(
             f"{cls.__name__}: the annotation {error.name!r} cannot be found; import it for real, not only under "
             "TYPE_CHECKING: @module reads annotations to tell leaves from static fields."
@@ -220,7 +223,8 @@ def _check_leaf(cls: type, name: str, leaf: Any) -> None:
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
         raise ModuleError(
             f"{cls.__name__}.{name}: an array of {leaf.dtype} cannot be a leaf, since leaves are trained; "
-            "keep it as a static tuple, or compute it where it is used."
+            "keep it as a static tuple, compute it where it is used, or, if it is a mask, cast it: "
+            ".astype(jnp.float32)."
         )
 
 

@@ -15,7 +15,7 @@ Without derivatives nothing is split: `lax.scan` runs, which needs the least mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -170,10 +170,10 @@ def _run(loop: Loop, values: Sequence[Any]) -> list[Array]:
     env.update(_over_time(parts.before, parts.crossing, env, parts.streams, 0))
     carry, emitted = loop(env, values[first:last])
     env.update(emitted)
-    timed = {*parts.stacked, *emitted}
+    timed = dict.fromkeys((*parts.streams, *parts.crossing, *emitted))  # in one order, whatever the process
     wanted = [v for v in variables(parts.outputs) if v not in env]
     env.update(_over_time(parts.after, wanted, env, timed, _block(parts, loop.steps)))
-    timed.update(wanted)
+    timed |= dict.fromkeys(wanted)
     return [*carry, *(_stack(a, env, timed, loop.steps) for a in parts.outputs)]
 
 
@@ -204,7 +204,7 @@ def _block(parts: Split, steps: int) -> int:
     return max(1, min(_BLOCK_BYTES // widest, steps // _BLOCKS))
 
 
-def _stack(atom: Var | Literal, env: Env, timed: set[Var], steps: int) -> Array:
+def _stack(atom: Var | Literal, env: Env, timed: Collection[Var], steps: int) -> Array:
     value = read(atom, env)
     if isinstance(atom, Literal) or atom not in timed:
         return jnp.broadcast_to(value, (steps, *value.shape))

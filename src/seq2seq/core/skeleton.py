@@ -172,7 +172,7 @@ def _completed(cls: Any, found: dict[str, Any]) -> dict[str, Any]:
         where = "is in the archive but not in" if name in found else "is not in the archive but in"
         raise LeafError(
             f"field {name} {where} the class {cls.__name__}: the class was changed since the model was saved; train "
-            "copied its file to RUN/code, which --trust-code imports."
+            "copied its file to RUN/code, so say --types RUN/code/FILE.py:CLASS, or --trust-code and no --types."
         )
     return values
 
@@ -181,7 +181,7 @@ def _static(cls: type, name: str, value: Any) -> Any:
     match value:
         case None | bool() | int() | float() | str() if not isinstance(value, enum.Enum):
             return value
-        case tuple():
+        case tuple() if type(value) is tuple:  # a named one would come back without its names
             return {"tuple": [_static(cls, name, item) for item in value]}
         case Callable() if _function_name(value):
             return {"function": _function_name(value)}

@@ -17,7 +17,7 @@ from seq2seq.models.config import SAMPLED_COPIES, EncoderDecoderConfig
 from seq2seq.models.decoder import Decoder, DecoderMemory, DecoderState
 from seq2seq.models.encoder import Encoded, Encoder
 from seq2seq.models.model import Model
-from seq2seq.nn.initializers import RECURRENT, redrawn
+from seq2seq.nn.initializers import is_recurrent, redrawn
 from seq2seq.nn.layers import drop_tokens, dropout, split
 from seq2seq.nn.loss import cross_entropy
 from seq2seq.nn.recurrent import Stack, drop_between, drop_recurrent
@@ -159,7 +159,7 @@ class EncoderDecoder(Model):
 
 def _check_recurrent(cell: Cell) -> None:
     """Refuse a dropout that would find nothing to drop."""
-    if not any(name.split("/")[-1] in RECURRENT for name in named_leaves(cell)):
+    if not any(map(is_recurrent, named_leaves(cell))):
         name = type(cell.cells[0] if isinstance(cell, Stack) else cell).__name__
         raise ConfigError(
             f"model.recurrent_dropout: {name} has no weights called u or u_n, by which it is known what "

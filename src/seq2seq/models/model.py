@@ -87,6 +87,7 @@ def model_of(found: Archive, path: object, types: Sequence[type] = ()) -> Any:
     """The model in an archive that was read from `path`."""
     if "model" not in found.header:
         raise ArchiveError(f"{path}: an archive of seq2seq, but not of a model; RUN/model.npz is one.")
+    found.expect(path, {"model": dict})
     arrays = {name: jnp.asarray(array) for name, array in found.arrays.items()}
     with archive.reading(path):
         return rebuild(found.header["model"], arrays, types)

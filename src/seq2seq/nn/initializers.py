@@ -14,7 +14,7 @@ from seq2seq.core.module import leaf_name
 from seq2seq.core.seams import Key
 
 T = TypeVar("T")
-RECURRENT = ("u", "u_n")
+_RECURRENT = ("u", "u_n")
 """The names of the weights that cells multiply their state by."""
 
 
@@ -43,6 +43,17 @@ def orthogonal(key: Key, size: int, blocks: int = 1) -> Array:
     return jnp.concatenate([make(k, (size, size)) for k in jax.random.split(key, blocks)], axis=1)
 
 
+def is_recurrent(name: str) -> bool:
+    """Whether a leaf of this name multiplies a cell's state: its `u` or `u_n`, not the `u` of an attention.
+
+    Example:
+        >>> is_recurrent("decoder/cell/u"), is_recurrent("cell/attention/u"), is_recurrent("cell/w")
+        (True, False, False)
+    """
+    *above, last = name.split("/")
+    return last in _RECURRENT and "attention" not in above
+
+
 def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
     """The model with other parameters, drawn as the papers drew theirs.
 
@@ -60,7 +71,8 @@ def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
     keys = iter(jax.random.split(key, max(1, len(leaves))))
 
     def drawn(path: KeyPath, leaf: Array) -> Array:
-        k, name = next(keys), leaf_name(path).split("/")
+        k, whole = next(keys), leaf_name(path)
+        name = whole.split("/")
         if uniform and (name[-1] == "scale" or name[-1].startswith("s_")):
             return leaf
         if uniform:
@@ -68,7 +80,7 @@ def redrawn(model: T, key: Key, uniform: float = 0.0, normal: float = 0.0) -> T:
         attention = "attention" in name
         if attention and name[-1] == "v":
             return jnp.zeros_like(leaf)
-        if leaf.ndim < 2 or (name[-1] in RECURRENT and not attention):
+        if leaf.ndim < 2 or is_recurrent(whole):
             return leaf
         return jax.random.normal(k, leaf.shape, leaf.dtype) * (normal / 10 if attention else normal)
 

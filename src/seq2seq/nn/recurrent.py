@@ -14,7 +14,7 @@ from seq2seq.core.scan import scan
 from seq2seq.core.seams import Cell, Key, State
 from seq2seq.errors import ModuleError, ShapeError
 from seq2seq.nn.cells import GRU
-from seq2seq.nn.initializers import RECURRENT
+from seq2seq.nn.initializers import is_recurrent
 from seq2seq.nn.layers import dropout_mask
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Dropped(Cell):
 
     Args:
         cell: any cell.
-        input_mask: (batch, input), or None.
+        input_mask: (batch, input), floating, or None.
         hidden_mask: a tree like the state, with a (batch, ...) mask for each leaf, or None. The masked state is also
             what the cell carries on, so let it be of zeros and ones: scaled up, it would grow step by step.
 
@@ -216,9 +216,10 @@ def drop_recurrent(tree: T, key: Key | None, rate: float) -> T:
 
     def seen(path: KeyPath, leaf: Array) -> Array:
         k = next(keys)
-        cell, _, name = leaf_name(path).rpartition("/")
-        if name not in RECURRENT:
+        name = leaf_name(path)
+        if not is_recurrent(name):
             return leaf
+        cell = name.rpartition("/")[0]
         units = (len(leaf), *[1] * (leaf.ndim - 1))
         return leaf * dropout_mask(of_cells.setdefault(cell, k), rate, units).astype(leaf.dtype)
 

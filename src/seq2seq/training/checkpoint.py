@@ -24,6 +24,8 @@ from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError, Unreadab
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
 
+_HEADER = {"content": dict, "machine": dict, "progress": dict, "recent": int}
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -170,6 +172,11 @@ class Checkpoints:
                 continue
             if found.header.get("kind") != "checkpoint":
                 raise ResumeError(f"{path}: an archive, but not a checkpoint; move it out of the folder.")
+            try:
+                found.expect(path, _HEADER)
+            except ArchiveError as error:
+                yield path, error
+                continue
             yield path, found
 
     def _tidy(self, bad: list[Path]) -> None:

@@ -181,7 +181,7 @@ class JsonLog:
         make_folder(self._path.parent)
         kept = list(_lines_until(self._path, event)) if event.resumed and self._path.exists() else []
         text = "".join(line for line, _ in kept)
-        atomic_write(self._path, lambda temporary: Path(temporary).write_text(text, "utf-8"))
+        atomic_write(self._path, lambda temporary: temporary.write_text(text, "utf-8"))
         self._file = self._path.open("a", encoding="utf-8")
         return _missed(self._path, event, [found for _, found in kept]) if event.resumed else None
 

@@ -194,8 +194,8 @@ def _sources(
 def write(path: Path, pairs: Iterable[Pair], suffix: str) -> None:
     """The pairs in a form that `read_pairs` reads as it did the first ones."""
 
-    def written(temporary: str) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    def written(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{_line(pair, suffix)}\n" for pair in pairs)
 
     atomic_write(path, written)

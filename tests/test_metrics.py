@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,18 @@ def test_saying_a_reference_twice_changes_nothing(rows):
     hypotheses, references = [row[0] for row in rows], [row[1] for row in rows]
     twice = [[*several, several[0]] for several in references]
     assert metrics.evaluate(hypotheses, references) == pytest.approx(metrics.evaluate(hypotheses, twice))
+
+
+def test_a_source_with_very_many_targets_takes_no_room_beside_others():
+    outputs = [f"a b c d {n}" for n in range(300)]
+    references = [[output] for output in outputs]
+    references[0] = [f"a b c d {n}" for n in range(300)]
+    tracemalloc.start()
+    assert metrics.bleu(outputs, references) == pytest.approx(100)
+    assert metrics.chrf(outputs, references) == pytest.approx(100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e7  # with each item's last reference as often as the most: 90,000 of them, hundreds of megabytes
 
 
 def test_any_reference_counts_for_bleu():

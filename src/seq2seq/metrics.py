@@ -7,7 +7,8 @@ are counted against the closest one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -199,13 +200,9 @@ def evaluate(
     }
 
 
-def _streams(references: References) -> list[list[str]]:
-    """The first reference of every item, the second of every item, and so on.
-
-    Where an item has fewer its last one is said again, which changes neither BLEU nor chrF.
-    """
-    most = max(map(len, references))
-    return [[several[min(rank, len(several) - 1)] for several in references] for rank in range(most)]
+def _streams(references: References) -> list[list[Any]]:
+    """The first reference of every item, the second of every item, and so on; None where an item has fewer."""
+    return [list(stream) for stream in zip_longest(*references)]
 
 
 def _check(hypotheses: Sequence[str], references: References) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.data import BEGIN, END, PAD, Batches, Dataset, Pair, Shape, Tokenizer, collate, inference_batches
-from seq2seq.data.buckets import _Cuts, _share
+from seq2seq.data import BEGIN, END, PAD, Batches, Dataset, Pair, Shape, Tokenizer, buckets, collate, inference_batches
+from seq2seq.data.buckets import _Cuts, _share, make_buckets
 from seq2seq.errors import ConfigError, CorruptArchiveError, DataError
 
 LETTERS = Tokenizer.train("character", ["abcdefghij"])
@@ -91,6 +91,13 @@ def test_dtypes_and_layout():
     assert [array.dtype.name for array in batch] == ["int32"] * 4 + ["float32"]
     assert all(array.flags.c_contiguous for array in batch)
     assert (batch.size, batch.source.shape, batch.target_out.shape) == (1, (3, 1), (2, 1))
+
+
+def test_pairs_that_come_in_turns_all_decide_the_shapes(monkeypatch):
+    monkeypatch.setattr(buckets, "_LOOKED_AT", 1000)
+    lengths = np.tile(np.array([[5, 50], [50, 5]], np.int32), (1000, 1))
+    found = make_buckets(lengths, 1000, 8, 0.0)
+    assert {(bucket.shape.source, bucket.shape.target) for bucket in found} >= {(5, 50), (50, 5)}
 
 
 def test_shapes_follow_the_lengths():

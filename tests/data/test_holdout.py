@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from seq2seq.data import Corpus, Pair, PairFiles, hold_out, read_pairs
 from seq2seq.data.sentences import next_pairs
+from seq2seq.data.spool import Selected, Spooled
 from seq2seq.errors import DataError
 
 words = st.text("abc", min_size=1, max_size=3)
@@ -142,6 +144,24 @@ def test_the_seed_decides():
     corpus = Corpus([Pair(str(i), "t") for i in range(100)])
     assert hold_out(corpus, seed=1) == hold_out(corpus, seed=1)
     assert hold_out(corpus, seed=1).dev != hold_out(corpus, seed=2).dev
+
+
+def test_sources_with_very_many_targets_are_not_all_held_out():
+    rows = [(f"s{n}", f"t{k}") for n in range(200) for k in range(400)]
+    train, dev, _ = hold_out(Corpus([Pair(*row) for row in rows]), seed=1)
+    held = Counter(pair.source for pair in dev)
+    assert len(dev) <= 5000 and len(held) == 12 and set(held.values()) == {400}
+    assert len(train) + len(dev) == len(rows)
+
+
+def test_what_is_wanted_is_asked_once_of_each_pair(tmp_path):
+    pairs = [Pair(str(n), "x") for n in range(9)]
+    asked = []
+    found = Selected(Spooled.write(pairs, tmp_path / "pairs"), lambda number, pair: asked.append(number) or number % 2)
+    next(iter(found))  # a look that does not go to the end
+    for _ in range(3):
+        assert list(found) == pairs[1::2] and len(found) == 4
+    assert asked == [0, 1, *range(9)]
 
 
 def test_at_most_a_thousand():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import tracemalloc
 
 import pytest
@@ -12,7 +14,7 @@ from seq2seq.app.meter import count_lines
 from seq2seq.data import Ledger, Pair, PairFiles, iterate_rows, read_pairs
 from seq2seq.data.lines import over_long
 from seq2seq.data.parquet import parquet_rows
-from seq2seq.errors import DataError
+from seq2seq.errors import ConfigError, DataError
 
 zstd = pytest.importorskip("backports.zstd")
 pyarrow = pytest.importorskip("pyarrow")
@@ -49,6 +51,24 @@ def test_several_members_follow_each_other_and_a_cut_says_where(tmp_path, packin
     path.write_bytes(whole[:-20])
     with pytest.raises(DataError, match=r"pairs\.tsv\.\w+:\d+: not a whole packed file"):
         read_pairs(PairFiles((str(path),)))
+
+
+@pytest.mark.parametrize(
+    ("packed", "name"),
+    [
+        (bz2.compress(b"a\tb\n"), "bzip2"),
+        (lzma.compress(b"a\tb\n"), "xz"),
+        (b"PK\x03\x04\x14\x00", "zip"),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04", "7-Zip"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_packed_in_another_way_is_told(tmp_path, packed, name):
+    (tmp_path / "a.tsv").write_bytes(packed)
+    with pytest.raises(ConfigError, match=rf"packed \({name}.*unpack it"):
+        read_pairs(PairFiles((tmp_path / "a.tsv",)))
+    (tmp_path / "b.tsv").write_bytes(b"BZh9 and PK\tare words\n")
+    assert read_pairs(PairFiles((tmp_path / "b.tsv",))).pairs == [Pair("BZh9 and PK", "are words")]
 
 
 @pytest.mark.parametrize("kind", [0x50, 0x5F])

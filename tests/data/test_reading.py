@@ -53,7 +53,17 @@ def pairs_of(files: PairFiles) -> list[tuple[str, str]]:
 def test_formats_are_recognised(tmp_path, name, content, found, pairs):
     corpus = read_pairs(PairFiles((write(tmp_path / name, content),)))
     assert (corpus.format, [pair[:2] for pair in corpus.pairs]) == (found, pairs)
-    assert corpus.kept == len(pairs) and not corpus.skipped and not corpus.notes
+    assert not corpus.skipped and not corpus.notes
+
+
+def test_json_of_a_pair_may_be_as_long_as_its_escapes_make_it(tmp_path):
+    pair = ("語" * 100, "語" * 90)
+    line = json.dumps({"source": pair[0], "target": pair[1]}) + "\n"
+    assert len(line) > 1000
+    path = write(tmp_path / "a.txt", line)
+    assert [found[:2] for found in read_pairs(PairFiles((path,), max_line=100)).pairs] == [pair]
+    with pytest.raises(DataError, match="over-long"):
+        read_pairs(PairFiles((path,), max_line=99))
 
 
 def test_the_format_can_be_told(tmp_path):
@@ -334,5 +344,5 @@ def test_any_bytes_give_pairs_or_one_clear_line(tmp_path_factory, content, name,
         except DataError as error:
             assert str(error).startswith((path, "no pair")) and "\n" not in str(error)
         else:
-            assert corpus.kept and all(pair.source.strip() and pair.target.strip() for pair in corpus.pairs)
+            assert len(corpus.pairs) and all(pair.source.strip() and pair.target.strip() for pair in corpus.pairs)
             assert skip_bad or not corpus.skipped

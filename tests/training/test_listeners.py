@@ -15,7 +15,7 @@ from tiny_run import Batches, Tiny, events_of, run_of
 
 from seq2seq.errors import ArchiveError, TrainingError
 from seq2seq.training.events import Evaluated, Event, Sample, Updated, to_json
-from seq2seq.training.listeners import JsonLog, ProgressBar, follow, tensorboard
+from seq2seq.training.listeners import JsonLog, ProgressBar, _TensorBoard, follow, tensorboard
 from seq2seq.training.loop import train
 
 
@@ -211,6 +211,28 @@ def test_a_tensorboard_that_cannot_write_is_given_up(tmp_path, events, capsys):
             if isinstance(event, Updated):
                 listener(event)
     listener.close()
+    assert capsys.readouterr().err.count("TensorBoard's curves end here") == 1
+
+
+@pytest.mark.parametrize("when", ["made", "closed"])
+def test_a_full_disk_ends_the_curves_and_nothing_else(tmp_path, events, capsys, when):
+    class Full:
+        def __init__(self, *_, **__):
+            if when == "made":
+                raise OSError(28, "No space left on device")
+
+        def add_scalar(self, *_):
+            pass
+
+        add_text = add_scalar
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    board = _TensorBoard(tmp_path, Full)
+    for event in events:
+        board(event)
+    board.close()
     assert capsys.readouterr().err.count("TensorBoard's curves end here") == 1
 
 

@@ -190,7 +190,8 @@ def test_sigkill_and_resume_is_uninterrupted(tmp_path):
         assert process.stdout is not None
         while not process.stdout.readline().startswith("Updated 2"):  # 21, of 60
             assert process.poll() is None
-        time.sleep(random.random() / 10)
+        time.sleep(later := random.random() / 10)
+        print(f"killed {later:.4f} s after update 21")  # which is shown where this fails
         process.send_signal(signal.SIGKILL)
     checkpoints = run_of(tmp_path / "killed").checkpoints
     assert process.returncode == -signal.SIGKILL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -31,6 +31,19 @@ def text_line(name: str, tokenizer: Tokenizer, why: str, counts: NDArray[np.int6
         f"{tokenizer.rule} tokens, {tokenizer.size:,} kinds ({why}); "
         f"length {middle} (median), {high} (95 %), {len(counts) - 2} (longest)"
     )
+
+
+def unknown_line(name: str, tokenizer: Tokenizer, dev: Iterable[str]) -> list[tuple[str, str]]:
+    """What to say where the tokenizer does not know all that is measured on.
+
+    Example:
+        >>> unknown_line("source", Tokenizer.train("word", ["a b c"]), ["a b", "a x"])
+        [('', '25 % of the source tokens to measure on are unknown')]
+        >>> unknown_line("source", Tokenizer.train("word", ["a b c"]), ["a b"])
+        []
+    """
+    percent = 100 * tokenizer.unknown_rate(dev)
+    return [("", f"{percent:.2g} % of the {name} tokens to measure on are unknown")] if percent else []
 
 
 def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[tuple[str, str]]:

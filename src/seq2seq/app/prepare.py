@@ -17,7 +17,7 @@ from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.fingerprint import fingerprint
 from seq2seq.app.names import CELLS, MODELS
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.preflight import check_evaluated, cost_lines, smoothing_line, text_line
+from seq2seq.app.preflight import check_evaluated, cost_lines, smoothing_line, text_line, unknown_line
 from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
@@ -83,10 +83,9 @@ def prepare(options: TrainOptions[Any]) -> Job:
     source, target = tokenizers(options, corpus, began_with, shares_vocabulary(cls))
     data = tokenised(read, options, source.tokenizer, target.tokenizer)
     dev = short_enough(read, options, source.tokenizer, target.tokenizer)
-    report += [
-        text_line("source", source.tokenizer, source.why, data.histogram(0)),
-        text_line("target", target.tokenizer, target.why, data.histogram(1)),
-    ]
+    for column, (name, side) in enumerate((("source", source), ("target", target))):
+        report.append(text_line(name, side.tokenizer, side.why, data.histogram(column)))
+        report += unknown_line(name, side.tokenizer, (pair[column] for pair in dev))
     if began_with:
         model = with_settings(began_with.model, options.model)
     else:

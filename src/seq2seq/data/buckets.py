@@ -40,15 +40,18 @@ def make_buckets(lengths: NDArray[np.int32], tokens: int, max_shapes: int, worth
     sum(count (max source + max target)) + worth * shapes is least, over four orders of sorting, and over bands of one
     length that are cut by the other; each pair then goes to the smallest shape that holds it. A batch has at most
     `tokens` padded time steps of source and target (but at least one row). Few pairs get few shapes: at least four
-    batches a shape on average, as each shape is compiled. Of very many pairs, every so-manieth and the longest decide.
+    batches a shape on average, as each shape is compiled. Of very many pairs, some that are drawn and the longest
+    decide.
 
     lengths: (pairs, 2) time steps of source and target, the end counted.
     worth: time steps that each shape must save to be worth compiling.
     """
     affordable = int(lengths.sum() // (4 * tokens))
-    stride = -(-len(lengths) // _LOOKED_AT)
-    some = np.concatenate([lengths[::stride], lengths.max(axis=0, keepdims=True)]) if stride > 1 else lengths
-    corners = _best_corners(some.astype(np.int64), max(1, min(max_shapes, affordable)), worth / stride)
+    share, some = max(1.0, len(lengths) / _LOOKED_AT), lengths
+    if share > 1:  # every n-th would be fooled by pairs that come in turns
+        drawn = np.random.default_rng(0).integers(len(lengths), size=_LOOKED_AT)
+        some = np.concatenate([lengths[np.sort(drawn)], lengths.max(axis=0, keepdims=True)])
+    corners = _best_corners(some.astype(np.int64), max(1, min(max_shapes, affordable)), worth / share)
     corners = corners[np.argsort(corners.sum(axis=1), kind="stable")]
     smallest = np.empty(len(lengths), np.min_scalar_type(len(corners)))  # the shape of each pair
     tops, counts = np.zeros((len(corners), 2), np.int64), np.zeros(len(corners), np.int64)

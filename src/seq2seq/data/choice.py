@@ -7,7 +7,9 @@ spelt. Else it is running text.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 from unicodedata import normalize
 
@@ -16,7 +18,7 @@ import numpy as np
 from seq2seq.data.tokenizer import Form, Kind, letters
 from seq2seq.errors import DataError
 
-_LINES_LOOKED_AT = 20_000
+_LINES_LOOKED_AT, _CHARACTERS_LOOKED_AT = 20_000, 1 << 24
 _CLOSED_SET = 1000
 _PHRASE_WORDS = 5.0
 
@@ -106,7 +108,9 @@ def _some(texts: Lines) -> list[str]:
     chosen = np.random.default_rng(1).choice(len(texts), min(len(texts), _LINES_LOOKED_AT), replace=False)
     rows = set(chosen.tolist())
     found = [text for row, text in enumerate(texts) if row in rows]
-    return [found[int(place)] for place in np.random.default_rng(0).permutation(len(found))]
+    drawn = [found[int(place)] for place in np.random.default_rng(0).permutation(len(found))]
+    sizes = list(accumulate(map(len, drawn)))
+    return drawn[: bisect_right(sizes, _CHARACTERS_LOOKED_AT) or 1]
 
 
 def _look(texts: Sequence[str]) -> _Look:

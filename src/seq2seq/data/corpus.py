@@ -66,11 +66,6 @@ class Corpus:
         """Whether the pairs are neighbours in a text."""
         return self.format == "next sentence"
 
-    @property
-    def kept(self) -> int:
-        """The number of pairs."""
-        return len(self.pairs)
-
 
 def read_pairs(
     files: PairFiles, spool: Path | None = None, watch: Callable[[Iterator[Pair]], Iterator[Pair]] = iter
@@ -205,7 +200,7 @@ def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
     if not check_file(path, once=True).is_file():
         raise DataError("a pipe is read only once, so nobody can look how it is written: say --format.", path)
     unused = Ledger()  # the reading proper tells what is mended
-    lines = (text for _, text in read_lines(path, files.max_line, unused))
+    lines = (text for _, text in read_lines(path, _as_json(files.max_line), unused))
     first = next((text for text in lines if isinstance(text, str) and text.strip()), "")
     return guess_format(check_file(path), first)
 
@@ -214,7 +209,7 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
     if line_format == "parquet":
         yield from _parquet_pairs(path, max_line, ledger)
         return
-    for number, text in read_lines(path, max_line, ledger):
+    for number, text in read_lines(path, _as_json(max_line) if line_format == "jsonl" else max_line, ledger):
         try:
             if isinstance(text, BadLineError):
                 raise text
@@ -230,6 +225,11 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
         if trimmed != text or tuple(sides) != pair[:2]:
             ledger.note(_TRIMMED, path, number)
         yield Pair(sides[0], sides[1], pair.document)
+
+
+def _as_json(max_line: int) -> int:
+    """Characters of JSON that both sides of a pair may take, every one of which may have to be escaped."""
+    return 12 * max_line + 100
 
 
 def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:

@@ -10,7 +10,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +20,7 @@ from seq2seq.data.tokenizer import Tokenizer
 
 Ids: TypeAlias = NDArray[np.int32]
 CHUNK = 8192  # pairs
+_CHARACTERS = 1 << 22  # of a chunk, whose ids take many times as much as they do
 _AHEAD = 2  # chunks that wait for each worker
 
 
@@ -105,8 +105,18 @@ def encoded(pairs: Iterable[Pair | tuple[str, str]], encoder: Encoder, workers: 
 
 
 def _chunks(pairs: Iterator[Pair | tuple[str, str]]) -> Iterator[tuple[list[str], list[str]]]:
-    while chunk := list(islice(pairs, CHUNK)):
-        yield [pair[0] for pair in chunk], [pair[1] for pair in chunk]
+    sources: list[str] = []
+    targets: list[str] = []
+    size = 0
+    for source, target, *_ in pairs:
+        sources.append(source)
+        targets.append(target)
+        size += len(source) + len(target)
+        if len(sources) == CHUNK or size >= _CHARACTERS:
+            yield sources, targets
+            sources, targets, size = [], [], 0
+    if sources:
+        yield sources, targets
 
 
 _of_this_process: list[Encoder] = []

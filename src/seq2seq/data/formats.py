@@ -39,8 +39,9 @@ def parse_tsv(line: str) -> Pair:
             "target, needs --next-sentence",
         )
     if len(columns) > 2:
-        cure = "; lemma TAB features TAB form needs --format sigmorphon" if len(columns) == 3 else ""
-        raise BadLineError("extra column", f"{len(columns)} columns where source TAB target has 2{cure}")
+        more = "; if they are lemma, features and form, say --format sigmorphon" if len(columns) == 3 else ""
+        cure = f"keep two of them, such as by cut -f1,2{more}"
+        raise BadLineError("extra column", f"{len(columns)} columns where source TAB target has 2; {cure}")
     return Pair(*columns)
 
 

@@ -25,7 +25,7 @@ from seq2seq.data.tokenizer import letters
 from seq2seq.errors import DataError, did_you_mean
 
 _SHARE, _MOST = 10, 1000  # a tenth of the sources, at most a thousand
-_LARGEST = 5 * _MOST  # pairs of documents that are held out, however large they are: each evaluation goes through them
+_LARGEST = 5 * _MOST  # pairs that are held out, however many a document or a source has: each evaluation takes them
 
 
 class Holdout(NamedTuple):
@@ -80,7 +80,8 @@ class _Survey:
 
     Attributes:
         wanted: about so many pairs, or exactly so many sources, are to be held out.
-        sources: so many distinct sources: those of the smallest hashes, which depend on the seed.
+        sources: so many distinct sources: those of the smallest hashes, which depend on the seed, but for such as would
+            make more than 5,000 pairs.
         documents: the pairs of each.
         pairs: how many there are.
     """
@@ -91,7 +92,7 @@ class _Survey:
         self.pairs = len(pairs)
         distinct: set[bytes] = set()
         smallest: list[tuple[int, str]] = []  # a heap, the largest hash first
-        among: set[str] = set()
+        among: dict[str, int] = {}  # the pairs of each source in the heap: what left it never comes back
         for written, _, document in pairs:
             source = as_read(written)
             if document:
@@ -100,15 +101,23 @@ class _Survey:
             if len(distinct) < _SHARE * _MOST:
                 distinct.add(hashed)
             number = -int.from_bytes(hashed, "big")
-            if source in among or (len(among) == _MOST and number < smallest[0][0]):
+            if source in among:
+                among[source] += 1
                 continue
-            among.add(source)
+            if len(among) == _MOST and number < smallest[0][0]:
+                continue
+            among[source] = 1
             if len(among) <= _MOST:
                 heappush(smallest, (number, source))
             else:
-                among.remove(heappushpop(smallest, (number, source))[1])
+                del among[heappushpop(smallest, (number, source))[1]]
         self.wanted = max(1, len(distinct) // _SHARE)
-        self.sources = [source for _, source in sorted(smallest, reverse=True)[: self.wanted]]
+        self.sources: list[str] = []
+        count = 0
+        for _, source in sorted(smallest, reverse=True)[: self.wanted]:
+            if not self.sources or count + among[source] <= _LARGEST:
+                self.sources.append(source)
+                count += among[source]
 
 
 def _named(survey: _Survey, documents: Collection[str]) -> set[str]:

@@ -7,6 +7,7 @@ counted where the user asked for that; what is mended (a byte-order mark, CR LF)
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -79,8 +80,10 @@ def check_file(path: AnyPath, cure: str = "check the name.", *, once: bool = Fal
     path = Path(path)
     try:
         is_folder, is_there = path.is_dir(), path.exists()
-    except OSError as error:  # such as a text in the place of a name, which is too long for one
-        raise DataError(f"{error.strerror}; {cure}", f"{str(path)[:40]}...") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # such as a text in the place of a name
+            raise DataError(f"{error.strerror}; {cure}", f"{str(path)[:40]}...") from None
+        raise DataError(f"{error.strerror}.", path) from None
     if is_folder:
         raise DataError("this is a folder; give a file in it.", path)
     if not is_there:
@@ -130,7 +133,8 @@ def clean_line(raw: bytes, max_line: int) -> tuple[str, list[str]]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line"
-        raise BadLineError("not UTF-8", f"{found}; convert the file with iconv -t UTF-8") from None
+        cure = "convert the file: iconv -f ITS-ENCODING -t UTF-8, such as -f ISO-8859-1 or -f WINDOWS-1252"
+        raise BadLineError("not UTF-8", f"{found}; {cure}") from None
     return check_text(text, max_line), mended
 
 
@@ -145,7 +149,8 @@ def check_text(text: str, max_line: float) -> str:
     if "\0" in text:
         raise BadLineError("NUL character", f"at character {text.index(chr(0)) + 1}; is this a text file?")
     if "\r" in text:
-        raise BadLineError("carriage return inside the line", "line ends of an old Mac? convert them to LF")
+        cure = "line ends of an old Mac, or \\r in a text of JSON? make them LF, which is \\n"
+        raise BadLineError("carriage return inside the line", cure)
     if _SURROGATE.search(text):
         raise BadLineError("not UTF-8", "half a surrogate pair; was the text cut inside a character?")
     return text

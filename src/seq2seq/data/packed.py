@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import re
 import zlib
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO
@@ -14,13 +15,20 @@ from seq2seq.errors import ConfigError, DataError
 _GZIP = b"\x1f\x8b"
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
 """How frames begin: those of data, and those to be skipped, with one of which pzstd begins a file."""
+_OTHERS = {
+    rb"BZh[1-9]1AY&SY": "bzip2",
+    rb"\xfd7zXZ\x00": "xz",
+    rb"7z\xbc\xaf\x27\x1c": "7-Zip",
+    rb"PK\x03\x04": "zip, or a document of an office program such as .xlsx",
+}
+"""How files begin that are packed in ways that are not read."""
 
 
 def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
     """The bytes in an open file, unpacked if it is gzip or zstd; what is opened for that is closed by `stack`.
 
     Raises:
-        ConfigError: it is zstd, and there is nothing to read that.
+        ConfigError: it is zstd, and there is nothing to read that, or it is packed in another way.
 
     Example:
         >>> with ExitStack() as stack:
@@ -28,11 +36,13 @@ def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
         (b'a', b'b')
     """
     peeked = file if hasattr(file, "peek") else io.BufferedReader(file, 1 << 16)  # pyright: ignore[reportArgumentType]
-    begins: bytes = peeked.peek(4)[:4]  # pyright: ignore[reportAttributeAccessIssue]
+    begins: bytes = peeked.peek(16)[:16]  # pyright: ignore[reportAttributeAccessIssue]
     if begins.startswith(_GZIP):
         packed: Any = stack.enter_context(gzip.GzipFile(fileobj=peeked))
-    elif begins in _ZSTD:
+    elif begins.startswith(_ZSTD):
         packed = stack.enter_context(_zstd().ZstdFile(peeked))
+    elif other := next((name for start, name in _OTHERS.items() if re.match(start, begins)), ""):
+        raise ConfigError(f"the file is packed ({other}); unpack it to a file of lines, which may be packed by gzip.")
     else:
         return peeked
     return stack.enter_context(io.BufferedReader(packed, 1 << 16))  # pyright: ignore[reportReturnType]

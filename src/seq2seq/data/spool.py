@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -101,19 +101,27 @@ class Spooled:
 
 
 class Selected:
-    """Those pairs of others that `keep` wants; it is asked anew each time, with the number of the pair."""
+    """Those pairs of others that `keep` wants; it is asked once of each, with the number of the pair."""
 
     def __init__(self, pairs: Pairs, keep: Callable[[int, Pair], bool]):
         self._pairs, self._keep = pairs, keep
-        self._count: int | None = None
+        self._kept: bytearray | None = None  # of each pair whether it is wanted, once all were gone through
 
     def __iter__(self) -> Iterator[Pair]:
-        return (pair for number, pair in enumerate(self._pairs) if self._keep(number, pair))
+        if self._kept is not None:
+            yield from compress(self._pairs, self._kept)
+            return
+        kept = bytearray()
+        for number, pair in enumerate(self._pairs):
+            kept.append(self._keep(number, pair))
+            if kept[-1]:
+                yield pair
+        self._kept = kept
 
     def __len__(self) -> int:
-        if self._count is None:
-            self._count = sum(1 for _ in self)
-        return self._count
+        if self._kept is None:
+            return sum(1 for _ in self)
+        return sum(self._kept)
 
 
 def select(pairs: Pairs, keep: Callable[[int, Pair], bool]) -> Pairs:

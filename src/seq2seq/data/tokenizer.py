@@ -327,6 +327,11 @@ def _train_pieces(kind: Kind, texts: Iterable[str], vocabulary: int, minimum_cou
     order = sorted(
         (piece for piece, n in counts.items() if n >= minimum_count), key=lambda piece: (-counts[piece], piece)
     )
+    if counts and not order:
+        piece, most = counts.most_common(1)[0]
+        raise ConfigError(
+            f"--minimum-count {minimum_count}: no {kind} occurs so often; the commonest, {piece!r}, has {most}."
+        )
     known = _SPECIAL + order[: vocabulary - len(_SPECIAL)]
     inner = tokenizers.Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(known)}, _SPECIAL[UNKNOWN]))
     split = pre_tokenizers.Split("", "isolated") if kind == "character" else pre_tokenizers.CharDelimiterSplit(" ")

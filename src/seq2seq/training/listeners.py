@@ -202,10 +202,12 @@ class _TensorBoard:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             purge = event.update + 1 if event.resumed else None  # hides what is about to be written again
-            self._writer = self._make(str(self._folder), purge_step=purge, max_queue=_QUEUED)
+            try:
+                self._writer = self._make(str(self._folder), purge_step=purge, max_queue=_QUEUED)
+            except OSError:
+                self._lost()
         if self._writer and not _writes(self._writer):
-            print(f"warning: {self._folder} cannot be written; TensorBoard's curves end here.", file=sys.stderr)
-            self._writer = None
+            self._lost()
         if self._writer:
             for name, value in _scalars(event):
                 self._writer.add_scalar(name, value, event.update)
@@ -215,7 +217,14 @@ class _TensorBoard:
 
     def close(self) -> None:
         if self._writer and _writes(self._writer):
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError:  # such as a disk that was filled by what had waited: no reason for a run to end badly
+                self._lost()
+        self._writer = None
+
+    def _lost(self) -> None:
+        print(f"warning: {self._folder} cannot be written; TensorBoard's curves end here.", file=sys.stderr)
         self._writer = None
 
 

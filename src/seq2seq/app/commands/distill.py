@@ -106,7 +106,6 @@ def taught(options: DistillOptions[Any], folder: Path) -> TrainOptions[Any]:
         format="sigmorphon" if suffix == "tsv" else "jsonl",
         metric=_metric(options, read.corpus),
         types=() if options.from_model is None else options.types,
-        max_line=12 * options.max_line + 100,  # JSON of both sides, every character of which may have to be escaped
         next_sentence=False,
         split="line",
     )

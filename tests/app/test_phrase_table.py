@@ -179,7 +179,7 @@ def test_a_short_rest_is_prepared_for_as_a_whole_window_is(run, trained, monkeyp
         lambda self, *how, reads=0, **more: asked.append(reads) or prepared(self, *how, reads=reads, **more),
     )
     assert run("score", trained, "--phrase-table", "table", "--window", 300, "--out", "out").code == 0
-    assert asked[0] == 300 and len(asked) == 3
+    assert asked[0] == 4 * 300 >= max(asked) and len(asked) == 3
 
 
 def stopped(path: Path, content: dict[str, str], lines: bytes, output: bytes) -> None:
@@ -210,16 +210,23 @@ def test_a_changed_model_input_or_option_is_refused(run, fails, trained, tmp_pat
     Path("out.partial").unlink(), Path("out.progress").unlink()
     stopped(Path("out"), sink.written.content, b"".join(lines[:20]), b"".join(whole.splitlines(keepends=True)[:20]))
     assert "--resume, or remove it" in fails(*options)
-    assert "--column was probability and is now log" in fails(*options, "--resume", "--column", "log")
+    told = fails(*options, "--resume", "--column", "log")
+    assert "out.partial was begun by another command: --column was probability and is now log" in told
+    assert "or remove out.progress to begin again" in told
     other = tmp_path / "other.npz"
     model = seq2seq.load(trained)
     model.with_model(jax.tree.map(lambda leaf: leaf + 1.0, model.model)).save(other)
     assert "the model was" in fails("score", other, *options[2:], "--resume")
     Path("table").write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
-    assert "table has changed: of its first 20 lines" in fails(*options, "--resume")
+    told = fails(*options, "--resume")
+    assert "table has changed: of its first 20 lines" in told and "or remove out.progress to begin again" in told
     Path("table").write_bytes(b"".join(lines[:3]))
     assert "it has only 3 now" in fails(*options, "--resume")
     Path("table").write_bytes(b"".join(lines))
+    assert run(*options, "--resume").code == 0
+    assert Path("out").read_bytes() == whole
+    stopped(Path("out"), {"the model": "another"}, b"x\n", b"of another\n")
+    Path("out.progress").unlink()  # as the cure says
     assert run(*options, "--resume").code == 0
     assert Path("out").read_bytes() == whole
 

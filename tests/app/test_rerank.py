@@ -198,7 +198,8 @@ def test_what_is_no_text_and_what_was_cut_off_come_last(trained, monkeypatch):
 def test_samples_may_be_told_apart_by_any_norm(run, trained):
     words = ("generate", trained, "--sample", "--candidates", 4, "--length-norm", "gnmt")
     assert run(*words, "--mmi", 0.5, stdin=b"abc\n").code == 0
-    assert run(*words[:3], *words[5:], stdin=b"abc\n").code == 2  # where nothing is divided by it
+    for options in (words[5:], ("--length-penalty", 0.3)):
+        assert run(*words[:3], *options, stdin=b"abc\n").code == 2  # where nothing is divided by it
 
 
 def test_what_does_not_go_together(fails, trained):

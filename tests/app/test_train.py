@@ -196,7 +196,8 @@ def test_a_fine_tuned_run_goes_on_from_another_folder_but_not_with_another_model
     (tmp_path / "sub").mkdir()
     os.chdir("sub")
     words = ("train", "../pairs.tsv", "--resume", "--out", "../tuned", "--updates", 2)
-    assert "base.npz: no such file" in fails(*words)
+    told = fails(*words)
+    assert "base.npz: no such file" in told and "with this one's model, --from ../tuned" in told
     assert "from was a model of SHA-256" in fails(*words, "--from", other)
     assert run(*words, "--from", "../base.npz").code == 0
 
@@ -360,6 +361,15 @@ def test_a_file_that_no_run_wrote_stays(fails):
         told = fails("train", "pairs.tsv", "--out", name.partition(".")[0], *TINY, "--updates", 1)
         assert f"{name}: is there already, and no run wrote it" in told
         assert Path(name.partition(".")[0], name).read_text() == "port = 80\n"
+    Path("code").mkdir()
+    Path("code/my_cell.py").write_text("# another\n")
+    Path("my_cell.py").write_text("from seq2seq import GRU, module\n\n\n@module\nclass Mine(GRU):\n    pass\n")
+    for name, words in (("code/my_cell.py", ["--model.cell", "my_cell.py:Mine"]), ("lock", [])):
+        if name == "lock":
+            Path(name).write_text("mine\n")
+        before = Path(name).read_text()
+        told = fails("train", "pairs.tsv", "--out", ".", *TINY, "--updates", 1, *words)
+        assert f"{name}: is there already, and no run wrote it" in told and Path(name).read_text() == before
 
 
 def test_sources_as_long_as_max_line_allows_are_measured_on_too(run):

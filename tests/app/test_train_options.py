@@ -100,6 +100,7 @@ def test_a_configuration_that_goes_with_its_preset_need_not_go_without():
 )
 def test_which_files_were_meant(words, said):
     several = [] if "pairs.tsv" in words else ["pairs.tsv"]
+    Path("pairs.tsv").touch()
     with pytest.raises(ConfigError, match=said):
         prepare(options_from([*several, *words, "--out", "run"]))
 

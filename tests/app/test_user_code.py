@@ -12,6 +12,7 @@ from command_line import TINY, write_pairs
 from user_models import CELL, MODEL, taught
 
 import seq2seq
+from seq2seq.app.commands.distill import DistillOptions
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.construct import model_class, options_of, settings_of
 from seq2seq.app.names import class_name, named_class
@@ -77,7 +78,7 @@ def test_types_take_the_place_of_those_of_a_file(tmp_path):
     (tmp_path / "my.toml").write_text('types = ["gone.py:Cell"]')
     (tmp_path / "my_cell.py").write_text(CELL)
     words = ["pairs.tsv", "--out", "run", "--config", "my.toml", "--types", "my_cell.py:Leaky"]
-    assert options_from(words).types == ("my_cell.py:Leaky",)
+    assert options_from(words, DistillOptions, "distill").types == ("my_cell.py:Leaky",)
 
 
 @pytest.mark.parametrize("base", ["(s2s.Model)", ""])

@@ -17,6 +17,7 @@ from typing import Any, get_origin, get_type_hints
 import tyro
 
 from seq2seq.app.names import MODELS, named_class
+from seq2seq.app.plain import unchecked
 from seq2seq.core.seams import Key
 from seq2seq.errors import ConfigError
 
@@ -45,6 +46,8 @@ def options_of(cls: Any) -> type:
     for name, parameter in parameters.items():
         if name not in hints:
             raise ConfigError(f"{cls.__name__}.init: give the argument {name} a type, so that --model.{name} has one.")
+        if name == "type":
+            raise ConfigError(f"{cls.__name__}.init: --model.type names the model; call the argument otherwise.")
         default = parameter.default
         if default is inspect.Parameter.empty:
             made.append((name, hints[name]))
@@ -76,7 +79,7 @@ def default_options(name: str, made: Any) -> Any:
         if isinstance(parameter.default, made):  # the single argument that stands for its fields
             return parameter.default
     needed = [f.name for f in fields(made) if f.init and f.default is MISSING and f.default_factory is MISSING]
-    return made(**dict.fromkeys(needed, tyro.MISSING))
+    return unchecked(made, dict.fromkeys(needed, tyro.MISSING))
 
 
 def option_names(cls: Any) -> set[str]:

@@ -101,9 +101,9 @@ class Decoding(Choosing, Arithmetic):
             raise SearchError(f"--shortlist is {self.shortlist}; wanted at least {END + 2}: {END + 1} are no text.")
         self._check_rules()
         if self.sample:
-            beams = (self.length_norm, self.coverage_penalty, self.groups, self.diversity, self.require)
-            if beams != ("power", 0.0, 1, 0.0, ()):
-                options = "--length-norm, --coverage-penalty, --groups, --diversity and --require"
+            ranked = (self.length_norm, self.length_penalty, self.coverage_penalty)
+            if (*ranked, self.groups, self.diversity, self.require) != ("power", 1.0, 0.0, 1, 0.0, ()):
+                options = "--length-norm, --length-penalty, --coverage-penalty, --groups, --diversity and --require"
                 raise SearchError(f"{options} are for a beam: leave out --sample.")
             self.sampling(1, False)
             return

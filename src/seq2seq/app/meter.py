@@ -109,7 +109,7 @@ def count_lines(paths: Iterable[str | None]) -> int | None:
     """The lines of plain files; None if one of them is something else, such as a pipe."""
     total = 0
     for path in paths:
-        if path is None or not os.path.isfile(path):
+        if path is None or not os.path.isfile(path) or path.endswith(".parquet"):
             return None
         with Path(path).open("rb") as file:
             if is_packed(file.read(4)):

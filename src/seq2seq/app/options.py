@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -145,7 +145,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
     """A configuration that comes with seq2seq: small, medium, large, cho2014, sutskever2014, bahdanau2015 or
     luong2015; options on the command line override it."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE.toml")] = None
-    """A TOML file of options, such as the config.toml of a run; options on the command line override it."""
+    """A TOML file of options, such as the config.toml of a run; it overrides a --preset, and options on the command
+    line override it."""
     types: Types = ()
     """A class of yours that the model of --from holds."""
     model_type: Annotated[str, tyro.conf.arg(name="model.type", metavar="NAME|FILE.py:CLASS")] = "encoder-decoder"
@@ -202,10 +203,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         """The same without names of files and folders, for the model file; the model is as in `began_with`, if any."""
         values = {name: value for name, value in self._values().items() if name not in _PRIVATE}
         if "model_type" in values:  # a class of the user's keeps its FILE.py:CLASS, without the folder
-            model: Any = self.model
-            classes = {f.name for f in fields(model) if isinstance(getattr(model, f.name), type)}
             values["model_type"] = Path(self.model_type).name
-            values["model"] |= {name: Path(values["model"][name]).name for name in classes}
+        values["model"] = _without_folders(self.model)
         if self.from_model is not None:
             before = tomllib.loads(began_with)
             told = values.pop("model")
@@ -219,6 +218,19 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         if self.from_model is not None:
             left_out.append("model_type")  # that model has its own
         return {name: value for name, value in to_plain(self).items() if name not in left_out}
+
+
+def _without_folders(config: Any) -> dict[str, Any]:
+    """The options of a model, with classes and files, however deep, by their names alone."""
+
+    def public(value: Any, said: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return _without_folders(value)
+        if isinstance(value, type | Path) or (isinstance(value, str) and Path(value).is_absolute()):
+            return Path(said).name
+        return said
+
+    return {name: public(getattr(config, name), said) for name, said in to_plain(config).items()}
 
 
 def check_name(name: str) -> None:
@@ -236,12 +248,16 @@ def check_name(name: str) -> None:
 
 
 def from_files(
-    defaults: TrainOptions[Any], configs: Sequence[str], preset: str | None, but: Collection[str] = ()
+    defaults: TrainOptions[Any],
+    configs: Sequence[str],
+    preset: str | None,
+    but: Collection[str] = (),
+    check: bool = True,
 ) -> TrainOptions[Any]:
     """`defaults`, overridden by the preset and then by the TOML files in turn.
 
     What they say of the model's options named in `but` is left aside: it goes for nothing, and a class of the user's
-    that is named there may be gone.
+    that is named there may be gone. Without `check` options that do not go together are not refused yet.
 
     Raises:
         ConfigError: there is no such preset or file, a line of it cannot be used, or the preset is for another model.
@@ -258,7 +274,7 @@ def from_files(
             values["model"] = {name: model[name] for name in model if name.replace("-", "_") not in but}
         if preset and path == preset_file(preset):
             _refuse_preset_of_another(preset, values, defaults)
-        defaults = of_plain(type(defaults), values, str(path), defaults)
+        defaults = of_plain(type(defaults), values, str(path), defaults, check)
     return defaults
 
 

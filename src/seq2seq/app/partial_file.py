@@ -73,7 +73,8 @@ class PartialFile:
             saved = self._saved()
             before = Fingerprint(saved.content, saved.machine)
             if saved.lines:  # or nothing rests on what it was
-                fingerprint.check(before)
+                if changes := fingerprint.changes(before):
+                    raise ResumeError(f"{self.partial} was begun by another command: {changes}; {self.cure}.")
                 self.warning = fingerprint.warning(before)
             self.written = replace(saved, content=dict(fingerprint.content), machine=dict(fingerprint.machine))
         elif self.partial.exists() and not resume:
@@ -81,6 +82,11 @@ class PartialFile:
                 f"{self.partial} is there from a command that did not end; go on with it by --resume, or remove it."
             )
         self._file: BinaryIO | None = None if self.written.complete else self._open()
+
+    @property
+    def cure(self) -> str:
+        """What to do where the output cannot be gone on with."""
+        return f"go on with what it began with, or {_AGAIN.format(self.progress)}"
 
     def append(self, content: bytes, written: Written) -> None:
         """Add a window; `written` says what will then have been read, its `size` aside.
@@ -141,8 +147,10 @@ class PartialFile:
         self.written = written
 
 
-def skip(lines: Iterator[bytes], written: Written, name: str) -> hashlib._Hash:
+def skip(lines: Iterator[bytes], written: Written, name: str, cure: str) -> hashlib._Hash:
     """Read past the lines whose output is there, and compare them with those it was made of; the SHA-256 of them.
+
+    `cure` says what to do where they are others.
 
     Raises:
         ResumeError: they are others.
@@ -154,8 +162,7 @@ def skip(lines: Iterator[bytes], written: Written, name: str) -> hashlib._Hash:
     if passed < written.lines or (passed and digest.hexdigest() != written.input):
         found = "they are others now" if passed == written.lines else f"it has only {passed:,} now"
         raise ResumeError(
-            f"{name} has changed: of its first {written.lines:,} lines the output is written, and {found}; "
-            "resume with the input that the command began with, or remove the partial output."
+            f"{name} has changed: of its first {written.lines:,} lines the output is written, and {found}; {cure}."
         )
     return digest
 

@@ -18,6 +18,7 @@ import tyro
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.meter import Meter
 from seq2seq.app.partial_file import PartialFile, Written, skip
+from seq2seq.app.runtime import thread_count
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import resolve
 from seq2seq.data import BadLineError, Ledger, source_of_line
@@ -69,6 +70,11 @@ class Sink(Protocol):
     written: Written
     warning: str | None  # what is worth telling of what it goes on with
 
+    @property
+    def cure(self) -> str:
+        """What to do where the output cannot be gone on with."""
+        ...
+
     def append(self, content: bytes, written: Written) -> None:
         """Add a window."""
         ...
@@ -84,6 +90,8 @@ class Sink(Protocol):
 
 class _Stream:
     """Standard output as a sink."""
+
+    cure = ""  # it always begins
 
     def __init__(self) -> None:
         self.written = Written()
@@ -139,11 +147,11 @@ def score_table(
         sink = _sink(options, arithmetic, skip_bad, identity)
         try:
             iterator = iter(lines)
-            digest = skip(iterator, sink.written, lines.name)
+            digest = skip(iterator, sink.written, lines.name, sink.cure)
             with Meter("phrases", lines.size) as meter:
                 left = iter(()) if sink.written.complete else iterator
-                # Prepared as for a whole window, so that a short rest rounds as all in one go does.
-                model.searchable(arithmetic, reads=options.window)
+                # Prepared as for the longest window, so that whatever rest rounds as all in one go does.
+                model.searchable(arithmetic, reads=_MOST * options.window)
                 for window in windows(left, options.window, _MOST * options.window):
                     content, counts = _scored(window, sink.written, (model, arithmetic), options, (ledger, lines.name))
                     for line in window:
@@ -168,7 +176,8 @@ def _sink(options: TableOptions, arithmetic: Arithmetic, skip_bad: bool, identit
         "--int8": str(arithmetic.int8),
         "--skip-bad": str(skip_bad),
     }
-    return PartialFile(Path(options.out), Fingerprint(content, machine()), options.resume)
+    versions = machine() | {"threads": str(thread_count())}
+    return PartialFile(Path(options.out), Fingerprint(content, versions), options.resume)
 
 
 def _scored(

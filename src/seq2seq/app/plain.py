@@ -46,11 +46,13 @@ def to_plain(config: Any) -> dict[str, Any]:
     return {f.name: _plain(value) for f, value in values if value is not None or f.default is not None}
 
 
-def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | None = None) -> T:
+def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | None = None, check: bool = True) -> T:
     """A configuration from nested dicts, over `default` or the class's own defaults. `where` begins each message.
 
+    Without `check` it is made as by `unchecked`: names and types are looked at all the same.
+
     Raises:
-        ConfigError: an unknown name, or a value of the wrong type.
+        ConfigError: an unknown name, a value of the wrong type, or what the class refuses.
 
     Example:
         >>> from seq2seq.training.optimizer import OptimizerConfig
@@ -70,7 +72,7 @@ def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | N
         hint, before = hints[field_name], made.get(field_name)
         if isinstance(hint, TypeVar):  # the model's own options: whatever class the default has
             hint = type(before)
-        made[field_name] = _value(hint, value, f"{where}: {name}", before)
+        made[field_name] = _value(hint, value, f"{where}: {name}", before, check)
     missing = [
         f.name
         for f in fields(cls)  # pyright: ignore[reportArgumentType]
@@ -78,10 +80,38 @@ def of_plain(cls: type[T], values: Mapping[str, Any], where: str, default: T | N
     ]
     if missing:
         raise ConfigError(f"{where}: {missing[0]} is missing.")
+    if not check:
+        return unchecked(cls, made)
     try:
         return cls(**made)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def unchecked(cls: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of a dataclass that `__post_init__` has not seen: what will be laid over it may make it right.
+
+    Example:
+        >>> from seq2seq.training.optimizer import OptimizerConfig
+        >>> half_way = unchecked(OptimizerConfig, {"clip": -1.0})
+        >>> half_way.clip, half_way.name
+        (-1.0, 'adam')
+    """
+    made = object.__new__(cls)
+    for f in fields(cls):  # pyright: ignore[reportArgumentType]
+        if f.name in values:
+            object.__setattr__(made, f.name, values[f.name])
+        elif f.default_factory is not MISSING:
+            object.__setattr__(made, f.name, f.default_factory())
+        elif f.default is not MISSING:
+            object.__setattr__(made, f.name, f.default)
+    return made
+
+
+def changed(config: T, **values: Any) -> T:
+    """As `dataclasses.replace`, unchecked."""
+    own = {f.name: getattr(config, f.name) for f in fields(config) if f.init}  # pyright: ignore[reportArgumentType]
+    return unchecked(type(config), own | values)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -119,7 +149,7 @@ def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, tuple | list) else value
 
 
-def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
+def _value(hint: Any, value: Any, where: str, default: Any, check: bool = True) -> Any:
     """`value`, checked against its annotation."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
@@ -131,12 +161,12 @@ def _value(hint: Any, value: Any, where: str, default: Any) -> Any:
         *others, last = sorted(inner, key=lambda kind: type(value) is not kind)  # 3 is no float where it may be an int
         for kind in others:
             with suppress(ConfigError):
-                return _value(kind, value, where, default)
-        return _value(last, value, where, default)
+                return _value(kind, value, where, default, check)
+        return _value(last, value, where, default, check)
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; wanted a table.")
-        return of_plain(hint, value, where, default)
+        return of_plain(hint, value, where, default, check)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{where} is {value!r}; {did_you_mean(str(value), map(str, args))}")

@@ -22,7 +22,7 @@ from seq2seq.app.reading import read_files, short_enough, tokenised
 from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_model import TextModel, TextSettings
 from seq2seq.app.tokens import tokenizers
-from seq2seq.app.user_code import classes_of, file_hash, known_classes
+from seq2seq.app.user_code import classes_of, copies, file_hash, known_classes
 from seq2seq.core.files import make_folder
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
@@ -267,11 +267,15 @@ def _check_free(options: TrainOptions[Any], folder: Path, more: Sequence[str]) -
         raise ConfigError(
             f"{folder}: holds a run already; go on with it by seq2seq train --resume, or choose another --out."
         )
-    written = [path for name in (*_OWN, *more) if (path := folder / name).is_file()]
+    named = [*(folder / name for name in (*_OWN, *more)), *copies(user_classes(options), folder).values()]
+    written = [path for path in named if path.is_file()]
     for given in (*options.inputs(), options.config):
         if given and os.path.exists(given) and any(path.samefile(given) for path in written):
             raise ConfigError(f"{given} would be overwritten: a run in {folder} writes there; choose another --out.")
-    if written and not FolderLock(folder).path.exists():  # which the folder of a run keeps
+    lock = FolderLock(folder)
+    if lock.path.is_file() and not lock.is_ours:
+        written.insert(0, lock.path)
+    if written and not lock.is_ours:  # the folder of a run keeps its lock
         raise ConfigError(f"{written[0]}: is there already, and no run wrote it; choose another --out.")
 
 

@@ -111,7 +111,8 @@ def check_pairs(options: TrainOptions[Any]) -> None:
     Raises:
         ConfigError: no PAIRS are left.
     """
-    several = {"--dev": options.dev, "--optimizer.freeze": options.optimizer.freeze}
+    files = [name for name in options.optimizer.freeze if Path(name).exists()]  # which are no fields of a model
+    several: dict[str, Sequence[str]] = {"--dev": options.dev, "--optimizer.freeze": files}
     several |= {f"--{name}": getattr(options, name, ()) for name in ("teacher", "unlabelled")}  # of distill
     taken = " or ".join(name for name, words in several.items() if words)
     if taken and not (options.pairs or options.source or options.target):

@@ -75,14 +75,11 @@ class Teacher:
             finally:
                 kept.close()
         except ResumeError as error:
-            raise ResumeError(
-                f"{self.folder} has outputs of a teacher whose command did not end, and {error} "
-                f"Or remove {self.folder / _NAME}.* to begin again."
-            ) from None
+            raise ResumeError(f"{self.folder} has outputs of a teacher whose command did not end: {error}") from None
 
     def _speak(self, sources: Sequence[str], kept: PartialFile) -> None:
         """Ask for all outputs that are not kept yet, window by window."""
-        digest = skip((_line(source) for source in sources), kept.written, "what the teacher is asked")
+        digest = skip((_line(source) for source in sources), kept.written, "what the teacher is asked", kept.cure)
         if began := kept.written.lines:
             say(render([("teacher", f"{began:,} of {len(sources):,} outputs are there already")]))
         try:

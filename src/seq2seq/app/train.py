@@ -20,6 +20,7 @@ from seq2seq.app.prepare import Job, prepare, run_folder, user_classes
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.user_code import copy_code, known_classes, name_of
 from seq2seq.core.files import atomic_write
+from seq2seq.core.seams import Searchable
 from seq2seq.errors import ArchiveError, NewerFormatError, UnknownClassError, UnreadableArchiveError
 from seq2seq.training import JsonLog, ProgressBar, Run, Stopped, TrainingConfig, check_lock, follow, tensorboard, train
 
@@ -40,6 +41,9 @@ def run_in(folder: Path, options: TrainOptions[Any]) -> int:
         return 128 + end.signal
     types = "".join(f" --types {quoted(name_of(cls))}" for cls in dict.fromkeys(user_classes(options)))
     command, of_it = program(), quoted(folder)
+    if not isinstance(job.text_model.model, Searchable):  # it trains, and no more
+        say(f"Next:  {command} evaluate {of_it} PAIRS{types}    {command} plot {of_it}")
+        return 0
     say(f"Next:  {command} generate {of_it} INPUT{types}    {command} evaluate {of_it} PAIRS{types}")
     say(f"       {command} chat {of_it}{types}    {command} plot {of_it}    {command} serve {of_it}{types}")
     return 0

@@ -96,18 +96,24 @@ def _modules_of(imported: ModuleType) -> list[type]:
 
 
 def copy_code(classes: Iterable[type], run: Path) -> None:
-    """Copy the files of the user's classes to RUN/code, so that the run tells its whole story.
+    """Copy the files of the user's classes to RUN/code, so that the run tells its whole story."""
+    for path, copy in copies(classes, run).items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
 
-    Of files of one name the second becomes name_2.py, and so on.
-    """
+
+def copies(classes: Iterable[type], run: Path) -> dict[Path, Path]:
+    """The files of the user's classes, and where in RUN/code they are to be; of files of one name the second becomes
+    name_2.py, and so on. What lies there already is left out."""
     paths = [Path(name_of(cls).rpartition(":")[0]).resolve() for cls in classes]
     taken: dict[str, int] = {}
+    found: dict[Path, Path] = {}
     for path in dict.fromkeys(path for path in paths if path.is_file()):
         taken[path.name] = number = taken.get(path.name, 0) + 1
         copy = run / "code" / (path.name if number == 1 else f"{path.stem}_{number}{path.suffix}")
-        copy.parent.mkdir(parents=True, exist_ok=True)
         if copy.resolve() != path:
-            shutil.copy(path, copy)
+            found[path] = copy
+    return found
 
 
 def _import(path: Path) -> ModuleType:

@@ -49,13 +49,17 @@ resume with what the run began with, or begin a new run.
     content: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
 
+    def changes(self, saved: Fingerprint) -> str:
+        """In what the content differs from that of another, in one line; "" if it does not."""
+        return _changes(saved.content, self.content)
+
     def check(self, saved: Fingerprint) -> None:
         """Compare with that of a checkpoint.
 
         Raises:
             ResumeError: the content differs; says in what.
         """
-        if changes := _changes(saved.content, self.content):
+        if changes := self.changes(saved):
             raise ResumeError(
                 f"this is not the run that was saved: {changes}; "
                 "resume with what the run began with, or begin a new run."

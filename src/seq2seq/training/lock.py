@@ -13,6 +13,7 @@ from typing import IO
 from seq2seq.core.files import make_folder
 from seq2seq.errors import ConfigError, TrainingError
 
+_BEGINS = "process "
 _TRIES = 10  # then there is a file system whose files are never the same twice: better no lock than no run
 
 
@@ -44,6 +45,15 @@ class FolderLock:
             self.__exit__()
             raise ConfigError(f"{self.path}: cannot be written ({error.strerror or error}).") from None
         return self
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether there is such a file, and a run wrote it."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(len(_BEGINS)) in (b"", _BEGINS.encode())  # empty: killed as it was made
+        except OSError:
+            return False
 
     def __exit__(self, *_: object) -> None:
         if self._file:
@@ -96,7 +106,7 @@ def check_lock(folder: Path) -> None:
 @cache
 def _name(process: int) -> str:
     """What a holder is called: its process, since when it trains, and where."""
-    return f"process {process}, since {time.strftime('%Y-%m-%d %H:%M:%S')}, on {socket.gethostname()}"
+    return f"{_BEGINS}{process}, since {time.strftime('%Y-%m-%d %H:%M:%S')}, on {socket.gethostname()}"
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

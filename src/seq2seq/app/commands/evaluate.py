@@ -16,8 +16,9 @@ from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.listening import Listening, ListeningOptions
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.rerank import RerankOptions
+from seq2seq.core.seams import Searchable
 from seq2seq.data import read_pairs
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, ModuleError
 from seq2seq.metrics import METRICS
 
 
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
     text_model.check_format(corpus.format)
+    if (options.listening or reranker is not None) and not isinstance(text_model.model, Searchable):
+        raise ModuleError(
+            f"{type(text_model.model).__name__} has no `start` and `step`: there are no outputs to look at."
+        )
     if reranker is not None:
         reranker.check(text_model)
     documents = [pair.document for pair in corpus.pairs] if options.distractors == "document" else []

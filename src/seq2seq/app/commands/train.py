@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import fields, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -17,13 +20,14 @@ from seq2seq.app.construct import (
     settings_of,
 )
 from seq2seq.app.options import TrainOptions, check_name, from_files, preset_file
-from seq2seq.app.plain import of_plain, read_toml, to_plain
+from seq2seq.app.plain import changed, of_plain, read_toml, to_plain, unchecked
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import run
 from seq2seq.app.user_code import known_classes
 from seq2seq.app.words import Words
 from seq2seq.errors import ConfigError
+from seq2seq.metrics import METRICS
 from seq2seq.models.hard_monotonic import HardMonotonic
 from seq2seq.training.optimizer import OptimizerConfig
 
@@ -54,23 +58,75 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     use_threads(_threads(words, tables))
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
-    defaults: TrainOptions[Any] = kind(model=default_options(model_type, made), model_type=model_type)
+    defaults: TrainOptions[Any] = unchecked(
+        kind, {"model": default_options(model_type, made), "model_type": model_type}
+    )
     preset = words.last("--preset")
-    before = from_files(defaults, files[:1], None, aside) if resume else defaults  # as the run began
-    defaults = from_files(defaults, files, preset, aside)
+    before = from_files(defaults, files[:1], None, aside, check=False) if resume else defaults  # as the run began
+    refused = _refused(defaults, files, preset, aside)
+    defaults = from_files(defaults, files, preset, aside, check=False)
     tables = [*([_underscored(read_toml(preset_file(preset)))] if preset else []), *tables]
-    defaults = replace(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
+    defaults = changed(defaults, optimizer=_of_its_own(defaults.optimizer, words, tables))
     defaults = _without_others(defaults, words, tables)
     if resume:
         defaults = _in_its_folder(_with_new_limits(defaults, before, words, tables[1:]), words)
     if words.all("--types"):  # which would be added to those of a file
-        defaults = replace(defaults, types=())
-    options = parse(kind[made], command, words.words, defaults)
-    options = replace(options, model=_as_read_again(options.model, made))
+        defaults = changed(defaults, types=())
+    with _naming_the_file(refused):
+        options = parse(kind[made], command, words.words, defaults)
+    options = replace(_with_its_pairs(options, defaults, words), model=_as_read_again(options.model, made))
     if options.from_model is not None:
         refuse_more_models("--from", options.pairs)
     _refuse_without_effect(words, options, before)
+    if options.metric != "auto":
+        options.check_metric(METRICS)
+    if command == "train" and words.all("--types") and options.from_model is None and not resume:
+        raise ConfigError(
+            "--types is for the model of --from; a class for a fresh one is named by --model.cell and such."
+        )
     return options
+
+
+def _refused(
+    defaults: TrainOptions[Any], files: Sequence[str], preset: str | None, aside: set[str]
+) -> ConfigError | None:
+    """What is wrong with the files by themselves; the command line may mend it."""
+    try:
+        from_files(defaults, files, preset, aside)
+    except ConfigError as error:
+        return error
+    return None
+
+
+@contextmanager
+def _naming_the_file(refused: ConfigError | None) -> Iterator[None]:
+    """Where the command line did not mend what is wrong with a file, raise that: it names the file."""
+    if refused is None:
+        yield
+        return
+    first: BaseException = refused
+    while first.__context__ is not None:  # what the class of the options said, in front of which the file was put
+        first = first.__context__
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as end:
+        if end.code and _letters(str(first)) in _letters(said.getvalue()):
+            raise refused from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def _letters(text: str) -> str:
+    """A text without what a box around it, and its lines, add."""
+    return "".join(filter(str.isalnum, text))
+
+
+def _with_its_pairs(options: TrainOptions[Any], before: TrainOptions[Any], words: Words) -> TrainOptions[Any]:
+    """The options without the parallel files of a file, if the command line names PAIRS."""
+    told = words.last("--source") or words.last("--target")
+    return options if told or options.pairs == before.pairs else replace(options, source=None, target=None)
 
 
 def _as_read_again(model: Any, made: Any) -> Any:
@@ -114,27 +170,28 @@ def _of_its_own(config: OptimizerConfig, words: Words, tables: Sequence[Mapping[
         now = words.last(f"--optimizer.{choice}") or getattr(config, choice)
         telling = next((table for table in reversed(told) if number in table), {})
         if telling.get(choice, now) != now:
-            config = replace(config, **{number: None})
+            config = changed(config, **{number: None})
     for name in ("halve_after", "halve_every"):
         option, epochs = f"--optimizer.{name.replace('_', '-')}", f"{name}_epochs"
         if _told_last(words, told, (option, name), (f"{option}-epochs", epochs)):
-            config = replace(config, **{epochs: None})  # which goes before updates
+            config = changed(config, **{epochs: None})  # which goes before updates
     return config
 
 
 def _without_others(options: TrainOptions[Any], words: Words, tables: Sequence[Mapping[str, Any]]) -> TrainOptions[Any]:
     """The options without those of files that stand in the way of one of the command line."""
     if _told_last(words, tables, ("--batch-pairs", "batch_pairs"), ("--batch-tokens", "batch_tokens")):
-        options = replace(options, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
+        options = changed(options, batch_tokens=None)  # which a run's config.toml has, and which goes before pairs
     if words.last("--source") or words.last("--target"):
-        options = replace(options, pairs=())
+        usual = {f.name: f.default for f in fields(TrainOptions) if f.name in ("format", "next_sentence", "split")}
+        options = changed(options, pairs=(), **usual)
     if words.last("--dev-source") or words.last("--dev-target"):
-        options = replace(options, dev=())
+        options = changed(options, dev=())
     if words.last("--dev"):
-        options = replace(options, dev_source=None, dev_target=None)
+        options = changed(options, dev_source=None, dev_target=None)
     epochs = words.last("--epochs") or _written(tables[1:], "epochs")
     if words.last("--preset") and epochs and not _written(tables[1:], "updates"):
-        options = replace(options, updates=None)  # the preset's, which come before so many epochs
+        options = changed(options, updates=None)  # the preset's, which come before so many epochs
     return options
 
 
@@ -147,7 +204,7 @@ def _with_new_limits(
         return options
     of_schedule = _LIMITS[:2] if options.optimizer.schedule == "cosine" else ()
     old = [name for name in _LIMITS if _written(new, name) is None and name not in of_schedule]
-    return replace(options, **dict.fromkeys(old))
+    return changed(options, **dict.fromkeys(old))
 
 
 def _in_its_folder(options: TrainOptions[Any], words: Words) -> TrainOptions[Any]:
@@ -159,7 +216,7 @@ def _in_its_folder(options: TrainOptions[Any], words: Words) -> TrainOptions[Any
         return str(moved) if moved.exists() and not Path(name).exists() else name
 
     moved = {name: tuple(map(found, getattr(options, name))) for name in ("pairs", "dev")}  # as distill and demo write
-    return replace(options, out=now, **moved)
+    return changed(options, out=now, **moved)
 
 
 def _told_last(words: Words, tables: Sequence[Mapping[str, Any]], one: tuple[str, str], other: tuple[str, str]) -> bool:
@@ -192,6 +249,11 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
     if words.last("--preset"):
         raise ConfigError("--preset does not go with --from: that model is what it is.")
     check_name(from_model)
+    if "--resume" in words.words and not Path(from_model).exists():
+        raise ConfigError(
+            f"{from_model}: no such file, and this run began with it: say by --from where it is now, or begin a new "
+            f"run with this one's model, --from {words.last('--out') or '.'}."
+        )
     types = words.all("--types") or _written(tables, "types") or ()
     cls, statics = TextModel.kind_of(from_model, known_classes(types))
     made = settings_of(cls, statics)
@@ -209,6 +271,11 @@ _OF_SCHEDULE = {
     **dict.fromkeys(("halve-after", "halve-every", "halve-after-epochs", "halve-every-epochs"), "halving"),
     **dict.fromkeys(("plateau-factor", "plateau-patience"), "plateau"),
 }
+_EITHER = (
+    ("--batch-tokens", "--batch-pairs"),
+    ("--optimizer.halve-after", "--optimizer.halve-after-epochs"),
+    ("--optimizer.halve-every", "--optimizer.halve-every-epochs"),
+)
 _OF_TOKENIZERS = (
     *("source_tokens", "target_tokens", "source_form", "target_form", "right_to_left"),
     *("vocabulary", "minimum_count"),
@@ -219,6 +286,9 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
     """Refuse options that decide what a tokenizer is, where these are there already, that a model cannot follow, or
     that are for another schedule of the rate."""
     _refuse_of_another_schedule(words, options)
+    for one, other in _EITHER:
+        if words.last(one) and words.last(other):
+            raise ConfigError(f"{one} and {other} are two ways to say one thing; leave one out.")
     if options.right_to_left and issubclass(model_class(options.model_type), HardMonotonic):
         raise ConfigError(f"--right-to-left does not go with {options.model_type}, whose places never go back.")
     for name in _OF_TOKENIZERS:

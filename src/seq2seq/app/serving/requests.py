@@ -45,6 +45,7 @@ _LIMITS: dict[str, Shape] = {
 _OF_A_SAMPLE = {"temperature": {"const": 1}, "top_k": False, "top_p": {"const": 1}}
 _OF_A_BEAM = {
     "length_norm": {"const": "power"},
+    "length_penalty": {"const": 1},
     "coverage_penalty": {"const": 0},
     "groups": {"const": 1},
     "diversity": {"const": 0},

@@ -28,6 +28,7 @@ models = st.builds(
     cell=st.sampled_from([LSTM, GRU, ChoGRU, Elman]),
     hidden=positive.map(lambda n: 2 * n),
     attention=st.sampled_from(["none", "dot"]),
+    layers=st.just(2),
     residual=st.booleans(),
     dropout=fractions,
 )

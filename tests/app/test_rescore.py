@@ -102,6 +102,7 @@ def test_a_last_line_without_an_end_gets_one(run, trained):
         ("".join(f"{n} ||| a ||| ||| 1\n" for n in range(4)), "nbest:4: list 3 has no source: source has 3 lines"),
         ("0 ||| a ||| ||| 1\n", "nbest: the lists end with 0, and source has more lines"),
         ("0 ||| a ||| 1\n", "nbest:1: no hypothesis: 3 columns"),
+        ("", "nbest: there is no list in it"),
         ("0 ||| a ||| Seq2Seq0= 1 ||| 1\n", "nbest:1: there is a feature Seq2Seq0 already"),
     ],
 )

@@ -55,3 +55,10 @@ def test_long_texts_have_few_rows_and_few_shapes() -> None:
     blocks = list(grouped_batches(sources, np.arange(len(sources)), sources))
     shapes = {batch.target_out.shape for block in blocks for batch in block.targets}
     assert all(steps * rows <= 16_384 for steps, rows in shapes) and len(shapes) < 24
+
+
+def test_long_sources_have_few_targets_beside_them() -> None:
+    for length, rows in ((1000, 64), (130, 256), (10, 512)):
+        (block,) = grouped_batches([[5] * length], np.zeros(600, np.int64), [[6]] * 600)
+        assert max(len(batch.of) for batch in block.targets) == rows
+        assert sorted(int(i) for batch in block.targets for i in batch.indices) == list(range(600))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -81,3 +82,16 @@ def test_texts_that_are_the_same_count_together():
 def test_what_cannot_be_chosen_from(hypotheses, logs):
     with pytest.raises(SearchError, match="one finite number for each"):
         mbr(hypotheses, logs, UTILITIES["exact"])
+
+
+def test_many_long_texts_take_room_for_what_they_share_alone():
+    draw = np.random.default_rng(0)
+    texts = [
+        "".join(map(chr, 0x4E00 + draw.integers(20_000, size=60))) for _ in range(300)
+    ]  # which share hardly a pair
+    tracemalloc.start()
+    table = UTILITIES["chrf"](texts, texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(np.diag(table), 1) and table.shape == (300, 300)
+    assert peak < 6e7  # counts of all n-grams: 300 x 18,000 of each order, 43 MB, and three copies

@@ -273,3 +273,11 @@ def test_arrays_that_do_not_fit_the_rows():
     for rule in (MinimumLength(np.ones(3)), Prefix(np.full((1, 3), -1), np.zeros(3)), BannedPhrases.of_rows([[]] * 3)):
         with pytest.raises(ShapeError, match=r"wanted"):
             rule.start(2, 5)
+        for search in (beam, greedy):
+            with pytest.raises(ShapeError, match=r"wanted"):
+                search(TableModel.random(0), np.full((1, 2), 4), [1, 1], [3, 3], rules=[rule])
+
+
+def test_what_is_banned_may_be_a_list():
+    options = BeamOptions(banned=[0, 2], max_length=3)  # pyright: ignore[reportArgumentType]
+    assert options.banned == (0, 2) and beam(TableModel.random(0), [[4]], [1], [3], options).tokens.shape == (1, 1, 3)

@@ -27,8 +27,12 @@ def test_score_is_the_log_probability_of_each_token():
         np.testing.assert_allclose(found[: len(target), row], expected, atol=1e-5)
         assert not found[len(target) :, row].any()
     # Every string of the space, ended or cut off, is counted once: all that is missing went to PAD and BEGIN.
-    banned_free = np.exp(np.asarray(found).sum(0)).sum()
-    assert 0 < banned_free < 1
+    free = np.exp(np.asarray(found, np.float64).sum(0)).sum()
+    missing = 0.0
+    for prefix in {target[:i] for target in targets for i in range(len(target))}:
+        before = np.exp(sum(numpy_log_probabilities(model, source, prefix[:i])[t] for i, t in enumerate(prefix)))
+        missing += before * np.exp(numpy_log_probabilities(model, source, prefix))[[0, 2]].sum()
+    assert abs(free + missing - 1) < 1e-5 < missing
 
 
 def test_targets_of_sources_read_once_score_the_same():

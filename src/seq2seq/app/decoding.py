@@ -15,7 +15,7 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import Choosing
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN, Restrictable, Searchable
 from seq2seq.data import SourceBatch
-from seq2seq.errors import ModuleError, SearchError
+from seq2seq.errors import ModuleError, SearchError, did_you_mean
 from seq2seq.search import (
     BeamOptions,
     Hypotheses,
@@ -28,6 +28,7 @@ from seq2seq.search import (
     line_keys,
     sample,
 )
+from seq2seq.search.utility import UTILITIES
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 _Phrases = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PHRASE")]
@@ -95,6 +96,7 @@ class Decoding(Choosing, Arithmetic):
             seq2seq.errors.SearchError: --nbest 3 needs --beam 3 or more; it is 2.
         """
         self.check_numbers()
+        self._check_words()
         if not 0 <= self.seed < 2**32:
             raise SearchError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         if self.shortlist is not None and self.shortlist <= END + 1:
@@ -112,6 +114,18 @@ class Decoding(Choosing, Arithmetic):
         if self.mbr == "none" and self.nbest > self.beam:
             raise SearchError(f"--nbest {self.nbest} needs --beam {self.nbest} or more; it is {self.beam}.")
         self.searching(1, False)
+
+    def _check_words(self) -> None:
+        """What the command line's own types see to."""
+        for name, known in (("length_norm", ("power", "gnmt")), ("mbr", ("none", *UTILITIES))):
+            value = getattr(self, name)
+            if value not in known:
+                raise SearchError(f"--{name.replace('_', '-')} is {value!r}; {did_you_mean(str(value), known)}")
+        for name in ("ban", "require"):
+            if isinstance(value := getattr(self, name), str):
+                raise SearchError(
+                    f"--{name}: {value!r} would be taken letter by letter; make it a tuple: ({value!r},)."
+                )
 
     def check_numbers(self) -> None:
         """Refuse numbers that mean nothing, whatever the search.

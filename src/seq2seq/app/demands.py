@@ -15,7 +15,7 @@ from seq2seq.errors import AttentionSizeError, SearchError
 from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
 from seq2seq.search.feasible import Demands, refuse
 
-_MOST_WEIGHTS = 1 << 27  # of attention in one search: 512 MiB
+_MOST_WEIGHTS = 1 << 26  # of attention in one search: 256 MiB, and as much again for padding
 _MOST_PLACES = 1 << 26  # of tokens in one search, some 16 bytes each
 _MORE = 10
 """Tokens that an output may have beyond the fewest that do what is asked, if those are more than the limit."""

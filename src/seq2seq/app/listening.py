@@ -35,6 +35,7 @@ Block: TypeAlias = NDArray[np.int64]
 """The numbers of items that are candidates for each other: 10 or 100."""
 COUNTS = (10, 100)
 _OTHERS = 20
+_AT_ONCE = 1 << 17  # pairs that are scored together
 _OPEN = 256  # blocks that are filled at a time: of equal texts each opens one, and is compared with all that are open
 
 
@@ -103,9 +104,9 @@ class Listening:
         """A 95 % interval of the nats per token that the source is worth."""
         if len(pairs) < 2:
             return {}
-        true, other = (model.token_scores(each, self.arithmetic) for each in (pairs, shuffled(pairs)))
-        gains = [sum(ours) - sum(theirs) for (_, ours), (_, theirs) in zip(true, other, strict=True)]
-        low, high = metrics.interval(gains, [len(ours) for _, ours in true], self.seed)
+        true, other = (model.pair_scores(each, self.arithmetic) for each in (pairs, shuffled(pairs)))
+        lengths = [len(ids) + 1 for ids in model.target_tokenizer.encode_batch(target for _, target in pairs)]
+        low, high = metrics.interval((true - other).tolist(), lengths, self.seed)
         return {"listening_low_nats_per_token": low, "listening_high_nats_per_token": high}
 
     def _recall(self, model: TextModel, pairs: Pairs, documents: Sequence[str]) -> dict[str, float]:
@@ -139,11 +140,17 @@ class Listening:
     def _tables(
         self, model: TextModel, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]
     ) -> list[NDArray[np.float64]]:
-        """log p(target | source) for each block: (sources, targets)."""
+        """log p(target | source) for each block: (sources, targets); some blocks at a time."""
+        found: list[NDArray[np.float64]] = []
         sizes = [(len(rows), len(columns)) for rows, columns in zip(sources, targets, strict=True)]
-        every = [pair for rows, columns in zip(sources, targets, strict=True) for pair in product(rows, columns)]
-        scores = np.split(model.pair_scores(every, self.arithmetic), np.cumsum([a * b for a, b in sizes]))
-        return [part.reshape(size) for part, size in zip(scores[:-1], sizes, strict=True)]
+        together = max(1, _AT_ONCE // max((a * b for a, b in sizes), default=1))
+        for start in range(0, len(sizes), together):
+            some = slice(start, start + together)
+            several = zip(sources[some], targets[some], strict=True)
+            pairs = [pair for rows, columns in several for pair in product(rows, columns)]
+            scores = np.split(model.pair_scores(pairs, self.arithmetic), np.cumsum([a * b for a, b in sizes[some]]))
+            found += [part.reshape(size) for part, size in zip(scores[:-1], sizes[some], strict=True)]
+        return found
 
 
 def _information(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -144,6 +144,8 @@ class _Sources:
     def check_end(self, name: str) -> None:
         """Refuse sources that are left over."""
         if next(self._rest, None) is not None:
+            if self._last < 0:
+                raise DataError("there is no list in it; was it written to the end?", name)
             raise DataError(
                 f"the lists end with {self._last}, and {self._lines.name} has more lines; was the list cut? If the "
                 "last sources have no list, say --allow-gaps.",

@@ -31,7 +31,7 @@ from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.grouped import Targets
 from seq2seq.data.lines import BadLineError, check_text
-from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError
+from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
 from seq2seq.models.model import model_of
 from seq2seq.search import score_started, start
 from seq2seq.search.checking import check_encodable, gives_attention
@@ -107,6 +107,8 @@ class TextModel:
         places = max(decoding.found, 0 if decoding.sample else decoding.beam)
         batch = rows_with_tokens(places, int(max(room, default=0)), decoding.batch)
         model = self.searchable(decoding, decoding.shortlist, reads=len(texts) * places)
+        if decoding.replace_unknown and not self.gives_attention:
+            raise SearchError("--replace-unknown: this model gives no attention to copy by; leave it out.")
         if look and self.gives_attention:
             weights = [places * int(most) * (len(tokens) + 1) for most, tokens in zip(room, ids, strict=True)]
             batch = rows_with_attention(weights, lines, batch)

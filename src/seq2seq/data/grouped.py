@@ -12,6 +12,7 @@ from seq2seq.data.tokenizer import BEGIN, END, PAD
 
 Rows = NDArray[np.int64]
 _STEPS = 16_384  # time steps in a batch, padding included
+_READ = 1 << 16  # time steps of sources beside the targets of a batch, each of which has its own in memory
 
 
 class Targets(NamedTuple):
@@ -75,8 +76,9 @@ def grouped_batches(sources: Sequence[Sequence[int]], of: Rows, targets: Sequenc
         source, source_lengths = _padded([sources[row] for row in rows], _SOURCE)
         mine = pairs[begins[start] : begins[stop]]
         mine = mine[np.argsort(target_lengths[mine], kind="stable")]
-        cuts = list(_cuts(target_lengths[mine], _TARGET))
-        batches = [_targets(mine[a:b], place[of[mine[a:b]]] - start, targets) for a, b in cuts]
+        grid = _TARGET.beside(len(source))
+        cuts = list(_cuts(target_lengths[mine], grid))
+        batches = [_targets(mine[a:b], place[of[mine[a:b]]] - start, targets, grid) for a, b in cuts]
         yield Block(source, source_lengths, batches)
 
 
@@ -86,6 +88,11 @@ class _Grid(NamedTuple):
     rows: int
     first: int
     between: tuple[int, ...]
+
+    def beside(self, source: int) -> _Grid:
+        """The same of fewer rows, where sources have so many time steps that memory has no room for as many."""
+        most = max(1, _READ // source)
+        return self._replace(rows=min(self.rows, 1 << (most.bit_length() - 1)))
 
     def steps(self, length: int) -> int:
         """The next time steps on the grid."""
@@ -106,8 +113,8 @@ _SOURCE = _Grid(2048, 8, ())
 _TARGET = _Grid(512, 2, (3, 5, 7))
 
 
-def _targets(indices: Rows, of: Rows, targets: Sequence[Sequence[int]]) -> Targets:
-    out, lengths = _padded([targets[index] for index in indices], _TARGET)
+def _targets(indices: Rows, of: Rows, targets: Sequence[Sequence[int]], grid: _Grid) -> Targets:
+    out, lengths = _padded([targets[index] for index in indices], grid)
     begun = np.concatenate([np.where(lengths > 0, BEGIN, PAD)[None], out[:-1]]).astype(np.int32)
     begun[begun == END] = PAD  # what follows the end is padding
     rows = np.zeros(len(lengths), np.int32)

@@ -4,7 +4,7 @@ What is searched for. A hypothesis with log-probability `log p` and `length` tok
 
     score = log p / norm(length) + coverage        (Wu et al. 2016, equation 14)
     norm(length) = length ** alpha   or   ((5 + length) / 6) ** alpha
-    coverage = beta * sum over source tokens i of log(min(sum over t of attention[t, i], 1))
+    coverage = beta * sum over source tokens i of log(clip(sum over t of attention[t, i], 1e-30, 1))
 
 and a finished hypothesis (one that ends with END) ranks before every one that was cut off at its row's limit;
 otherwise the higher score ranks first. Rules say what may be generated at all.
@@ -29,6 +29,7 @@ from jax.typing import ArrayLike
 from seq2seq.core.seams import END, Memory, Searchable, State
 from seq2seq.errors import SearchError
 from seq2seq.search import slots
+from seq2seq.search.checking import name_of
 from seq2seq.search.choosing import Banks, choose
 from seq2seq.search.ended import Ended, settled, take_in
 from seq2seq.search.feasible import check_rules
@@ -152,8 +153,8 @@ def _first(
     on = coverage = None
     if options.turned("coverage_penalty"):
         if positions is None:
-            name = type(getattr(model, "model", model)).__name__  # of what was made ready to be searched
-            raise SearchError(f"beam: the coverage penalty is above 0, but {name} gives no attention; leave it at 0.")
+            found = f"{name_of(model)} gives no attention"
+            raise SearchError(f"beam: the coverage penalty is above 0, but {found}; leave it at 0.")
         on = jnp.arange(positions) < lengths[:, None]
         coverage = jnp.zeros((*token.shape, positions), jnp.float32)
     first = jnp.arange(options.size) % (options.size // options.groups) == 0

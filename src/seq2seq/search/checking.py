@@ -77,6 +77,13 @@ def gives_attention(model: Searchable) -> bool:
     return jax.eval_shape(first, model, *_SOURCES).attention is not None
 
 
+def name_of(model: Any) -> str:
+    """What errors call a model: the class of what was made ready, or renumbered, to be searched."""
+    while isinstance(inner := getattr(model, "model", None), Searchable):
+        model = inner
+    return type(model).__name__
+
+
 def check_batch_first(name: str, memory: Memory, state: State, rows: int) -> None:
     """Refuse leaves without the batch, `rows`, first: a search takes rows out of them and puts rows in.
 

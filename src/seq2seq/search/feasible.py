@@ -79,7 +79,10 @@ def check_rules(
 
     Raises:
         SearchError: a row whose rules contradict each other, or ask for more tokens than its limit.
+        ShapeError: arrays of a rule that are not of these rows.
     """
+    for rule in rules:  # which says what is wrong with its own arrays
+        jax.eval_shape(lambda rule=rule: rule.start(np.shape(lengths)[0], max_length))
     if sum(isinstance(rule, RequiredPhrases) for rule in rules) > 1:
         raise SearchError(f"{name}: two rules of required phrases; put all phrases into one.")
     if not rules or not _known((rules, lengths, limit)):

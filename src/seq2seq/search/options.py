@@ -83,6 +83,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        object.__setattr__(self, "banned", tuple(self.banned))  # as a list is not, it is hashed
         if self.max_length < 1:
             raise SearchError(f"{name}: max_length is {self.max_length}, wanted at least 1 (END counts).")
         if END in self.banned:
@@ -165,7 +166,9 @@ class BeamOptions(SearchOptions, dials=("length_penalty", "coverage_penalty", "d
     def coverage(self, sums: Array | None, on: Array | None) -> Array | float:
         """What coverage adds to a score, (batch, beam), never above 0.
 
-            beta * sum over source tokens i of log(min(sum over t of attention[t, i], 1))    Wu et al. 2016, equation 14
+            beta * sum over source tokens i of log(clip(sum over t of attention[t, i], 1e-30, 1))
+
+        (Wu et al. 2016, equation 14, where what was never looked at would cost infinity.)
 
         Args:
             sums: (batch, beam, source) attention so far; None where coverage does not count.

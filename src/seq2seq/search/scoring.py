@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from seq2seq.core.seams import Memory, Searchable, State
 from seq2seq.errors import ShapeError
-from seq2seq.search.checking import check_batch_first
+from seq2seq.search.checking import check_batch_first, name_of
 from seq2seq.search.stepping import check_rows, normaliser
 
 
@@ -193,7 +193,7 @@ class Started(NamedTuple):
 @jax.jit
 def _start(model: Searchable, source: Array, lengths: Array) -> tuple[Memory, State]:
     memory, state = model.start(source, lengths)
-    check_batch_first(type(model).__name__, memory, state, len(lengths))
+    check_batch_first(name_of(model), memory, state, len(lengths))
     return memory, state
 
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from seq2seq.core.seams import BEGIN, Memory, Prediction, Searchable, State
 from seq2seq.errors import ShapeError
-from seq2seq.search.checking import check_batch_first, check_state
+from seq2seq.search.checking import check_batch_first, check_state, name_of
 
 BLOCK = 32
 """Logits that share one maximum in `top_k`."""
@@ -57,7 +57,7 @@ def begin(
     memory, state = _read(model, source, lengths, slots)
     token = jnp.full(lengths.shape, BEGIN, jnp.int32)
     after, prediction = jax.eval_shape(model.step, memory, state, token)
-    check_state(type(model).__name__, state, after)
+    check_state(name_of(model), state, after)
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width, *x.shape[1:])), (state, token))
     attention = None if prediction.attention is None else prediction.attention.shape[-1]
     return memory, *spread, attention
@@ -65,7 +65,7 @@ def begin(
 
 def _read(model: Searchable, source: Array, lengths: Array, slots: int) -> tuple[Memory, State]:
     """`start`, part by part: an encoder's intermediate values need room for `slots` rows only."""
-    rows, name = len(lengths), type(model).__name__
+    rows, name = len(lengths), name_of(model)
     if slots >= rows:
         memory, state = model.start(source, lengths)
         check_batch_first(name, memory, state, rows)

@@ -17,6 +17,8 @@ from rapidfuzz.process import cdist
 Table: TypeAlias = NDArray[np.float64]
 Utility: TypeAlias = Callable[[Sequence[str], Sequence[str]], Table]
 """(hypotheses, references) -> u(h, r) for each pair, (hypotheses, references)."""
+_LARGE = 1 << 27
+"""Products of counts from which on BLAS is worth its threads."""
 Cut: TypeAlias = Callable[[str], str | list[str]]
 """A text -> the pieces whose n-grams count: a text's characters, or a list."""
 
@@ -112,9 +114,12 @@ def _ngrams(cut: Cut, sides: tuple[Sequence[str], Sequence[str]], orders: int) -
             at = at[at + n - 1 < len(row)]
             at = at[row[at + n - 1] == row[at]]
             grams[at] = np.unique(grams[at] * kinds + units[at + n - 1], return_inverse=True)[1]
-        counts = _counts(row[at], grams[at], len(pieces))
-        totals = counts.sum(axis=1).astype(float)
-        yield _Grams(totals[given], totals[wanted], _shared(counts[given], counts[wanted]))
+        common = _in_several(row[at], grams[at])
+        counts = _counts(row[at[common]], np.unique(grams[at[common]], return_inverse=True)[1], len(pieces))
+        totals, alone = (np.bincount(row[of], minlength=len(pieces)).astype(float) for of in (at, at[~common]))
+        shared = _shared(counts[given], counts[wanted])
+        same = np.equal.outer(given, wanted)  # a text shares with itself what no other has
+        yield _Grams(totals[given], totals[wanted], shared + same * alone[given][:, None])
 
 
 def _numbered(pieces: Sequence[str | list[str]]) -> tuple[NDArray[np.int64], int]:
@@ -125,6 +130,13 @@ def _numbered(pieces: Sequence[str | list[str]]) -> tuple[NDArray[np.int64], int
         return units.astype(np.int64), len(kinds)
     ids: dict[str, int] = {}
     return np.array([ids.setdefault(unit, len(ids)) for text in pieces for unit in text], np.int64), len(ids)
+
+
+def _in_several(rows: NDArray[Any], grams: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of the n-grams, each in the text of its row, at least two texts have: few do in hundreds of long texts."""
+    kinds = int(grams.max(initial=-1)) + 1
+    texts = np.bincount(np.unique(rows * kinds + grams) % max(1, kinds), minlength=kinds)
+    return texts[grams] > 1
 
 
 def _counts(rows: NDArray[Any], grams: NDArray[Any], texts: int) -> NDArray[Any]:
@@ -139,6 +151,8 @@ def _shared(given: NDArray[Any], wanted: NDArray[Any]) -> Table:
     for often in range(1, int(most.max(initial=0)) + 1):
         columns = most >= often
         has, has_too = ((side[:, columns] >= often).astype(np.float32) for side in (given, wanted))
-        # Not `@`: for such small products the threads of BLAS wait for each other longer than they compute.
-        shared += np.einsum("hk,rk->hr", has, has_too)
+        if has.size * len(has_too) > _LARGE:
+            shared += has @ has_too.T
+        else:  # the threads of BLAS would wait for each other longer than they compute
+            shared += np.einsum("hk,rk->hr", has, has_too)
     return shared

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from seq2seq.app.arguments import EnsembleOptions, in_chunks, parse
 from seq2seq.app.arithmetic import Arithmetic
@@ -15,10 +16,13 @@ from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.partial_file import sha256_of
 from seq2seq.app.phrase_table import TableOptions, score_table
-from seq2seq.app.text_model import model_file
+from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.train import say
 from seq2seq.data import Ledger, corpus_format, iterate_rows
 from seq2seq.errors import ConfigError
+
+Scored: TypeAlias = tuple[list[str], list[float]]
+"""The tokens of a target, or one for all of it, and their log-probabilities."""
 
 _ROWS_AT_ONCE = 8192
 _LEFT_OUT = ([""], [math.nan])  # a bad line: one empty token of no probability
@@ -47,13 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     model, paths = options.load_leading(options.pairs)
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
     model.check_format(corpus_format(options.files(paths)))
-    rows = iterate_rows(options.files(paths), ledger)
+    rows, model = iterate_rows(options.files(paths), ledger), model.of_read_pairs()
     shown = not sys.stdout.isatty()  # else the numbers themselves tell how far it is
     total = count_lines(paths or (options.source,)) if shown else None
     with watched("pairs", total, shown=shown):
         for chunk in in_chunks(rows, _ROWS_AT_ONCE):
             pairs = [pair[:2] for pair in chunk if pair is not None]
-            scored = iter(model.token_scores(pairs, options))
+            scored = iter(model.token_scores(pairs, options) if options.per_token else _whole(model, pairs, options))
             _write([_LEFT_OUT if pair is None else next(scored) for pair in chunk], options.per_token)
             count += len(pairs)
     seconds = time.perf_counter() - began
@@ -64,7 +68,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _write(scored: Sequence[tuple[list[str], list[float]]], per_token: bool) -> None:
+def _whole(model: TextModel, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic) -> list[Scored]:
+    return [([""], [score]) for score in model.pair_scores(pairs, arithmetic).tolist()]
+
+
+def _write(scored: Sequence[Scored], per_token: bool) -> None:
     for tokens, scores in scored:
         if per_token:
             print("".join(f"{escaped(token)}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))

@@ -83,8 +83,8 @@ def test_code_of_the_readme_trains_and_generates(
     assert file.partition(":")[2] in capsys.readouterr().err
 
 
-def test_the_readmes_students_have_their_teachers() -> None:
-    (block,) = [block for block in blocks("README.md", "sh") if "distill" in block]
+def test_the_guides_students_have_their_teachers() -> None:
+    (block,) = [block for block in blocks("docs/guide.md", "sh") if "distill" in block]
     made: set[str] = set()
     for command, *words in (shlex.split(line, comments=True)[1:] for line in block.splitlines()):
         if command == "generate":

@@ -1,4 +1,4 @@
-"""`train --source-dropout` and `--target-dropout`: in training alone, resumed bit for bit, refused if they differ."""
+"""`train` with sources, targets and pieces dropped: in training alone, resumed bit for bit, refused if they differ."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from seq2seq.data import Batches, Dropping
 RATES = ("--source-dropout", 0.5, "--target-dropout", 0.3)
 
 
-def test_a_resumed_run_leaves_out_the_same(run, fails, trained, tmp_path):
+CUTS = ("--source-tokens", "bpe", "--vocabulary", 270, "--piece-dropout", 0.5)
+
+
+@pytest.mark.parametrize(("options", "other"), [(RATES, "--source-dropout"), (CUTS, "--piece-dropout")])
+def test_a_resumed_run_leaves_out_the_same(run, fails, trained, tmp_path, options, other):
     home = trained.parent
-    words = ("train", home / "pairs.tsv", "--dev", home / "dev.tsv", *TINY, *RATES)
+    words = ("train", home / "pairs.tsv", "--dev", home / "dev.tsv", *TINY, *options)
     assert run(*words, "--out", "whole", "--updates", LAST).code == 0
     assert run(*words, "--out", "run", "--updates", LAST - 1).code == 0
     assert run("train", "--resume", "--out", "run", "--updates", LAST).code == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    assert run(*words, other, 0.0, "--out", "without", "--updates", LAST).code == 0
     with pytest.raises(AssertionError):
-        assert_same_weights(tmp_path / "run", trained)
+        assert_same_weights(tmp_path / "run", tmp_path / "without")
     again = ("train", "--resume", "--out", "run", "--updates", LAST + 1)
-    assert "this is not the run that was saved" in fails(*again, "--source-dropout", 0.4)
+    assert "this is not the run that was saved" in fails(*again, other, 0.4)
 
 
 def test_a_run_is_measured_on_whole_pairs(trained):
@@ -38,3 +43,10 @@ def test_a_run_is_measured_on_whole_pairs(trained):
 def test_what_is_no_probability(run):
     ran = run("train", "pairs.tsv", "--out", "run", "--source-dropout", 1)
     assert ran.code == 2 and "--source-dropout is 1.0; wanted" in ran.err
+    ran = run("train", "pairs.tsv", "--out", "run", "--piece-dropout", 1)
+    assert ran.code == 2 and "--piece-dropout is 1.0; wanted" in ran.err
+
+
+def test_letters_have_no_merges_to_undo(fails, trained):
+    told = fails("train", trained.parent / "pairs.tsv", "--out", "run", "--piece-dropout", 0.1, *TINY)
+    assert "undoes the merges of bpe; here sources are character and targets character" in told

@@ -92,7 +92,7 @@ def rows_with_attention(weights: Sequence[int], lines: Sequence[int], batch: int
 
     Example:
         >>> rows_with_attention([100_000, 2_000_000], [0, 1], 64)
-        8
+        4
     """
     most = max(weights, default=1)
     if most > _MOST_WEIGHTS:

@@ -100,6 +100,8 @@ def fingerprint(
         defaults |= {name: content[name] for name in alike if name in content}
     if options.dropping != Dropping():  # named only where there is any: runs that began without it still resume
         content["dropping"] = str(options.dropping)
+    if options.piece_dropout:
+        content["piece dropout"] = str(options.piece_dropout)
     content |= {f"source of {name}": digest for name, digest in user_classes.items()}
     content |= {f"{_READING}{name}": value for name, value in _reading(read, options)}
     versions = machine() | {"threads": str(thread_count())}

@@ -98,6 +98,10 @@ class TextOptions:
     """Probability that a target token which the decoder reads is hidden, so that it must look at the source
     (word dropout: Bowman et al. 2016)."""
 
+    piece_dropout: float = 0.0
+    """Probability that a piece of bpe is cut into the two that it was merged of, and these likewise, anew each time a
+    pair is trained on: fewer pairs teach more (after BPE-dropout: Provilkov et al. 2020)."""
+
     @property
     def dropping(self) -> Dropping:
         """What is left out of training batches."""
@@ -175,6 +179,8 @@ class TrainOptions(PairOptions, TextOptions, TrainingConfig, RunOptions, Generic
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"--seed is {self.seed}; wanted 0 to {2**32 - 1}.")
         _ = self.dropping  # refuses what is no probability
+        if not 0 <= self.piece_dropout < 1:
+            raise ConfigError(f"--piece-dropout is {self.piece_dropout}; wanted 0 or more, and below 1.")
 
     def inputs(self) -> tuple[str, ...]:
         """The names of all files that are read."""

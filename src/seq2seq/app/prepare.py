@@ -27,7 +27,7 @@ from seq2seq.core.files import make_folder
 from seq2seq.core.module import count
 from seq2seq.core.precision import resolve
 from seq2seq.core.seams import Searchable
-from seq2seq.data import Batches, Dataset, Dropping, Tokenizer
+from seq2seq.data import Batches, Dataset, Dropping, PieceDropout, Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.search import Ensemble
 from seq2seq.search.checking import check_searchable
@@ -93,8 +93,11 @@ def prepare(options: TrainOptions[Any]) -> Job:
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
     options = _resolved(options, data, source.tokenizer, target.tokenizer)
+    pieces = None
+    if options.piece_dropout:
+        pieces = PieceDropout.of(options.piece_dropout, source.tokenizer, target.tokenizer)
     batches = training_batches(
-        data, model, options.batch_tokens or _MOST_TOKENS, options.seed, dropping=options.dropping
+        data, model, options.batch_tokens or _MOST_TOKENS, options.seed, dropping=options.dropping, pieces=pieces
     )
     options = replace(
         options,
@@ -142,6 +145,7 @@ def training_batches(
     tokens: int,
     seed: int,
     dropping: Dropping = Dropping(),  # noqa: B008 (frozen)
+    pieces: PieceDropout | None = None,
 ) -> Batches:
     """Batches to train a model on: of as many shapes as save more time than it takes to compile them.
 
@@ -149,7 +153,8 @@ def training_batches(
     differentiate, on one of the two sides.
     """
     worth = _COMPILING / (3 * count(model)) / _EPOCHS
-    return Batches(data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth, dropping=dropping)
+    shapes = {"max_shapes": _MOST_SHAPES, "worth": worth}
+    return Batches(data, tokens=tokens, seed=seed, dropping=dropping, pieces=pieces, **shapes)
 
 
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:

@@ -13,6 +13,7 @@ from seq2seq.data.grouped import grouped_batches
 from seq2seq.data.holdout import Holdout, hold_out
 from seq2seq.data.inflection import inflection_source, parse_inflection_source
 from seq2seq.data.lines import BadLineError, Ledger, read_lines, stream_lines
+from seq2seq.data.merging import PieceDropout
 from seq2seq.data.tokenizer import BEGIN, END, KINDS, PAD, UNKNOWN, Form, Kind, Tokenizer
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Ledger",
     "Pair",
     "PairFiles",
+    "PieceDropout",
     "Shape",
     "SourceBatch",
     "Tokenizer",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,13 @@ from seq2seq.data.buckets import Bucket, Shape, make_buckets
 from seq2seq.data.columns import Integers
 from seq2seq.data.dataset import Dataset
 from seq2seq.data.dropping import Dropping
+from seq2seq.data.merging import PieceDropout
 from seq2seq.data.tokenizer import BEGIN, END, PAD
 from seq2seq.errors import ConfigError
 
 Rows = NDArray[np.int32] | NDArray[np.int64]
+Cut = Callable[[int, NDArray[np.int32], NDArray[np.int64], int], tuple[NDArray[np.int32], NDArray[np.int64]]]
+"""(side, ids, lengths, most) -> the same texts in other ids, as `PieceDropout` cuts them."""
 _MOST_STEPS = 32_768
 
 
@@ -48,8 +51,8 @@ class Batches:
 
     A batch holds at most `tokens` time steps of source and target together, padding included (but at least one
     pair). Every pair comes once an epoch. Pairs of one bucket meet in other company each epoch, and the batches of all
-    buckets are mixed. What `dropping` leaves out of a batch is also a function of (seed, epoch, index); `once` leaves
-    nothing out.
+    buckets are mixed. What `dropping` leaves out of a batch, and how `pieces` cuts its texts, is also a function of
+    (seed, epoch, index); `once` leaves nothing out and cuts nothing otherwise.
 
     Each of the shapes, at most `max_shapes`, saves at least `worth` time steps of padding an epoch, since each has to
     be compiled; None is 2 % of all steps.
@@ -71,14 +74,17 @@ class Batches:
         max_shapes: int = 5,
         worth: float | None = None,
         dropping: Dropping = Dropping(),  # noqa: B008 (frozen)
+        pieces: PieceDropout | None = None,
     ):
         if tokens < 1 or max_shapes < 1:
             raise ConfigError(f"Batches: tokens is {tokens} and max_shapes {max_shapes}; both must be at least 1.")
         if seed < 0:
             raise ConfigError(f"Batches: the seed is {seed}; it must not be negative.")
-        self.dataset, self.tokens, self.seed, self.dropping = dataset, tokens, seed, dropping
-        worth = 0.02 * float(dataset.lengths.sum()) if worth is None else worth
-        self._buckets: list[Bucket] = make_buckets(dataset.lengths, tokens, max_shapes, worth)
+        self.dataset, self.tokens, self.seed = dataset, tokens, seed
+        self.dropping, self.pieces = dropping, pieces
+        lengths = dataset.lengths if pieces is None else pieces.with_room(dataset)
+        worth = 0.02 * float(lengths.sum()) if worth is None else worth
+        self._buckets: list[Bucket] = make_buckets(lengths, tokens, max_shapes, worth)
 
     @property
     def shapes(self) -> list[Shape]:
@@ -111,7 +117,7 @@ class Batches:
         rows = [rng.permutation(bucket.rows) for bucket in self._buckets]
         for place, index in enumerate(rng.permutation(self.count)[start:], start):
             shape, several = self._part(rows, int(index))
-            batch = collate(self.dataset, several, shape)
+            batch = collate(self.dataset, several, shape, self._cut(epoch, place))
             yield self.dropping(batch, np.random.default_rng([self.seed, epoch, place]))
 
     def once(self) -> Iterator[tuple[Rows, Batch]]:
@@ -124,6 +130,11 @@ class Batches:
             shape, rows = self._part(every, index)
             yield rows, collate(self.dataset, rows, shape)
 
+    def _cut(self, epoch: int, place: int) -> Cut | None:
+        if self.pieces is None:
+            return None
+        return partial(self.pieces, rng=np.random.default_rng([self.seed, epoch, place, 1]))
+
     def _part(self, rows_of_buckets: Sequence[Rows], index: int) -> tuple[Shape, Rows]:
         """The shape and the rows of a batch, which are numbered bucket after bucket."""
         for bucket, rows in zip(self._buckets, rows_of_buckets, strict=True):
@@ -134,8 +145,8 @@ class Batches:
         raise IndexError(index)
 
 
-def collate(dataset: Dataset, rows: Rows, shape: Shape) -> Batch:
-    """The pairs `rows` as one batch of a shape that holds them.
+def collate(dataset: Dataset, rows: Rows, shape: Shape, cut: Cut | None = None) -> Batch:
+    """The pairs `rows` as one batch of a shape that holds them, their texts cut otherwise if `cut` says so.
 
     Example:
         >>> from seq2seq.data.tokenizer import Tokenizer
@@ -144,8 +155,14 @@ def collate(dataset: Dataset, rows: Rows, shape: Shape) -> Batch:
         >>> batch.source.T.tolist(), batch.source_lengths.tolist(), batch.target_in.T.tolist()
         ([[4, 5, 3, 0], [0, 0, 0, 0]], [3, 0], [[2, 5, 0], [0, 0, 0]])
     """
-    source, lengths = _ended(dataset.source, dataset.source_offsets, rows, (shape.batch, shape.source))
-    target, target_lengths = _ended(dataset.target, dataset.target_offsets, rows, (shape.batch, shape.target))
+    sources, targets = (
+        _texts(*side, rows)
+        for side in ((dataset.source, dataset.source_offsets), (dataset.target, dataset.target_offsets))
+    )
+    if cut is not None:
+        sources, targets = cut(0, *sources, shape.source - 1), cut(1, *targets, shape.target - 1)
+    source, lengths = _ended(*sources, (shape.batch, shape.source))
+    target, target_lengths = _ended(*targets, (shape.batch, shape.target))
     begun = np.concatenate([np.where(target_lengths > 0, BEGIN, PAD)[:, None], target[:, :-1]], axis=1)
     begun[begun == END] = PAD  # what follows the end is padding
     mask = np.arange(shape.target)[:, None] < target_lengths
@@ -162,19 +179,24 @@ def _time_major(rows: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int32
     return np.ascontiguousarray(rows.T, dtype=np.int32)
 
 
+def _texts(flat: Integers, offsets: Integers, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The ids of the texts `rows`, one after the other, and how many each has."""
+    lengths = (offsets[rows + 1] - offsets[rows]).astype(np.int64)
+    begins = np.cumsum(lengths) - lengths
+    ids = flat[np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())]
+    return ids.astype(np.int32, copy=False), lengths
+
+
 def _ended(
-    flat: Integers, offsets: Integers, rows: Rows, shape: tuple[int, int]
+    flat: NDArray[np.int32], inner: NDArray[np.int64], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """((batch, time) ids with their `END`, (batch,) lengths) of the texts `rows`."""
+    """((batch, time) ids with their `END`, (batch,) lengths) of texts that stand one after the other."""
     ids = np.full(shape, PAD, np.int32)
     lengths = np.zeros(shape[0], np.int32)
-    starts, ends = offsets[rows], offsets[rows + 1]
-    inner = (ends - starts)[:, None]
     times = np.arange(shape[1])
-    held = times < inner  # (rows, time)
-    ids[: len(rows)][held] = flat[(starts[:, None] + times)[held]]
-    ids[: len(rows)][times == inner] = END
-    lengths[: len(rows)] = inner[:, 0] + 1
+    ids[: len(inner)][times < inner[:, None]] = flat
+    ids[: len(inner)][times == inner[:, None]] = END
+    lengths[: len(inner)] = inner + 1
     return ids, lengths
 
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from seq2seq.errors import ConfigError, CorruptArchiveError, did_you_mean
@@ -189,6 +191,24 @@ class Tokenizer:
         if not cut:
             return self.tokens(text)  # of bytes, to which nothing is unknown
         return self.in_order(list(cut(normalised(text, self.form, self.kind))))
+
+    @property
+    def halves(self) -> NDArray[np.int32]:
+        """(size, 2) the two pieces that each piece of bpe was merged of, in the order of the ids of a text; -1 where it
+        was not merged.
+
+        Example:
+            >>> pieces = Tokenizer.train("bpe", ["ab"] * 9, vocabulary=300)
+            >>> [[pieces.token(half) for half in pair] for pair in pieces.halves[-2:].tolist()]
+            [['a', 'b'], ['▁', 'ab']]
+        """
+        found = np.full((self.size, 2), -1, np.int32)
+        merges = json.loads(self._inner.to_str())["model"]["merges"] if self.kind == "bpe" else ()
+        for first, second in merges:
+            whole = self._ids[first + second]
+            if found[whole, 0] < 0:  # the merge that came first makes it
+                found[whole] = self.in_order([self._ids[first], self._ids[second]])
+        return found
 
     def matching(self, other: Tokenizer) -> tuple[int, ...]:
         """For each id of another tokenizer, the id of the same piece here, or -1: also for padding and the beginning.

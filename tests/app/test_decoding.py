@@ -6,8 +6,7 @@ import pytest
 
 import seq2seq
 from seq2seq import Decoding
-from seq2seq.errors import ConfigError, SearchError
-from seq2seq.models.config import EncoderDecoderConfig
+from seq2seq.errors import SearchError
 
 
 @pytest.mark.parametrize(
@@ -30,9 +29,3 @@ def test_copies_need_attention(trained, monkeypatch):
     model.__dict__["gives_attention"] = False  # as it caches what it found
     with pytest.raises(SearchError, match="gives no attention to copy by"):
         model.generate(["abc"], Decoding(replace_unknown=True))
-
-
-def test_a_residual_of_one_layer_is_refused():
-    with pytest.raises(ConfigError, match=r"needs model\.layers of 2 or more"):
-        EncoderDecoderConfig(residual=True)
-    assert EncoderDecoderConfig(residual=True, encoder_layers=2)

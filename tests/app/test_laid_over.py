@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,8 @@ def test_options_of_a_users_model_may_be_needed_and_checked(run):
     Path("own.py").write_text(CHECKED)
     words = ["pairs.tsv", "--model.type", "own.py:Own"]
     assert options_from([*words, "--model.hidden", "5"]).model.hidden == 5
+    Path("my.toml").write_text("seed = 3\n[model]\n")
+    assert options_from([*words, "--model.hidden", "5", "--config", "my.toml"]).model.hidden == 5
     ran = run("train", *words, "--model.hidden", 0)
     assert ran.code == 2 and "hidden is 0; wanted 1 or more" in ran.err
     assert "--model.hidden" in run("train", *words, "--help").out
@@ -94,12 +98,29 @@ def test_what_is_told_in_vain_is_refused(words, said):
 
 
 def test_an_option_called_as_the_models_own_is_refused():
-    Path("own.py").write_text(CHECKED.replace("config: Settings", "type: int").replace("config.hidden", "type"))
-    with pytest.raises(ConfigError, match=r"Own\.init: --model\.type names the model"):
-        options_from(["pairs.tsv", "--model.type", "own.py:Own"])
+    alone = CHECKED.replace("config: Settings", "type: int").replace("config.hidden", "type")
+    for name, code in (("alone.py", alone), ("among.py", CHECKED.replace("hidden", "type"))):
+        Path(name).write_text(code)
+        with pytest.raises(ConfigError, match=r"Own\.init: --model\.type names the model"):
+            options_from(["pairs.tsv", "--model.type", f"{name}:Own"])
 
 
 def test_a_models_file_names_no_folder():
-    Path("own.py").write_text(CHECKED.replace("hidden: int\n", "hidden: int\n    vectors: str = '/home/me/v.txt'\n"))
+    more = (
+        "    vectors: str = '/home/me/v.txt'\n    files: tuple[str, ...] = ('/home/me/a', 'b')\n    mark: str = '/'\n"
+    )
+    Path("own.py").write_text(CHECKED.replace("hidden: int\n", f"hidden: int\n{more}"))
     options = options_from(["pairs.tsv", "--model.type", "own.py:Own", "--model.hidden", "5"])
-    assert 'vectors = "v.txt"' in options.public_toml() and "/home" in options.toml()
+    public = tomllib.loads(options.public_toml())["model"]
+    assert (public["vectors"], public["files"], public["mark"]) == ("v.txt", ["a", "b"], "/")
+    assert "/home" in options.toml() and "/home" not in options.public_toml()
+
+
+def test_a_residual_around_nothing_is_refused(trained):
+    with pytest.raises(ConfigError, match=r"--model\.residual goes around the second layer"):
+        options_from(["pairs.tsv", "--model.residual"])
+    assert options_from(["pairs.tsv", "--model.residual", "--model.encoder-layers", "2"]).model.residual
+    shutil.copytree(trained, "run")  # one that began with it, when it did nothing, goes on
+    config = Path("run/config.toml")
+    config.write_text(config.read_text().replace("residual = false", "residual = true"))
+    assert options_from(["--resume", "--out", "run"]).model.residual

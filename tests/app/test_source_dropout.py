@@ -47,6 +47,14 @@ def test_what_is_no_probability(run):
     assert ran.code == 2 and "--piece-dropout is 1.0; wanted" in ran.err
 
 
+def test_pieces_are_cut_in_training_alone_and_batches_have_as_many_pairs(trained):
+    words = (trained.parent / "pairs.tsv", "--dev", trained.parent / "dev.tsv", *CUTS[:-2], "--target-tokens", "bpe")
+    cut, plain = job(*words, "--piece-dropout", 0.5), job(*words)
+    assert plain.batches.pieces is None and cut.batches.pieces.rate == 0.5
+    assert cut.options.batch_tokens > plain.options.batch_tokens
+    assert cut.evaluation.fingerprint == plain.evaluation.fingerprint
+
+
 def test_letters_have_no_merges_to_undo(fails, trained):
     told = fails("train", trained.parent / "pairs.tsv", "--out", "run", "--piece-dropout", 0.1, *TINY)
     assert "undoes the merges of bpe; here sources are character and targets character" in told

@@ -234,7 +234,7 @@ def test_a_table_of_whatever_is_static():
 
 
 def test_an_annotation_that_cannot_be_found_is_refused():
-    with pytest.raises(ModuleError, match="Misspelt: the annotation 'Aray' cannot be found"):
+    with pytest.raises(ModuleError, match="Misspelt: there is no 'Aray' in an annotation"):
         module(type("Misspelt", (), {"__annotations__": {"w": "jax.Aray"}, "__module__": __name__}))
     with pytest.raises(ModuleError, match="Lost: the annotation 'Nowhere' cannot be found; import it for real"):
 

@@ -152,6 +152,12 @@ def test_sources_with_very_many_targets_are_not_all_held_out():
     held = Counter(pair.source for pair in dev)
     assert len(dev) <= 5000 and len(held) == 12 and set(held.values()) == {400}
     assert len(train) + len(dev) == len(rows)
+    _, dev, _ = hold_out(
+        Corpus([Pair(f"s{n}", f"t{k}") for n in range(30) for k in range(9000 if n % 2 else 2)]), seed=2
+    )
+    assert dev and len(dev) < 100  # of the sources that are not too large
+    _, dev, _ = hold_out(Corpus([Pair(f"s{n}", f"t{k}") for n in range(10) for k in range(6000 + n)]), seed=1)
+    assert len({pair.source for pair in dev}) == 1  # or of all that there are
 
 
 def test_what_is_wanted_is_asked_once_of_each_pair(tmp_path):

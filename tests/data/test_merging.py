@@ -77,6 +77,29 @@ def test_batches_are_cut_by_seed_epoch_and_index_alone():
             assert batch.source[: batch.source_lengths[row] - 1, row].tolist() == PIECES.encode(text)
 
 
+def test_batches_are_cut_otherwise_each_time():
+    pair = Dataset.build([(TEXTS[0], TEXTS[1])], PIECES, PIECES)
+    batches = Batches(pair, tokens=120, seed=3, pieces=PieceDropout.of(0.3, PIECES, PIECES))
+    cuts = [next(batches.epoch(epoch)) for epoch in range(9)]
+    for ids in ([batch.source for batch in cuts], [batch.target_out for batch in cuts]):
+        assert len({one.tobytes() for one in ids}) > 5
+    whole = PIECES.encode(TEXTS[0])
+    assert any(batch.source[: len(whole), 0].tolist() != whole for batch in cuts)
+    in_one_epoch = Batches(
+        Dataset.build([(TEXTS[0], TEXTS[1])] * 9, PIECES, PIECES), tokens=60, seed=3, pieces=batches.pieces
+    )
+    assert len({batch.source.tobytes() for batch in in_one_epoch.epoch(0)}) > 2
+
+
+def test_what_is_padding_is_not_what_cuts_have_room_for():
+    data, pieces = Dataset.build([(TEXTS[0], TEXTS[0])] * 64, PIECES, PIECES), PieceDropout.of(0.3, PIECES, PIECES)
+    batches = Batches(data, tokens=400, seed=3, pieces=pieces)
+    steps = np.mean(
+        [batch.source_lengths[batch.source_lengths > 0].mean() for e in range(9) for batch in batches.epoch(e)]
+    )
+    assert pieces.steps(data)[0, 0] == pytest.approx(steps, rel=0.1) and batches.padding_waste < 0.35
+
+
 def test_every_pair_comes_once_an_epoch_whatever_its_cuts():
     said = []
     for batch in Batches(DATA, tokens=120, seed=3, pieces=dropout(0.6)).epoch(0):
@@ -92,5 +115,9 @@ def test_letters_have_no_halves_and_one_side_may_be_of_them():
     assert made(0, ids, np.array([7]), 99, np.random.default_rng(0))[0].tolist() == ids.tolist()
     with pytest.raises(ConfigError, match="undoes the merges of bpe; here sources are character"):
         PieceDropout.of(0.5, LETTERS, LETTERS)
-    with pytest.raises(ConfigError, match="--piece-dropout is 1"):
-        PieceDropout.of(1.0, PIECES, PIECES)
+    bytes_alone = Tokenizer.train("bpe", ["a"], vocabulary=260)
+    with pytest.raises(ConfigError, match="without any"):
+        PieceDropout.of(0.5, bytes_alone, LETTERS)
+    for rate in (0.0, 1.0):
+        with pytest.raises(ConfigError, match="wanted a probability between 0 and 1"):
+            PieceDropout.of(rate, PIECES, PIECES)

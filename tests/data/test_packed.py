@@ -65,7 +65,7 @@ def test_several_members_follow_each_other_and_a_cut_says_where(tmp_path, packin
 )
 def test_what_is_packed_in_another_way_is_told(tmp_path, packed, name):
     (tmp_path / "a.tsv").write_bytes(packed)
-    with pytest.raises(ConfigError, match=rf"packed \({name}.*unpack it"):
+    with pytest.raises(ConfigError, match=rf"a\.tsv is packed \({name}.*unpack it"):
         read_pairs(PairFiles((tmp_path / "a.tsv",)))
     (tmp_path / "b.tsv").write_bytes(b"BZh9 and PK\tare words\n")
     assert read_pairs(PairFiles((tmp_path / "b.tsv",))).pairs == [Pair("BZh9 and PK", "are words")]

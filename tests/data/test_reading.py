@@ -57,7 +57,7 @@ def test_formats_are_recognised(tmp_path, name, content, found, pairs):
 
 
 def test_json_of_a_pair_may_be_as_long_as_its_escapes_make_it(tmp_path):
-    pair = ("語" * 100, "語" * 90)
+    pair = ("\U0001f600" * 100, "\U0001f600" * 90)
     line = json.dumps({"source": pair[0], "target": pair[1]}) + "\n"
     assert len(line) > 1000
     path = write(tmp_path / "a.txt", line)

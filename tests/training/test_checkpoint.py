@@ -9,7 +9,7 @@ import pytest
 from tiny_run import Tiny, bits
 
 from seq2seq.core import archive
-from seq2seq.core.archive import Archive, write
+from seq2seq.core.archive import Archive, read, write
 from seq2seq.errors import ArchiveError, LeafError, NewerFormatError, ResumeError
 from seq2seq.training.checkpoint import Checkpoints, Fingerprint, Snapshot, machine, on_host
 from seq2seq.training.optimizer import OptimizerConfig, build
@@ -100,6 +100,17 @@ def test_what_cannot_be_read_as_a_checkpoint_does_not_bar_the_one_before_it(tmp_
     assert found.progress.update == 1
     assert path.name in warning and "\n" not in warning
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["update-000000001.npz", "update-000000002.npz.bad"]
+
+
+def test_one_whose_header_lacks_something_does_not_bar_the_one_before_it(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for update in (1, 2):
+        checkpoints.save(snapshot(update))
+    newest = checkpoints.paths()[0]
+    found = read(newest)
+    write(newest, Archive(found.arrays, {name: value for name, value in found.header.items() if name != "recent"}))
+    loaded, warnings = checkpoints.load(state_of(1), PRINT)
+    assert loaded.progress.update == 1 and "recent is missing" in warnings[0]
 
 
 def test_a_disk_that_cannot_read_the_newest_does_not_bar_the_one_before_it(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ is a dataclass stands for its fields.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass, replace
 from typing import Any, get_origin, get_type_hints
@@ -41,13 +41,13 @@ def options_of(cls: Any) -> type:
     parameters = _chosen(cls)
     hints = _hints(cls)
     if len(parameters) == 1 and is_dataclass(only := hints.get(next(iter(parameters)))):
+        _refuse_taken(cls, [f.name for f in fields(only)])
         return only  # pyright: ignore[reportReturnType]
+    _refuse_taken(cls, parameters)
     made = []
     for name, parameter in parameters.items():
         if name not in hints:
             raise ConfigError(f"{cls.__name__}.init: give the argument {name} a type, so that --model.{name} has one.")
-        if name == "type":
-            raise ConfigError(f"{cls.__name__}.init: --model.type names the model; call the argument otherwise.")
         default = parameter.default
         if default is inspect.Parameter.empty:
             made.append((name, hints[name]))
@@ -57,6 +57,11 @@ def options_of(cls: Any) -> type:
             made.append((name, hints[name], field(default=default)))
     told = {"__doc__": f"{cls.__name__}."}
     return make_dataclass(f"{cls.__name__}Options", made, frozen=True, kw_only=True, namespace=told)
+
+
+def _refuse_taken(cls: Any, names: Iterable[str]) -> None:
+    if "type" in names:
+        raise ConfigError(f"{cls.__name__}.init: --model.type names the model; call the argument otherwise.")
 
 
 def refuse_functions(cls: Any, made: Any) -> None:

@@ -28,6 +28,7 @@ from seq2seq.search import (
     line_keys,
     sample,
 )
+from seq2seq.search.rules import round_up
 from seq2seq.search.utility import UTILITIES
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
@@ -183,7 +184,7 @@ class Decoding(Choosing, Arithmetic):
     @property
     def compiled(self) -> Decoding:
         """What a search is compiled for: one value stands for all of a number that is traced, for all seeds, and for
-        all phrases, which have few shapes.
+        phrases of one shape.
 
         Example:
             >>> Decoding(length_penalty=0.3).compiled == Decoding(length_penalty=0.7, seed=5).compiled
@@ -197,8 +198,8 @@ class Decoding(Choosing, Arithmetic):
         return replace(
             self,
             seed=0,
-            ban=self.ban and ("",),
-            require=self.require and ("",),
+            ban=_alike(self.ban),
+            require=_alike(self.require),
             min_length=min(self.min_length, 2),
             max_length=None if self.max_length is None else _rounded(self.max_length),
             **dict.fromkeys(turned, 0.5),
@@ -286,6 +287,12 @@ def shortlisted(model: Searchable, count: int | None) -> Searchable:
     if not isinstance(model, Restrictable):
         raise ModuleError(f"{type(model).__name__} has no `restricted(count)`: it cannot decode with --shortlist.")
     return model.restricted(count)
+
+
+def _alike(phrases: tuple[str, ...]) -> tuple[str, ...]:
+    """Phrases that stand for all of the same shapes: their number and their longest, both rounded up."""
+    longest = max((len(phrase.encode("utf-8", "surrogatepass")) for phrase in phrases), default=0)
+    return ("x" * round_up(longest),) * (round_up(len(phrases)) if phrases else 0)
 
 
 def _rounded(length: int) -> int:

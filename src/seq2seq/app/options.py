@@ -233,7 +233,11 @@ def _without_folders(config: Any) -> dict[str, Any]:
         if is_dataclass(value) and not isinstance(value, type):
             return _without_folders(value)
         if isinstance(value, type | Path) or (isinstance(value, str) and Path(value).is_absolute()):
-            return Path(said).name
+            return Path(said).name or said
+        if isinstance(value, list | tuple):
+            return [public(*both) for both in zip(value, said, strict=True)]
+        if isinstance(value, dict):
+            return {name: public(value[name], inner) for name, inner in said.items()}
         return said
 
     return {name: public(getattr(config, name), said) for name, said in to_plain(config).items()}

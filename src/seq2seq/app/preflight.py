@@ -38,12 +38,13 @@ def unknown_line(name: str, tokenizer: Tokenizer, dev: Iterable[str]) -> list[tu
 
     Example:
         >>> unknown_line("source", Tokenizer.train("word", ["a b c"]), ["a b", "a x"])
-        [('', '25 % of the source tokens to measure on are unknown')]
+        [('', '25.0 % of the source tokens to measure on are unknown')]
         >>> unknown_line("source", Tokenizer.train("word", ["a b c"]), ["a b"])
         []
     """
     percent = 100 * tokenizer.unknown_rate(dev)
-    return [("", f"{percent:.2g} % of the {name} tokens to measure on are unknown")] if percent else []
+    share = f"{percent:.1f}" if percent >= 0.1 else "less than 0.1"
+    return [("", f"{share} % of the {name} tokens to measure on are unknown")] if percent else []
 
 
 def cost_lines(model: Any, batches: Batches, training: TrainingConfig) -> list[tuple[str, str]]:

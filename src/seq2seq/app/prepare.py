@@ -81,6 +81,9 @@ def prepare(options: TrainOptions[Any]) -> Job:
     if began_with:
         began_with.check_format(corpus.format)
     source, target = tokenizers(options, corpus, began_with, shares_vocabulary(cls))
+    pieces = None
+    if options.piece_dropout:
+        pieces = PieceDropout.of(options.piece_dropout, source.tokenizer, target.tokenizer)
     data = tokenised(read, options, source.tokenizer, target.tokenizer)
     dev = short_enough(read, options, source.tokenizer, target.tokenizer)
     for column, (name, side) in enumerate((("source", source), ("target", target))):
@@ -92,10 +95,8 @@ def prepare(options: TrainOptions[Any]) -> Job:
         model = _fresh(cls, options, source.tokenizer, target.tokenizer)
     if options.metric == "auto":
         options = replace(options, metric=_metric(model, target.tokenizer, corpus.next_sentence))
-    options = _resolved(options, data, source.tokenizer, target.tokenizer)
-    pieces = None
-    if options.piece_dropout:
-        pieces = PieceDropout.of(options.piece_dropout, source.tokenizer, target.tokenizer)
+    steps = data.lengths if pieces is None else pieces.steps(data)
+    options = _resolved(options, float(steps.sum()) / len(data), source.tokenizer, target.tokenizer)
     batches = training_batches(
         data, model, options.batch_tokens or _MOST_TOKENS, options.seed, dropping=options.dropping, pieces=pieces
     )
@@ -153,8 +154,9 @@ def training_batches(
     differentiate, on one of the two sides.
     """
     worth = _COMPILING / (3 * count(model)) / _EPOCHS
-    shapes = {"max_shapes": _MOST_SHAPES, "worth": worth}
-    return Batches(data, tokens=tokens, seed=seed, dropping=dropping, pieces=pieces, **shapes)
+    return Batches(
+        data, tokens=tokens, seed=seed, max_shapes=_MOST_SHAPES, worth=worth, dropping=dropping, pieces=pieces
+    )
 
 
 def _began_with(options: TrainOptions[Any]) -> TextModel | None:
@@ -179,9 +181,8 @@ def _metric(model: Any, target: Tokenizer, next_sentence: bool) -> str:
     return "bleu" if target.kind in ("bpe", "unigram", "word") else "wer_percent"
 
 
-def _resolved(options: TrainOptions[Any], data: Dataset, source: Tokenizer, target: Tokenizer) -> TrainOptions[Any]:
-    """The options with every `auto` and None filled in that data and other options decide."""
-    mean = int(data.lengths.sum()) / len(data)
+def _resolved(options: TrainOptions[Any], mean: float, source: Tokenizer, target: Tokenizer) -> TrainOptions[Any]:
+    """The options with every `auto` and None filled in that data, of pairs of so many time steps, and others decide."""
     usual = min(_MOST_TOKENS, round(mean * _PAIRS_IN_A_BATCH))
     asked = options.batch_tokens or (options.batch_pairs and round(mean * options.batch_pairs))
     optimizer = options.optimizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -45,11 +45,13 @@ def atomic_write(path: Path, fill: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
+            if path.is_file():
+                with suppress(OSError):  # a disk that knows no modes
+                    temporary.touch()
+                    temporary.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
             fill(temporary)
             with open(temporary, "r+b") as file:  # Windows only syncs what is open for writing
                 os.fsync(file.fileno())
-            with suppress(OSError):  # there is none, or the disk knows no modes
-                shutil.copymode(path, temporary)
             os.replace(temporary, path)
             _fsync_folder(path.parent)
         finally:

@@ -141,7 +141,9 @@ def _hints(cls: type, local: dict[str, Any]) -> dict[str, Any]:
     own = {"__annotations__": inspect.get_annotations(cls), "__module__": cls.__module__}
     try:
         return hints | get_type_hints(type(cls.__name__, (), own), localns={**local, cls.__name__: cls})
-    except (NameError, AttributeError) as error:
+    except AttributeError as error:
+        raise ModuleError(f"{cls.__name__}: there is no {error.name!r} in an annotation ({error}).") from None
+    except NameError as error:
         raise ModuleError(
             f"{cls.__name__}: the annotation {error.name!r} cannot be found; import it for real, not only under "
             "TYPE_CHECKING: @module reads annotations to tell leaves from static fields."

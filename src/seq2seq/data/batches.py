@@ -83,7 +83,8 @@ class Batches:
         self.dataset, self.tokens, self.seed = dataset, tokens, seed
         self.dropping, self.pieces = dropping, pieces
         lengths = dataset.lengths if pieces is None else pieces.with_room(dataset)
-        worth = 0.02 * float(lengths.sum()) if worth is None else worth
+        self._steps = float((dataset.lengths if pieces is None else pieces.steps(dataset)).sum())
+        worth = 0.02 * self._steps if worth is None else worth
         self._buckets: list[Bucket] = make_buckets(lengths, tokens, max_shapes, worth)
 
     @property
@@ -109,7 +110,7 @@ class Batches:
             for bucket in self._buckets
             for shape in [bucket.shape]
         )
-        return 1.0 - int(self.dataset.lengths.sum()) / steps
+        return 1.0 - self._steps / steps
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on: what an uninterrupted epoch would have had left."""

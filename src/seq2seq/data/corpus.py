@@ -229,7 +229,7 @@ def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: L
 
 def _as_json(max_line: int) -> int:
     """Characters of JSON that both sides of a pair may take, every one of which may have to be escaped."""
-    return 12 * max_line + 100
+    return 24 * max_line + 100  # of a letter beyond U+FFFF as two of six characters
 
 
 def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:

@@ -79,7 +79,7 @@ class _Survey:
     """What a first look at the pairs finds.
 
     Attributes:
-        wanted: about so many pairs, or exactly so many sources, are to be held out.
+        wanted: about so many pairs, or at most so many sources, are to be held out.
         sources: so many distinct sources: those of the smallest hashes, which depend on the seed, but for such as would
             make more than 5,000 pairs.
         documents: the pairs of each.
@@ -112,12 +112,15 @@ class _Survey:
             else:
                 del among[heappushpop(smallest, (number, source))[1]]
         self.wanted = max(1, len(distinct) // _SHARE)
+        candidates = [source for _, source in sorted(smallest, reverse=True)[: self.wanted]]
         self.sources: list[str] = []
         count = 0
-        for _, source in sorted(smallest, reverse=True)[: self.wanted]:
-            if not self.sources or count + among[source] <= _LARGEST:
+        for source in candidates:
+            if count + among[source] <= _LARGEST:
                 self.sources.append(source)
                 count += among[source]
+        if candidates and not self.sources:
+            self.sources = [min(candidates, key=lambda source: among[source])]
 
 
 def _named(survey: _Survey, documents: Collection[str]) -> set[str]:

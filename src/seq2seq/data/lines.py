@@ -179,7 +179,7 @@ def read_lines(
         with ExitStack() as stack:
             found = check_file(path, once=True, may_be_empty=may_be_empty)
             file = stack.enter_context(found.open("rb"))
-            for number, text in stream_lines(unpacked(file, stack), path, max_line, ledger):
+            for number, text in stream_lines(unpacked(file, stack, path), path, max_line, ledger):
                 yield number, text
     except reading_errors() as error:
         raise reading_error(error, path, number + 1) from None

@@ -12,7 +12,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 Ids = NDArray[np.int32]
-_LOOKED_AT = 1 << 20  # tokens
+_BLOCK = 1 << 22  # tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,6 @@ class PieceDropout:
         rate: p.
         halves: of source and target, (vocabulary, 2): what each piece was merged of, -1 where it was not.
 
-    Raises:
-        ConfigError: the rate is no probability, or neither side has pieces that were merged.
-
     Example:
         >>> pieces = Tokenizer.train("bpe", ["abab ab"] * 9, vocabulary=300)
         >>> dropout, ids = PieceDropout.of(0.5, pieces, pieces), np.array(pieces.encode("abab"), np.int32)
@@ -43,14 +40,20 @@ class PieceDropout:
 
     @classmethod
     def of(cls, rate: float, source: Tokenizer, target: Tokenizer) -> PieceDropout:
-        """That of two tokenizers."""
+        """That of two tokenizers.
+
+        Raises:
+            ConfigError: the rate is no probability, or neither side has pieces that were merged.
+        """
         if not 0 < rate < 1:
-            raise ConfigError(f"--piece-dropout is {rate}; wanted 0 or more, and below 1.")
-        if "bpe" not in (source.kind, target.kind):
+            raise ConfigError(f"--piece-dropout is {rate}; wanted a probability between 0 and 1.")
+        halves = source.halves, target.halves
+        if not any((side >= 0).any() for side in halves):
             raise ConfigError(
-                f"--piece-dropout undoes the merges of bpe; here sources are {source.kind} and targets {target.kind}."
+                f"--piece-dropout undoes the merges of bpe; here sources are {source.kind} and targets {target.kind}, "
+                "without any: say --source-tokens bpe or --target-tokens bpe, or leave it out."
             )
-        return cls(rate, (source.halves, target.halves))
+        return cls(rate, halves)
 
     def __call__(
         self, side: int, ids: Ids, lengths: NDArray[np.int64], most: int, rng: np.random.Generator
@@ -91,12 +94,19 @@ class PieceDropout:
             found = grown
         return found
 
+    def steps(self, dataset: Dataset) -> NDArray[np.float64]:
+        """(pairs, 2) time steps of source and target, the end counted, as many as they have on average."""
+        inner = dataset.lengths.astype(np.float64) - 1
+        return 1 + inner * np.array([self._growth(dataset, side) for side in (0, 1)])
+
     def with_room(self, dataset: Dataset) -> NDArray[np.int32]:
-        """(pairs, 2) time steps that shapes should have room for, the end counted: those expected, and one more."""
-        sides = []
-        for side, ids in enumerate((dataset.source, dataset.target)):
-            some = np.asarray(ids[:_LOOKED_AT])
-            growth = float(self.expected(side)[some].mean()) if len(some) else 1.0
-            longer = growth * (dataset.lengths[:, side] - 1) + (growth > 1)
-            sides.append(1 + np.ceil(longer).astype(np.int32))
-        return np.stack(sides, axis=1)
+        """(pairs, 2) time steps that shapes should have room for: those expected, and one more."""
+        return 1 + np.ceil(self.steps(dataset)).astype(np.int32)
+
+    def _growth(self, dataset: Dataset, side: int) -> float:
+        """How many pieces one of the data set becomes on average."""
+        ids, expected, total = (dataset.source, dataset.target)[side], self.expected(side), 0.0
+        for start in range(0, len(ids), _BLOCK):
+            counts = np.bincount(ids[start : start + _BLOCK], minlength=len(expected))
+            total += float(counts @ expected)
+        return total / len(ids) if len(ids) else 1.0

@@ -24,25 +24,26 @@ _OTHERS = {
 """How files begin that are packed in ways that are not read."""
 
 
-def unpacked(file: BinaryIO, stack: ExitStack) -> BinaryIO:
-    """The bytes in an open file, unpacked if it is gzip or zstd; what is opened for that is closed by `stack`.
+def unpacked(file: BinaryIO, stack: ExitStack, path: object) -> BinaryIO:
+    """The bytes in an open file, unpacked if it is gzip or zstd; `stack` closes what is opened for that, and `path` is
+    what messages call it.
 
     Raises:
         ConfigError: it is zstd, and there is nothing to read that, or it is packed in another way.
 
     Example:
         >>> with ExitStack() as stack:
-        ...     unpacked(io.BytesIO(gzip.compress(b"a")), stack).read(), unpacked(io.BytesIO(b"b"), stack).read()
-        (b'a', b'b')
+        ...     [unpacked(io.BytesIO(held), stack, "x").read() for held in (gzip.compress(b"a"), b"b")]
+        [b'a', b'b']
     """
     peeked = file if hasattr(file, "peek") else io.BufferedReader(file, 1 << 16)  # pyright: ignore[reportArgumentType]
     begins: bytes = peeked.peek(16)[:16]  # pyright: ignore[reportAttributeAccessIssue]
     if begins.startswith(_GZIP):
         packed: Any = stack.enter_context(gzip.GzipFile(fileobj=peeked))
     elif begins.startswith(_ZSTD):
-        packed = stack.enter_context(_zstd().ZstdFile(peeked))
+        packed = stack.enter_context(_zstd(path).ZstdFile(peeked))
     elif other := next((name for start, name in _OTHERS.items() if re.match(start, begins)), ""):
-        raise ConfigError(f"the file is packed ({other}); unpack it to a file of lines, which may be packed by gzip.")
+        raise ConfigError(f"{path} is packed ({other}); unpack it to a file of lines, which may be packed by gzip.")
     else:
         return peeked
     return stack.enter_context(io.BufferedReader(packed, 1 << 16))  # pyright: ignore[reportReturnType]
@@ -53,12 +54,12 @@ def is_packed(begins: bytes) -> bool:
     return begins.startswith((_GZIP, *_ZSTD))
 
 
-def _zstd() -> Any:
+def _zstd(path: object) -> Any:
     """The module of Python 3.14, or its backport: unlike others they say so where a file is cut off."""
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return importlib.import_module(name)
-    raise ConfigError('the file is zstd, and nothing here reads that: pip install "seq2seq-jax[data]".')
+    raise ConfigError(f'{path} is zstd, and nothing here reads that: pip install "seq2seq-jax[data]".')
 
 
 def reading_error(error: Exception, path: object, line: int | None = None) -> DataError:
@@ -76,5 +77,5 @@ def reading_error(error: Exception, path: object, line: int | None = None) -> Da
 def reading_errors() -> tuple[type[Exception], ...]:
     """What reading a file, packed or not, may raise."""
     with suppress(ConfigError):
-        return (OSError, EOFError, zlib.error, _zstd().ZstdError)
+        return (OSError, EOFError, zlib.error, _zstd("").ZstdError)
     return (OSError, EOFError, zlib.error)

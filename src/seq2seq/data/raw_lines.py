@@ -49,7 +49,7 @@ class RawLines:
             if found.is_file():
                 self.size = os.fstat(self._file.fileno()).st_size
         peeked = io.BufferedReader(self._file, 1 << 16)  # pyright: ignore[reportArgumentType]
-        self._lines: BinaryIO = unpacked(peeked, self._stack)  # pyright: ignore[reportArgumentType]
+        self._lines: BinaryIO = unpacked(peeked, self._stack, self.name)  # pyright: ignore[reportArgumentType]
         self._peeked = peeked
 
     def __enter__(self) -> RawLines:

@@ -146,8 +146,6 @@ class EncoderDecoderConfig:
 
     def _check_encoder(self) -> None:
         """How the encoder reads, and what the decoder can take of it."""
-        if self.residual and max(self.layers, self.depth) < 2:
-            raise ConfigError("model.residual needs model.layers of 2 or more: it is what goes around the second.")
         if self.bidirectional and self.annotation % 2:
             name = "hidden" if self.encoder_hidden is None else "encoder_hidden"
             raise ConfigError(f"model.{name} is {self.annotation}; a bidirectional encoder needs an even number.")

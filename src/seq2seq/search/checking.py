@@ -78,9 +78,9 @@ def gives_attention(model: Searchable) -> bool:
 
 
 def name_of(model: Any) -> str:
-    """What errors call a model: the class of what was made ready, or renumbered, to be searched."""
-    while isinstance(inner := getattr(model, "model", None), Searchable):
-        model = inner
+    """What errors call a model: the class of what our own search was made ready, or renumbered, from."""
+    while type(model).__module__.startswith("seq2seq.search.") and hasattr(model, "model"):
+        model = model.model
     return type(model).__name__
 
 

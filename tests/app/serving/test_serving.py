@@ -287,9 +287,11 @@ def test_programs_of_more_sets_of_options_than_are_kept_are_dropped_and_answers_
         ("/next", {"input": "abc"}),  # the third set
         ("/generate", {"inputs": ["abc"], "options": {"beam": 1}}),
         *(("/generate", {"inputs": ["abc"], "options": {"ban": [letter]}}) for letter in "abc"),  # one set more
+        ("/generate", {"inputs": ["abc"], "options": {"ban": ["abcabc"]}}),  # of another shape
     ]
     with TestClient(application(service)) as client:
         answers = [(client.post(path, json=body).json(), len(forgotten)) for path, body in asked]
     service.batcher.close()
-    assert [times for _, times in answers] == [0, 0, 0, 0, 1, 1, 2, 2, 2]
+    assert [times for _, times in answers] == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert len(service._programs._known) == 2
     assert answers[0][0] == answers[1][0] == answers[5][0] != answers[2][0]

@@ -155,7 +155,8 @@ def _readable(suffix: str, max_line: int, pair: Pair) -> bool:
     if suffix == "jsonl":
         return True
     try:
-        return "\n" not in pair.target and parse_sigmorphon(_line(pair, suffix)) == pair
+        line = _line(pair, suffix)
+        return "\n" not in line and len(line) <= max_line and parse_sigmorphon(line) == pair
     except BadLineError:
         return False
 

@@ -31,9 +31,15 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(InspectOptions, "inspect", arguments)
     path = model_file(options.model)
     found = archive.read(path)
+    if "provenance" in found.header:
+        found.expect(path, {"provenance": dict})
     if options.json:
         shapes = {name: [str(array.dtype), *array.shape] for name, array in found.arrays.items()}
-        print(json.dumps({**found.header, "arrays": shapes, "config": found.texts.get("config", "")}))
+        print(
+            json.dumps(
+                {"format": archive.FORMAT, **found.header, "arrays": shapes, "config": found.texts.get("config", "")}
+            )
+        )
         return 0
     total = sum(array.size for array in found.arrays.values())
     size = sum(array.nbytes for array in found.arrays.values())

@@ -10,6 +10,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+import tyro
+
 from seq2seq.app.arguments import parse, refuse_more_models
 from seq2seq.app.construct import (
     default_options,
@@ -28,6 +30,7 @@ from seq2seq.app.user_code import known_classes
 from seq2seq.app.words import Words
 from seq2seq.errors import ConfigError
 from seq2seq.metrics import METRICS
+from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.hard_monotonic import HardMonotonic
 from seq2seq.training.optimizer import OptimizerConfig
 
@@ -90,7 +93,10 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
 def _refused(
     defaults: TrainOptions[Any], files: Sequence[str], preset: str | None, aside: set[str]
 ) -> ConfigError | None:
-    """What is wrong with the files by themselves; the command line may mend it."""
+    """What is wrong with the files by themselves, which the command line may mend. Of a model's options of which some
+    are missing still, nothing can be said."""
+    if any(value is tyro.MISSING for value in vars(defaults.model).values()):
+        return None
     try:
         from_files(defaults, files, preset, aside)
     except ConfigError as error:
@@ -113,9 +119,11 @@ def _naming_the_file(refused: ConfigError | None) -> Iterator[None]:
             yield
     except SystemExit as end:
         if end.code and _letters(str(first)) in _letters(said.getvalue()):
+            said = StringIO()
             raise refused from None
-        sys.stderr.write(said.getvalue())
         raise
+    finally:
+        sys.stderr.write(said.getvalue())
 
 
 def _letters(text: str) -> str:
@@ -286,6 +294,12 @@ def _refuse_without_effect(words: Words, options: TrainOptions[Any], before: Tra
     """Refuse options that decide what a tokenizer is, where these are there already, that a model cannot follow, or
     that are for another schedule of the rate."""
     _refuse_of_another_schedule(words, options)
+    model = options.model
+    deep = not isinstance(model, EncoderDecoderConfig) or max(model.layers, model.depth) > 1
+    if not deep and model.residual and not options.resume:
+        raise ConfigError(
+            "--model.residual goes around the second layer of a side, and there is none: --model.layers 2."
+        )
     for one, other in _EITHER:
         if words.last(one) and words.last(other):
             raise ConfigError(f"{one} and {other} are two ways to say one thing; leave one out.")

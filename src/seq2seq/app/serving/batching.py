@@ -46,7 +46,8 @@ class Batcher:
     """A bounded queue and the thread that empties it.
 
     The oldest request begins a batch: it waits until the batch is full or `wait` has passed since it arrived, for
-    others of its group. Where several fail together each is tried alone, so that a bad one harms nobody else.
+    others of its group; meanwhile parts of what was accepted before go first. Where several fail together each is tried
+    alone, so that a bad one harms nobody else.
 
     Args:
         batch: inputs in one call, unless a single request has more.
@@ -81,20 +82,25 @@ class Batcher:
         Raises:
             RefusedError: 422, more than ever fits; 429, the queue is full; 503, nothing is accepted any more.
         """
-        if job.size > self.queue:
-            raise RefusedError(
-                422, f"the request has {job.size} inputs; this server takes at most {self.queue} at once.", ""
-            )
         with self._changed:
-            if not self._open and not job.goes_on:
-                raise RefusedError(503, "the server is shutting down.")
-            if self._held + job.size > self.queue and not job.goes_on:
-                raise busy(f"{self._held} inputs are waiting and {self.queue} may")
+            if not job.goes_on:
+                self.check(job.size)
             self._held += job.size
             self._jobs.append(job)
             job.future.add_done_callback(lambda _: self._left(job))
             self._changed.notify_all()
         return job.future
+
+    def check(self, size: int) -> None:
+        """Refuse so many inputs, as `put` does of what is not part of something accepted: before anything is spent."""
+        if size > self.queue:
+            raise RefusedError(
+                422, f"the request has {size} inputs; this server takes at most {self.queue} at once.", ""
+            )
+        if not self._open:
+            raise RefusedError(503, "the server is shutting down.")
+        if self._held + size > self.queue:
+            raise busy(f"{self._held} inputs are waiting and {self.queue} may")
 
     def close(self) -> None:
         """Answer what was accepted, and end."""
@@ -118,7 +124,8 @@ class Batcher:
             del jobs, kept  # nothing of a request outlives its answer
 
     def _next(self) -> list[Job]:
-        """The next batch, as soon as it is full or its first job has waited long enough; none at the end."""
+        """The next batch, as soon as it is full or its first job has waited long enough, or a part of something that
+        goes on until then; none at the end."""
         with self._changed:
             while True:
                 while self._jobs and self._jobs[0].future.cancelled():

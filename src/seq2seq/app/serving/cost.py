@@ -83,7 +83,7 @@ def of_next(text: TextModel, asked: requests.Next) -> Cost:
     """That of one token, which is little.
 
     Raises:
-        SearchError: a prefix that no output has, as /generate says of it too.
+        SearchError: a prefix that no output has.
     """
     ids_of_prefix(text.target_tokenizer, asked.prefix, 1)
     return Cost()

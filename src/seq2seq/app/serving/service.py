@@ -130,6 +130,7 @@ class Service:
             return [_named(model, found) for found in work(several)]
 
         with _refusing(operation):
+            self.batcher.check(operation.size(asked))
             # In a thread of its own: texts are cut into tokens, and meanwhile others are heard and answered.
             cost = await asyncio.to_thread(operation.cost, model.text, asked)
             cost.check(self.limits.max_tokens)

@@ -62,6 +62,7 @@ class Served:
         if isinstance(self.text.model, Searchable):
             self._searchable(self.base.shortlist)
             self._searchable()
+            _ = self.text.gives_attention
 
     def card(self) -> answers.ModelCard:
         """What it is."""
@@ -195,8 +196,8 @@ class Served:
         """Sources and targets in batches of few static shapes: rows, (source, batch), (batch,), (target, batch) with
         room for one more token, (batch,). An empty source is a source of no token but the end, as in training.
 
-        To `look`, a batch has no more rows than memory has room for where its longest target meets its longest source,
-        whoever sent them.
+        To `look`, a batch has no more rows than memory has room for where the longest target of all meets the longest
+        source, whoever sent them.
         """
         ids = self.text.source_tokenizer.encode_batch(self.text.sources(texts))
         wanted = self.text.target_tokenizer.encode_batch(targets)

@@ -42,11 +42,14 @@ function draw(texts, points, told) {
     group.append(svgElement("circle", { cx: x, cy: y, r: 5.5 }), label);
     group.dataset.text = text;
     for (const event of ["mouseenter", "focus", "click"]) group.addEventListener(event, () => ($("point").textContent = text));
+    group.addEventListener("focus", () => {
+      for (const other of svg.querySelectorAll("g")) other.setAttribute("tabindex", other === group ? 0 : -1);
+    });
     svg.append(group);
   });
   svg.addEventListener("keydown", walk);
   $("map").replaceChildren(svg, element("p", { className: "hint" }, `${texts.length} lines ${told}.`));
-  $("point").textContent = "Hover or focus a point to read its line.";
+  $("point").textContent = "Hover a point to read its line, or go from one to the next with the arrow keys.";
   search();
 }
 
@@ -60,8 +63,6 @@ function walk(event) {
   const groups = [...here.parentElement.querySelectorAll("g")].sort((one, other) => place(one) - place(other));
   const next = groups[groups.indexOf(here) + step];
   if (!next) return;
-  here.setAttribute("tabindex", -1);
-  next.setAttribute("tabindex", 0);
   next.focus();
 }
 

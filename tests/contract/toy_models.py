@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from seq2seq.core.module import as_node
 from seq2seq.core.seams import BEGIN, END, Memory, Prediction, State
 from seq2seq.search import BannedPhrases, MinimumLength, NoRepeat, Prefix, RequiredPhrases, Rule
 from seq2seq.search.feasible import Demands
@@ -19,9 +19,7 @@ ALLOWED = (1, END, 4, 5)
 """What may be generated of a vocabulary of six, PAD and BEGIN being banned."""
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["table", "transition", "focus"], meta_fields=["gives_attention"]
-)
+@partial(as_node, leaves=("table", "transition", "focus"), statics=("gives_attention",))
 @dataclass(frozen=True, eq=False)
 class TableModel:
     """A finite automaton: every prefix leads to one of `hidden` states, and each (source kind, state) has its logits.

@@ -301,3 +301,16 @@ def test_a_tree_of_numbers_can_be_printed():
 
     norms = jax.tree.map(lambda w: float(abs(w).max()), Norm(w=jnp.ones(3)))
     assert "w = 1.0" in repr(norms)
+
+
+def test_classes_with_the_same_fields_are_not_one_to_jit():
+    @module
+    class One:
+        w: Array
+
+    @module
+    class Other:
+        w: Array
+
+    one, other = (jax.tree.structure(kind(w=jnp.ones(2))) for kind in (One, Other))
+    assert one != other

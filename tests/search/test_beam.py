@@ -16,6 +16,7 @@ from contract.toy_models import (
     numpy_log_probabilities,
 )
 
+from seq2seq.core.module import as_node
 from seq2seq.core.seams import END, Prediction
 from seq2seq.errors import SearchError, Seq2SeqError, ShapeError
 from seq2seq.search import BeamOptions, SearchOptions, beam, greedy
@@ -52,7 +53,7 @@ def test_beam_wider_than_the_space_is_brute_force(penalty):
             assert not np.isfinite(found.scores[row, len(expected) :]).any()
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["table"], meta_fields=[])
+@partial(as_node, leaves=("table",))
 @dataclass(frozen=True)
 class Narrow:
     """Most tokens are impossible in most states, so that whole groups come to where nothing follows."""
@@ -205,7 +206,7 @@ def test_compiled_once_for_each_shape_and_option():
             traced.append(source.shape)
             return super().start(source, lengths)
 
-    jax.tree_util.register_dataclass(Counted, ["table", "transition", "focus"], ["gives_attention"])
+    as_node(Counted, ["table", "transition", "focus"], ["gives_attention"])
     for seed in range(3):
         beam(Counted.random(seed), SOURCE, LENGTHS, [2 + seed] * 4, BeamOptions(size=2, max_length=5))
     assert len(traced) == 1

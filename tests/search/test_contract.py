@@ -20,6 +20,7 @@ from contract.search_contract import (
 from contract.table import model_of
 from contract.toy_models import TableModel
 
+from seq2seq.core.module import as_node
 from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
 from seq2seq.search import Ensemble, PreparedModel, Renumbered
 
@@ -76,7 +77,7 @@ def test_contract_catches_a_model_that_reads_its_padding():
     fields = [f.name for f in dataclasses.fields(TableModel)]
     limit, lines = np.full(len(LENGTHS), LENGTH), np.arange(len(LENGTHS))
     for kind in (Leaky, Crowded):
-        jax.tree_util.register_dataclass(kind, fields[:3], fields[3:])
+        as_node(kind, fields[:3], fields[3:])
     found = searches(Leaky.random(0))["greedy"](SOURCE, LENGTHS, limit, lines)
     with pytest.raises(AssertionError):
         check_well_formed(found, LENGTHS, limit)

@@ -12,6 +12,7 @@ import pytest
 from contract.search_contract import same_row
 from contract.toy_models import ALLOWED, TableModel, all_strings, keeps, numpy_log_probabilities, numpy_score, rules_of
 
+from seq2seq.core.module import as_node
 from seq2seq.core.seams import BEGIN, END, Prediction
 from seq2seq.errors import SearchError, ShapeError
 from seq2seq.search import (
@@ -190,7 +191,7 @@ def test_other_phrases_compile_nothing_anew():
             traced.append(source.shape)
             return super().start(source, lengths)
 
-    jax.tree_util.register_dataclass(Counted, ["table", "transition", "focus"], ["gives_attention"])
+    as_node(Counted, ["table", "transition", "focus"], ["gives_attention"])
     for phrase in ((4, 5), (5, 5), (5, 4)):
         rules = [BannedPhrases.of([phrase]), MinimumLength(phrase[0] - 2)]
         found = beam(Counted.random(0), SOURCE, LENGTHS, [4] * 4, BeamOptions(size=2, max_length=4), rules)
@@ -281,3 +282,10 @@ def test_arrays_that_do_not_fit_the_rows():
 def test_what_is_banned_may_be_a_list():
     options = BeamOptions(banned=[0, 2], max_length=3)  # pyright: ignore[reportArgumentType]
     assert options.banned == (0, 2) and beam(TableModel.random(0), [[4]], [1], [3], options).tokens.shape == (1, 1, 3)
+
+
+def test_rules_of_one_shape_are_not_one_to_jit():
+    rules = [kind.of([(4, 5), (6,)]) for kind in (BannedPhrases, RequiredPhrases)]
+    rules += [Prefix(rules[0].ids, rules[0].lengths), MinimumLength(rules[0].ids)]
+    kinds = [jax.tree.structure(rule) for rule in rules]
+    assert not any(one == other for n, one in enumerate(kinds) for other in kinds[:n])

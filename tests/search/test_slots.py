@@ -9,6 +9,7 @@ import pytest
 from contract.search_contract import LENGTH, nothing_said, same_row, searches
 from contract.toy_models import TableModel
 
+from seq2seq.core.module import as_node
 from seq2seq.errors import SearchError
 from seq2seq.search import BeamOptions, SampleOptions, SearchOptions
 from seq2seq.search.hypotheses import Trail
@@ -95,7 +96,7 @@ def test_sources_are_read_in_parts_and_only_where_there_are_any():
             jax.debug.callback(lambda n: read.append(n.tolist()), lengths, ordered=True)
             return super().start(source, lengths)
 
-    jax.tree_util.register_dataclass(Noted, ["table", "transition", "focus"], ["gives_attention"])
+    as_node(Noted, ["table", "transition", "focus"], ["gives_attention"])
     lengths = jnp.array([1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     model = Noted.random(0)
     memory, *_ = jax.jit(lambda m: begin(m, jnp.full((1, 11), 4), lengths, 2, 3)[:2])(model)

@@ -65,6 +65,23 @@ def module(cls: C) -> C:
     if "__repr__" not in cls.__dict__:
         made.__repr__ = pretty
 
+    return as_node(made, leaves, statics)
+
+
+def as_node(cls: C, leaves: Sequence[str], statics: Sequence[str] = ()) -> C:
+    """Make a pytree of a class whose instances are the values of these fields and no more; a decorator by `partial`.
+
+    (`jax.tree_util.register_dataclass` does so too, but two classes with fields of the same names are then one to
+    `jax.jit`: their PyTreeDefs are equal, and where the hashes fall into one bucket, one runs with the program of the
+    other.)
+
+    Example:
+        >>> class Point:
+        ...     def __init__(self, x): self.x = x
+        >>> jax.tree.map(lambda x: 2 * x, as_node(Point, ["x"])(3)).x
+        6
+    """
+
     def flatten(m: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         values = m.__dict__
         return tuple(values[n] for n in leaves), tuple(values[n] for n in statics)
@@ -74,13 +91,13 @@ def module(cls: C) -> C:
         return tuple((GetAttrKey(n), values[n]) for n in leaves), tuple(values[n] for n in statics)
 
     def unflatten(aux: tuple[Any, ...], children: Any) -> Any:
-        m = object.__new__(made)
+        m = object.__new__(cls)
         m.__dict__.update(zip(leaves, children, strict=True))
         m.__dict__.update(zip(statics, aux, strict=True))
         return m
 
-    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
-    return made
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 def is_module(value: object) -> bool:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Self, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from seq2seq.core.module import as_node
 from seq2seq.core.seams import BEGIN, END, PAD
 from seq2seq.errors import SearchError, ShapeError
 from seq2seq.search.rules import round_up, strike
@@ -95,7 +95,7 @@ class Given(NamedTuple):
         return jnp.maximum(self.lengths - 1, 0)[..., None]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["ids", "lengths"], meta_fields=[])
+@partial(as_node, leaves=("ids", "lengths"))
 @dataclass(frozen=True, eq=False)
 class BannedPhrases(Phrases):
     """No hypothesis holds one of these phrases. (Single ids for all rows are quicker as `banned`.)
@@ -130,7 +130,7 @@ class Progress(NamedTuple):
     met: Array
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["ids", "lengths"], meta_fields=[])
+@partial(as_node, leaves=("ids", "lengths"))
 @dataclass(frozen=True, eq=False)
 class RequiredPhrases(Phrases):
     """No hypothesis ends before it holds all these phrases, anywhere; they may overlap.

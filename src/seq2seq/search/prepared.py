@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr
 
+from seq2seq.core.module import as_node
 from seq2seq.core.precision import Precision, bfloat16_products, resolve
 from seq2seq.core.rewriting import Parts, Products, part, rewrite, run_once, run_rest
 from seq2seq.core.seams import Memory, Prediction, Searchable, State
@@ -24,7 +25,7 @@ class _How(NamedTuple):
     products: Products
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("model", "ready"), meta_fields=("how", "recipe"))
+@partial(as_node, leaves=("model", "ready"), statics=("how", "recipe"))
 @dataclass(frozen=True)
 class PreparedModel:
     """A `Searchable` that computes what depends on the model's leaves alone once, not at each step.

@@ -24,6 +24,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from seq2seq.core.module import as_node
 from seq2seq.core.seams import END, Memory, State
 from seq2seq.errors import SearchError, ShapeError
 
@@ -47,7 +48,7 @@ class Rule(Protocol):
         ...
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["length"], meta_fields=[])
+@partial(as_node, leaves=("length",))
 @dataclass(frozen=True, eq=False)
 class MinimumLength:
     """No hypothesis ends with fewer than `length` tokens, END counted; () for all rows or (batch,) for each.
@@ -75,7 +76,7 @@ class MinimumLength:
         return state + 1
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["size"])
+@partial(as_node, leaves=(), statics=("size",))
 @dataclass(frozen=True)
 class NoRepeat:
     """No `size` tokens in a row come twice in a hypothesis, overlapping or not (Paulus et al. 2018, section 2.5).
@@ -115,7 +116,7 @@ class NoRepeat:
         return jnp.concatenate([state[:, 1:], token[:, None]], axis=1)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["ids", "lengths"], meta_fields=[])
+@partial(as_node, leaves=("ids", "lengths"))
 @dataclass(frozen=True, eq=False)
 class Prefix:
     """Each row's hypotheses begin with its own tokens: (prefix, batch) `ids` of which `lengths` (batch,) count.

@@ -21,13 +21,13 @@ browser: .venv/ready .browser/ready    # the page in a real browser; pictures of
 	$(BIN)/python -m pytest -rs tests/app/serving/test_page_in_browser.py
 
 .venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 .bench/torch/ready: Makefile # an environment of its own: torch is not a dependency
-	$(PYTHON) -m venv .bench/torch
+	$(PYTHON) -m venv --clear .bench/torch
 	.bench/torch/bin/python -m pip install --quiet torch==2.13.0 numpy
 	touch $@
 

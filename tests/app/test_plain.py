@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.app.options import TrainOptions
-from seq2seq.app.plain import of_plain, to_plain, to_toml
+from seq2seq.app.plain import changed, of_plain, to_plain, to_toml
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
@@ -121,3 +121,9 @@ def test_whatever_type_an_option_of_a_users_model_has(typed):
 def test_a_wrong_value_of_such_a_type_is_told(values, said):
     with pytest.raises(ConfigError, match=said):
         of_plain(Typed, values, "x")
+
+
+def test_what_is_laid_over_without_a_check_has_its_names_right():
+    assert changed(OptimizerConfig(), clip=-1.0).clip == -1.0
+    with pytest.raises(TypeError, match="OptimizerConfig has no clipp"):
+        changed(OptimizerConfig(), clipp=-1.0)

@@ -97,6 +97,8 @@ def unchecked(cls: type[T], values: Mapping[str, Any]) -> T:
         >>> half_way.clip, half_way.name
         (-1.0, 'adam')
     """
+    if unknown := values.keys() - {f.name for f in fields(cls)}:  # pyright: ignore[reportArgumentType]
+        raise TypeError(f"{cls.__name__} has no {min(unknown)}")
     made = object.__new__(cls)
     for f in fields(cls):  # pyright: ignore[reportArgumentType]
         if f.name in values:

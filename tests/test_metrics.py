@@ -40,6 +40,7 @@ def test_error_rates_are_their_definitions(rows):
         scored = [(distance(one.split(), other.split()), -len(other.split())) for other in several]
         errors, total = errors + min(scored)[0], total - min(scored)[1]
     assert found["token_error_rate_percent"] == pytest.approx(100 * errors / total)
+    assert metrics.confusions(hypotheses, references).total() == errors
     assert all(math.isfinite(value) and value >= 0 for value in found.values())
 
 

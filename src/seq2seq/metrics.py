@@ -6,7 +6,8 @@ are counted against the closest one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -102,14 +103,29 @@ def token_error_rate_percent(hypotheses: Sequence[str], references: References, 
         >>> token_error_rate_percent(["R IY T", "AH"], [["R EH D", "R IY D"], ["AH"]])
         25.0
     """
-    _check(hypotheses, references)
     errors = total = 0
-    for one, several in zip(hypotheses, references, strict=True):
-        tokens = split(one)
-        cut = [split(reference) for reference in several]
-        distance, length = min((Levenshtein.distance(tokens, wanted), -len(wanted)) for wanted in cut)
-        errors, total = errors + distance, total - length
+    for written, wanted in _closest(hypotheses, references, split):
+        errors, total = errors + Levenshtein.distance(written, wanted), total + len(wanted)
     return 100.0 * errors / max(1, total)
+
+
+def confusions(hypotheses: Sequence[str], references: References, split: Split = spaced) -> Counter[tuple[str, str]]:
+    """How often (wanted, written): a token of the closest reference, and what the hypothesis has in its place.
+
+    A token that is missing has "" written for it, and for one too many "" was wanted. The counts add up to the errors
+    of `token_error_rate_percent`; of several ways to make one text of the other with as few errors, one is taken.
+
+    Example:
+        >>> dict(confusions(["R IY T", "AH AH"], [["R EH D", "R IY D"], ["AH"]]))
+        {('D', 'T'): 1, ('', 'AH'): 1}
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for written, wanted in _closest(hypotheses, references, split):
+        for edit in Levenshtein.editops(wanted, written):
+            lost = "" if edit.tag == "insert" else wanted[edit.src_pos]
+            made = "" if edit.tag == "delete" else written[edit.dest_pos]
+            found[lost, made] += 1
+    return found
 
 
 def bleu(hypotheses: Sequence[str], references: References, tokenize: Literal["none", "13a"] = "none") -> float:
@@ -198,6 +214,17 @@ def evaluate(
         "bleu": bleu(hypotheses, references, bleu_tokenize),
         "chrf": chrf(hypotheses, references),
     }
+
+
+def _closest(
+    hypotheses: Sequence[str], references: References, split: Split
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """The tokens of each hypothesis and of the reference closest to it; of equally close ones the longest."""
+    _check(hypotheses, references)
+    for one, several in zip(hypotheses, references, strict=True):
+        written = split(one)
+        cut = [split(reference) for reference in several]
+        yield written, min(cut, key=lambda wanted: (Levenshtein.distance(written, wanted), -len(wanted)))
 
 
 def _streams(references: References) -> list[list[Any]]:

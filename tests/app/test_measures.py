@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import seq2seq
-from seq2seq import metrics
+from seq2seq import Decoding, Tokenizer, metrics
+from seq2seq.app.alignment import places
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.pictures.attention import look
 
 NAMES = {
     "items",
@@ -70,6 +75,23 @@ def test_evaluate_says_all_and_agrees_with_score(run, trained):
     assert ["BLEU", "-"] in [line.split() for line in shown]  # no text has four tokens
 
 
+def test_what_is_wrong_is_written(run, fails, trained, tmp_path):
+    own = seq2seq.load(trained).generate(["abc"], Decoding(beam=1))[0]
+    (tmp_path / "pairs.tsv").write_text(f"fab\tdddddd\nabc\tdd\nabc\t{own}\nfab\tdd\n")
+    asked = ("evaluate", trained, "pairs.tsv", "--beam", 1, "--errors", "errors.tsv")
+    ran = run(*asked)
+    assert ran.code == 0 and "Wrote errors.tsv: 1 wrong ones of 2." in ran.err
+    source, output, targets = Path("errors.tsv").read_text().removesuffix("\n").split("\t")
+    assert (source, targets) == ("fab", "dddddd | dd") and output not in ("dddddd", "dd")
+    scores, _, confused = ran.out.partition("token errors, wanted > written")
+    assert len(scores.splitlines()) == len(NAMES) + 2 and confused.split()[0] == "times"
+    counts = [int(line.split()[-1]) for line in confused.splitlines()[1:]]
+    assert counts == sorted(counts, reverse=True) and " > " in confused
+    assert json.loads(run(*asked, "--json").out)["exact_match_percent"] == 50
+    assert "no folder nowhere" in fails("evaluate", trained, "pairs.tsv", "--errors", "nowhere/errors.tsv")
+    assert "is a folder" in fails("evaluate", trained, "pairs.tsv", "--errors", tmp_path)
+
+
 def test_any_of_several_targets_is_right(trained):
     model = seq2seq.load(trained)
     greedy = Evaluation(model, [("abc", "abc")]).decoding
@@ -105,6 +127,44 @@ def test_bad_pairs_are_skipped_and_counted_where_asked(run, trained, tmp_path):
     assert len(blocks) == 3 and blocks[1] == "\tnan"
     assert "2 pairs scored, 1 skipped" in ran.err
     assert "skipped: no TAB (1 line, first bad.tsv:2)" in ran.err and "CR LF" in ran.err
+
+
+def test_alignments_are_where_attention_is_largest(run, fails, trained):
+    path, pairs = dev(trained)
+    model = seq2seq.load(trained)
+    lines = run("score", trained, path, "--alignments", "--precision", "float32").out.splitlines()
+    assert len(lines) == len(pairs)
+    for line, (source, target) in zip(lines, pairs, strict=True):
+        weights = look(model, source, target).attention[: len(target), : len(source)]
+        assert line == " ".join(f"{place}-{j}" for j, place in enumerate(weights.argmax(axis=1)))
+    Path("bad.tsv").write_text("abc\tcba\nno tab\nfed\tdef\n")
+    assert run("score", trained, "bad.tsv", "--skip-bad", "--alignments").out.split("\n")[1] == ""
+    assert "take one" in fails("score", trained, path, "--alignments", "--per-token")
+    assert "leave out PAIRS" in fails("score", trained, "--phrase-table", "table", "--alignments")
+
+
+def test_attention_to_pairs_does_not_depend_on_company(trained):
+    model, float32 = seq2seq.load(trained), Arithmetic("float32")
+    pairs = [("abc", "cba"), ("a" * 30, "a"), ("fed", "def" * 9), ("", "a")]
+    found = model.attention(pairs, float32)
+    assert [weights.shape for weights in found] == [(4, 4), (2, 31), (28, 4), (2, 1)]
+    for one, weights in zip(pairs, found, strict=True):
+        np.testing.assert_allclose(model.attention([one], float32)[0], weights, atol=1e-5)
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+
+
+def test_places_are_those_of_words_where_tokens_are_pieces():
+    texts = ["the houses, of the land", "a  b", " a", "a "] * 9
+    for kind, turned in product(("bpe", "unigram"), (False, True)):
+        pieces = Tokenizer.train(kind, texts, vocabulary=280)
+        pieces = pieces.turned() if turned else pieces
+        for text in texts[:4]:
+            found = pieces.in_order(places(pieces, text))
+            assert found == sorted(found) and set(found) <= set(range(len(text.split()) + 1))
+            tokens = pieces.in_order(pieces.tokens(text))
+            words = ["".join(t for t, place in zip(tokens, found, strict=True) if place == n) for n in set(found)]
+            assert [word.strip("▁") for word in words if word.strip("▁")] == text.split()
+    assert places(Tokenizer.train("word", ["b a"]), " b  a") == [0, 1]
 
 
 def test_vectors_are_pythons(run, trained):

@@ -11,7 +11,7 @@ from contract.toy_models import TableModel, all_strings, numpy_log_probabilities
 
 from seq2seq.core.seams import BEGIN, PAD
 from seq2seq.errors import ShapeError
-from seq2seq.search import continuations, force, score, score_started, start
+from seq2seq.search import continuations, force, force_started, score, score_started, start
 
 
 def test_score_is_the_log_probability_of_each_token():
@@ -43,6 +43,10 @@ def test_targets_of_sources_read_once_score_the_same():
     given, mask = np.concatenate([np.full((1, len(of)), BEGIN), out[:-1]]), np.ones(out.shape, np.float32)
     found = score_started(model, start(model, sources, lengths), of, given, out, mask)
     np.testing.assert_array_equal(found, score(model, sources[:, of], lengths[of], given, out, mask))
+    forced = force_started(model, start(model, sources, lengths), of, given, out, mask)
+    np.testing.assert_array_equal(forced.log_probabilities, found)
+    wanted = force(model, sources[:, of], lengths[of], given, out, mask).attention
+    np.testing.assert_array_equal(forced.attention, wanted)
     with pytest.raises(ShapeError, match="score_started: target_in has shape"):
         score_started(model, start(model, sources, lengths), of[:2], given, out, mask)
 

@@ -238,13 +238,13 @@ def test_a_full_disk_ends_the_curves_and_nothing_else(tmp_path, events, capsys, 
 
 def test_samples_are_shown_in_tensorboard_as_text_and_not_in_the_log(tmp_path, events):
     pytest.importorskip("tensorboardX")
-    text = (Sample("<b>a|b</b>", "target", "output"),)
+    text = (Sample("<b>a|b</b>", ["target", "a<b"], "output"),)
     told = [replace(event, samples=text) if isinstance(event, Evaluated) else event for event in events]
     listener = tensorboard(tmp_path)
     assert listener is not None
     follow((event for event in told), [listener])
     content = next(tmp_path.iterdir()).read_bytes()
-    assert b"dev/samples" in content and b"| target | output |" in content
+    assert b"dev/samples" in content and b"| target, a&#60;b | output |" in content
     assert b"&#60;b&#62;a&#124;b" in content and b"<b>" not in content
     assert "samples" not in json.dumps([to_json(event) for event in told])
 

@@ -26,7 +26,6 @@ from seq2seq.models.model import Model
 from seq2seq.training import Judged, Sample
 
 _TOKENS = 4096
-_SAMPLES = 5
 _OF_LOSS = ("loss_nats_per_token", "perplexity")
 _OF_OUTPUTS = ("exact_match_percent", "wer_percent", "token_error_rate_percent", "bleu", "chrf")
 GREEDY = Decoding(beam=1)
@@ -45,6 +44,7 @@ class Evaluation:
         reranker: what chooses among the hypotheses of the search, if not the search.
         report: what to measure of the model's listening beside that; needs a model that can generate.
         watch: whether to show a bar on a terminal.
+        samples: how many outputs to give beside the scores, evenly spread over the sources; None for all.
 
     Raises:
         DataError: there are no pairs.
@@ -58,13 +58,14 @@ class Evaluation:
     reranker: Reranker | None = None
     report: Listening | None = None
     watch: bool = False
+    samples: int | None = 5
 
     def __post_init__(self) -> None:
         if not self.pairs:
             raise DataError("there are no pairs to evaluate on.")
 
     def __call__(self, model: Any) -> Judged:
-        """The scores of a model, by name, and a few outputs; those only if the model can generate."""
+        """The scores of a model, by name, and `samples` outputs; those only if the model can generate."""
         samples: list[Sample] = []
         precision = resolve(self.decoding.precision)
         with self._watched("pairs", len(self.pairs), "loss"):
@@ -83,10 +84,11 @@ class Evaluation:
                     outputs = self.reranker.of_read_pairs().generate(text_model, sources, self.decoding)
                 else:
                     outputs = text_model.generate(sources, self.decoding)
-            samples = [Sample(sources[n], references[n][0], outputs[n]) for n in _spread(len(sources))]
-            scores |= metrics.evaluate(outputs, references, split=self._split, bleu_tokenize=self.bleu_tokenize)
+            kept = _spread(len(sources), len(sources) if self.samples is None else self.samples)
+            samples = [Sample(sources[n], references[n], outputs[n]) for n in kept]
+            scores |= metrics.evaluate(outputs, references, split=self.split, bleu_tokenize=self.bleu_tokenize)
             if self.report:
-                report = replace(self.report, split=self._split)
+                report = replace(self.report, split=self.split)
                 with self._watched("pairs", report.pairs_to_score(len(self.pairs)), "listening"):
                     scores |= report(text_model, self.pairs, dict(zip(sources, outputs, strict=True)))
         return Judged(scores, samples)
@@ -109,7 +111,7 @@ class Evaluation:
     def _watched(self, unit: str, total: int, task: str) -> AbstractContextManager[None]:
         return watched(unit, total, task, shown=self.watch)
 
-    def _split(self, text: str) -> Sequence[str]:
+    def split(self, text: str) -> Sequence[str]:
         """The tokens whose errors count: characters for spelt targets, otherwise what spaces part."""
         return list(text) if self.text_model.target_tokenizer.kind == "character" else metrics.spaced(text)
 
@@ -126,9 +128,9 @@ class Evaluation:
         return [batch for _, batch in Batches(data, tokens=_TOKENS, seed=0).once()]
 
 
-def _spread(count: int) -> list[int]:
-    """A few indices, evenly spread."""
-    return [int(index) for index in np.linspace(0, count - 1, min(count, _SAMPLES)).round()]
+def _spread(count: int, most: int) -> list[int]:
+    """So many indices at most, evenly spread."""
+    return [int(index) for index in np.linspace(0, count - 1, min(count, most)).round()]
 
 
 def _mean_loss(model: Any, batches: Sequence[Batch], precision: Resolved) -> float:

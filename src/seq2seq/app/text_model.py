@@ -33,7 +33,7 @@ from seq2seq.data.grouped import Targets
 from seq2seq.data.lines import BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
 from seq2seq.models.model import model_of
-from seq2seq.search import score_started, start
+from seq2seq.search import Forced, force_started, score_started, start
 from seq2seq.search.checking import check_encodable, gives_attention
 from seq2seq.search.ensemble import Mean
 
@@ -156,11 +156,32 @@ class TextModel:
         The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
         """
         answers: list[tuple[list[str], list[float]]] = [([], [])] * len(pairs)
-        for batch, table in self._forced(pairs, arithmetic):
+        for batch, _, found in self._forced(pairs, arithmetic):
+            table = np.asarray(found.log_probabilities)
             for row, index in enumerate(batch.indices):
                 ids = batch.target_out[: int(batch.target_mask[:, row].sum()), row]
                 tokens = [self.target_tokenizer.token(int(token)) for token in ids]
                 answers[index] = (tokens, table[: len(ids), row].astype(float).tolist())
+        return answers
+
+    def attention(
+        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Where the model looks while it reads the target of each pair: (target tokens, source tokens), ends included.
+
+        The pairs are as `read_pairs` gives them, as those of `token_scores` are.
+
+        Raises:
+            ModuleError: the model gives no attention, or cannot generate.
+        """
+        answers = [np.zeros((0, 0), np.float32)] * len(pairs)
+        for batch, lengths, found in self._forced(pairs, arithmetic, look=True):
+            if found.attention is None:
+                raise ModuleError(f"this {type(self.model).__name__} gives no attention: nobody knows where it looks.")
+            weights = np.asarray(found.attention)
+            for row, index in enumerate(batch.indices):
+                tokens = int(batch.target_mask[:, row].sum())
+                answers[index] = np.array(weights[:tokens, row, : lengths[row]])
         return answers
 
     def pair_scores(
@@ -174,14 +195,15 @@ class TextModel:
         pairs = list(zip(self.sources([source for source, _ in pairs]), (target for _, target in pairs), strict=True))
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         found = np.zeros(len(places))
-        for batch, table in self._forced(list(places), arithmetic):
+        for batch, _, forced in self._forced(list(places), arithmetic):
+            table = np.asarray(forced.log_probabilities)
             found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
         return found[[places[pair] for pair in pairs]] if pairs else found
 
     def _forced(
-        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None
-    ) -> Iterator[tuple[Targets, NDArray[np.float32]]]:
-        """Batches of the pairs, and the log-probability of each target token, (target, batch)."""
+        self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None, look: bool = False
+    ) -> Iterator[tuple[Targets, NDArray[np.int32], Forced]]:
+        """Batches of the pairs, how long the source of each is, and what the model says; to `look`, with attention."""
         model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
         rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in pairs))}
         sources = self.source_tokenizer.encode_batch(rows)
@@ -190,7 +212,9 @@ class TextModel:
         for block in grouped_batches(sources, of, targets):
             started = start(model, block.source, block.lengths)
             for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
-                yield batch, np.asarray(score_started(model, started, *batch[1:]))
+                read = model, started, *batch[1:]
+                forced = force_started(*read) if look else Forced(score_started(*read), None)
+                yield batch, block.lengths[batch.of], forced
             give_back_memory()  # or the holes that batches of many shapes leave add up
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,15 +55,7 @@ def score(
     """
     source, lengths = check_rows("score", source, lengths=lengths)
     targets = _targets("score", len(lengths), target_in, target_out, target_mask)
-    return _score(model, source, lengths, *targets)
-
-
-@jax.jit
-def _score(
-    model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
-) -> Array:
-    memory, state = model.start(source, lengths)
-    return _read(model, memory, state, target_in, target_out, target_mask).log_probabilities
+    return _read_pairs(model, source, lengths, *targets).log_probabilities
 
 
 class Forced(NamedTuple):
@@ -106,15 +99,8 @@ def force(
         ([[0.5], [0.5]], [[[1.0, 0.0]], [[1.0, 0.0]]])
     """
     source, lengths = check_rows("force", source, lengths=lengths)
-    return _force(model, source, lengths, *_targets("force", len(lengths), target_in, target_out, target_mask))
-
-
-@jax.jit
-def _force(
-    model: Searchable, source: Array, lengths: Array, target_in: Array, target_out: Array, target_mask: Array
-) -> Forced:
-    memory, state = model.start(source, lengths)
-    return _read(model, memory, state, target_in, target_out, target_mask, look=True)
+    targets = _targets("force", len(lengths), target_in, target_out, target_mask)
+    return _read_pairs(model, source, lengths, *targets, look=True)
 
 
 def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
@@ -180,7 +166,25 @@ def score_started(
     """
     rows = jnp.asarray(of)
     targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
-    return _read_started(model, *_rows(started, rows), *targets)
+    return _read(model, *_rows(started, rows), *targets).log_probabilities
+
+
+def force_started(
+    model: Searchable,
+    started: Started,
+    of: ArrayLike,
+    target_in: ArrayLike,
+    target_out: ArrayLike,
+    target_mask: ArrayLike,
+) -> Forced:
+    """As `score_started`, with the attention. The arguments are those of it.
+
+    Raises:
+        ShapeError: arrays that do not fit each other.
+    """
+    rows = jnp.asarray(of)
+    targets = _targets("force_started", rows.size, target_in, target_out, target_mask)
+    return _read(model, *_rows(started, rows), *targets, look=True)
 
 
 class Started(NamedTuple):
@@ -202,13 +206,20 @@ def _rows(started: Started, of: Array) -> Started:
     return jax.tree.map(lambda leaf: leaf[of], started)
 
 
-@jax.jit
-def _read_started(
-    model: Searchable, memory: Memory, state: State, target_in: Array, target_out: Array, target_mask: Array
-) -> Array:
-    return _read(model, memory, state, target_in, target_out, target_mask).log_probabilities
+@partial(jax.jit, static_argnames="look")
+def _read_pairs(
+    model: Searchable,
+    source: Array,
+    lengths: Array,
+    target_in: Array,
+    target_out: Array,
+    target_mask: Array,
+    look: bool = False,
+) -> Forced:
+    return _read(model, *model.start(source, lengths), target_in, target_out, target_mask, look)
 
 
+@partial(jax.jit, static_argnames="look")
 def _read(
     model: Searchable,
     memory: Memory,

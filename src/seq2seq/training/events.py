@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -68,10 +68,10 @@ class Updated:
 
 
 class Sample(NamedTuple):
-    """What a model says for a source of the dev set, beside a target of it."""
+    """What a model says for a source of the dev set, beside the targets that would be right."""
 
     source: str
-    target: str
+    targets: Sequence[str]
     output: str
 
 
@@ -79,7 +79,7 @@ class Judged(dict[str, float]):
     """Scores by name, as any dictionary of them, with a few outputs to look at.
 
     Example:
-        >>> Judged({"bleu": 30.0}, [Sample("a", "b", "c")]).samples[0].output
+        >>> Judged({"bleu": 30.0}, [Sample("a", ["b"], "c")]).samples[0].output
         'c'
     """
 

@@ -22,6 +22,7 @@ from seq2seq.training.terminal import error_console
 _QUEUED = 1000
 """Things that may wait for TensorBoard's thread: more than come between two looks at whether it lives."""
 _LONGEST = 400
+_TARGETS = 3
 """Characters of a sample."""
 _MARKUP = frozenset("\\`*_{}[]()<>#+-.!|&~$:")
 Listener: TypeAlias = Callable[[Event], None]
@@ -255,7 +256,9 @@ def _table(samples: Iterable[Sample]) -> str:
         return "".join(f"&#{ord(character)};" if character in _MARKUP else character for character in text)
 
     rows = ["| source | target | output |", "|---|---|---|"]
-    return "\n".join([*rows, *(f"| {' | '.join(map(cell, sample))} |" for sample in samples)])
+    for source, targets, output in samples:
+        rows.append(f"| {cell(source)} | {', '.join(map(cell, targets[:_TARGETS]))} | {cell(output)} |")
+    return "\n".join(rows)
 
 
 def _evaluation_line(event: Evaluated, loss: str) -> str:

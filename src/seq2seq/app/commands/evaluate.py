@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,8 +13,10 @@ from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.listening import Listening, ListeningOptions
+from seq2seq.app.mistakes import check_mistakes, most_confused, write_mistakes
 from seq2seq.app.options import Files, PairOptions
 from seq2seq.app.rerank import RerankOptions
+from seq2seq.app.train import say
 from seq2seq.core.seams import Searchable
 from seq2seq.data import read_pairs
 from seq2seq.errors import ConfigError, ModuleError
@@ -34,6 +35,9 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
     """Files of pairs, one pair a line: source TAB target, or as --format says."""
     bleu_tokenize: Literal["none", "13a"] = "none"
     """The tokens that BLEU counts: those that any white space parts, or those of raw text (13a)."""
+    errors: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A file for what is wrong, one item a line: source TAB output TAB its targets, with " | " between them. The report
+    then also has the most frequent token errors."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object."""
 
@@ -47,10 +51,12 @@ def main(arguments: Sequence[str]) -> int:
     if reranker is None:
         options.check()
     options.check_listening()
+    if options.errors is not None:
+        check_mistakes(options.errors)
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
     text_model.check_format(corpus.format)
-    if (options.listening or reranker is not None) and not isinstance(text_model.model, Searchable):
+    if (options.listening or options.errors or reranker is not None) and not isinstance(text_model.model, Searchable):
         raise ModuleError(
             f"{type(text_model.model).__name__} has no `start` and `step`: there are no outputs to look at."
         )
@@ -68,16 +74,35 @@ def main(arguments: Sequence[str]) -> int:
         reranker=reranker,
         report=Listening(options.listening_items, documents, arithmetic=options) if options.listening else None,
         watch=True,
+        samples=None,
     )
-    scores: dict[str, float] = {"items": evaluation.items, **evaluation(text_model.model)}
+    judged = evaluation(text_model.model)
+    scores = {"items": evaluation.items, **judged}
     for note in corpus.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if options.json:
         print(json.dumps(scores))
     else:
-        print(f"{'items':<40}{scores.pop('items'):>10,}")
         whole = options.bleu_tokenize != "none" or any(len(pair.target.split()) >= 4 for pair in corpus.pairs)
-        for name, value in scores.items():
-            said = f"{value:.4g}" if whole or name != "bleu" else "-"  # no text has the four tokens that it counts
-            print(f"{METRICS[name].label:<40}{said:>10}")
+        _print(scores, whole)
+        if options.errors is not None:
+            _row("token errors, wanted > written", "times")
+            for confused, times in most_confused(judged.samples, evaluation.split):
+                _row(f"  {confused}", f"{times:,}")
+    if options.errors is not None:
+        wrong = write_mistakes(options.errors, judged.samples)
+        say(f"Wrote {options.errors}: {wrong:,} wrong ones of {evaluation.items:,}.")
     return 0
+
+
+def _print(scores: Mapping[str, float], whole: bool) -> None:
+    """A line for each score; not `whole`: no text has the four tokens that BLEU counts."""
+    for name, value in scores.items():
+        if name == "items":
+            _row(name, f"{value:,}")
+        else:
+            _row(METRICS[name].label, f"{value:.4g}" if whole or name != "bleu" else "-")
+
+
+def _row(name: str, value: str) -> None:
+    print(f"{name:<40}{value:>10}")

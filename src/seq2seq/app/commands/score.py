@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+from seq2seq.app.alignment import as_pharaoh, links
 from seq2seq.app.arguments import EnsembleOptions, in_chunks, parse
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.hypothesis import escaped
@@ -21,11 +21,10 @@ from seq2seq.app.train import say
 from seq2seq.data import Ledger, corpus_format, iterate_rows
 from seq2seq.errors import ConfigError
 
-Scored: TypeAlias = tuple[list[str], list[float]]
-"""The tokens of a target, or one for all of it, and their log-probabilities."""
+Say: TypeAlias = Callable[[TextModel, Sequence[tuple[str, str]], Arithmetic], list[str]]
+"""What is written of each pair."""
 
 _ROWS_AT_ONCE = 8192
-_LEFT_OUT = ([""], [math.nan])  # a bad line: one empty token of no probability
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,10 @@ class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
     """Files of pairs, one pair a line: source TAB target, or as --format says."""
     per_token: bool = False
     """Write each target token and its log-probability: token TAB number, with an empty line between pairs."""
+    alignments: bool = False
+    """Write where each target token comes from: 0-0 1-1 2-1, the places, counted from 0, of the source token that had
+    most attention and of the target token (Moses' format). Places are of letters where a side is cut into letters, and
+    of what spaces part otherwise; the line of a bad pair that --skip-bad leaves out is empty."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,6 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     options.check_table()
     if options.phrase_table is not None:
         return _score_table(options)
+    if options.per_token and options.alignments:
+        raise ConfigError("--per-token and --alignments each decide what is written: take one.")
+    say_each, left_out = (
+        (_tokens, "\tnan\n") if options.per_token else (_aligned, "") if options.alignments else (_whole, "nan")
+    )
     model, paths = options.load_leading(options.pairs)
     ledger, began, count = Ledger(options.skip_bad), time.perf_counter(), 0
     model.check_format(corpus_format(options.files(paths)))
@@ -57,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     with watched("pairs", total, shown=shown):
         for chunk in in_chunks(rows, _ROWS_AT_ONCE):
             pairs = [pair[:2] for pair in chunk if pair is not None]
-            scored = iter(model.token_scores(pairs, options) if options.per_token else _whole(model, pairs, options))
-            _write([_LEFT_OUT if pair is None else next(scored) for pair in chunk], options.per_token)
+            said = iter(say_each(model, pairs, options))
+            print("\n".join(left_out if pair is None else next(said) for pair in chunk), flush=True)
             count += len(pairs)
     seconds = time.perf_counter() - began
     for note in ledger.notes:
@@ -68,23 +76,27 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _whole(model: TextModel, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic) -> list[Scored]:
-    return [([""], [score]) for score in model.pair_scores(pairs, arithmetic).tolist()]
+def _whole(model: TextModel, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic) -> list[str]:
+    return [f"{score:.9g}" for score in model.pair_scores(pairs, arithmetic).tolist()]
 
 
-def _write(scored: Sequence[Scored], per_token: bool) -> None:
-    for tokens, scores in scored:
-        if per_token:
-            print("".join(f"{escaped(token)}\t{one:.9g}\n" for token, one in zip(tokens, scores, strict=True)))
-        else:
-            print(f"{sum(scores):.9g}")
-    sys.stdout.flush()
+def _tokens(model: TextModel, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic) -> list[str]:
+    return [
+        "".join(f"{escaped(token)}\t{score:.9g}\n" for token, score in zip(tokens, scores, strict=True))
+        for tokens, scores in model.token_scores(pairs, arithmetic)
+    ]
+
+
+def _aligned(model: TextModel, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic) -> list[str]:
+    looks = model.attention(pairs, arithmetic)
+    cut = model.source_tokenizer, model.target_tokenizer
+    return [as_pharaoh(links(look, *cut, pair)) for look, pair in zip(looks, pairs, strict=True)]
 
 
 def _score_table(options: ScoreOptions) -> int:
     names, pairs = options.leading(options.pairs)
-    if pairs or options.per_token:
-        raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS and --per-token.")
+    if pairs or options.per_token or options.alignments:
+        raise ConfigError("--phrase-table is read instead of pairs: leave out PAIRS, --per-token and --alignments.")
     for option in fields(PairOptions):
         if option.name != "skip_bad" and getattr(options, option.name) != option.default:
             name = option.name.replace("_", "-")

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.text_model import TextModel
-from seq2seq.core.seams import Searchable
-from seq2seq.data import Batches
+from seq2seq.core.seams import END
 from seq2seq.errors import DataError, ModuleError
-from seq2seq.search import force
 
 
 class Look(NamedTuple):
@@ -49,23 +48,12 @@ def look(model: TextModel, text: str, target: str | None = None, decoding: Decod
         return _given(model, text, target)
     found = model.hypotheses([text], decoding, attention=True)[0][0]
     if found.attention is None or found.source_tokens is None:
-        raise _without_attention(model)
+        raise ModuleError(f"this {type(model.model).__name__} gives no attention: there is nothing to draw.")
     return Look(found.source_tokens, found.tokens, found.attention)
 
 
 def _given(model: TextModel, text: str, target: str) -> Look:
-    if not isinstance(model.model, Searchable):
-        raise ModuleError(f"{type(model.model).__name__} has no `start` and `step`: it trains, but cannot generate.")
     [source] = model.sources([text])
-    (_, batch), *_ = Batches(model.dataset([(source, target)]), tokens=1, seed=0).once()
-    weights = force(model.model, *batch).attention
-    if weights is None:
-        raise _without_attention(model)
-    steps = int(batch.target_mask[:, 0].sum())
-    tokens = [model.target_tokenizer.token(int(token)) for token in batch.target_out[:steps, 0]]
-    names = model.source_names(source)
-    return Look(names, tokens, np.asarray(weights)[:steps, 0, : len(names)])
-
-
-def _without_attention(model: TextModel) -> ModuleError:
-    return ModuleError(f"this {type(model.model).__name__} gives no attention: there is nothing to draw.")
+    [attention] = model.attention([(source, target)], Arithmetic(precision="float32"))
+    tokens = [*model.target_tokenizer.tokens(target), model.target_tokenizer.token(END)]
+    return Look(model.source_names(source), tokens, attention)

@@ -1,0 +1,54 @@
+"""What a model got wrong, for people to read: the items, and which tokens it writes for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq.app.hypothesis import on_one_line
+from seq2seq.core.files import atomic_write
+from seq2seq.errors import ConfigError
+from seq2seq.metrics import Split, confusions
+from seq2seq.training import Sample
+
+_MOST = 10
+_NOTHING = "(nothing)"
+
+
+def check_mistakes(path: str) -> None:
+    """Refuse a file that could not be written, before anything takes time.
+
+    Raises:
+        ConfigError: it is a folder, or in a folder that is not there.
+    """
+    if Path(path).is_dir():
+        raise ConfigError(f"--errors {path} is a folder; name a file to write.")
+    if not Path(path).absolute().parent.is_dir():
+        raise ConfigError(f"--errors {path}: there is no folder {Path(path).parent}; make it, or name another file.")
+
+
+def write_mistakes(path: str, samples: Sequence[Sample]) -> int:
+    """Write the wrong ones, one a line: source TAB output TAB its targets, with ` | ` between these.
+
+    Returns:
+        How many they are.
+
+    Raises:
+        ArchiveError: the file cannot be written.
+    """
+    wrong = [sample for sample in samples if sample.output not in sample.targets]
+    rows = ((one.source, one.output, " | ".join(one.targets)) for one in wrong)
+    lines = ["\t".join(map(on_one_line, row)) + "\n" for row in rows]
+    atomic_write(Path(path), lambda temporary: temporary.write_bytes("".join(lines).encode()))
+    return len(wrong)
+
+
+def most_confused(samples: Sequence[Sample], split: Split) -> list[tuple[str, int]]:
+    """The most frequent token errors, `wanted > written`, and how often.
+
+    Example:
+        >>> most_confused([Sample("red", ["R EH D"], "R IY D"), Sample("a", ["AH"], "AH N")], str.split)
+        [('EH > IY', 1), ('(nothing) > N', 1)]
+    """
+    found = confusions([one.output for one in samples], [one.targets for one in samples], split)
+    return [(f"{wanted or _NOTHING} > {written or _NOTHING}", n) for (wanted, written), n in found.most_common(_MOST)]

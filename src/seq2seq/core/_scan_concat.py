@@ -97,6 +97,9 @@ def _sum_of_products(equation: JaxprEqn, side: Side, env: Env) -> Array:
     weight = read(equation.invars[1 - side.place], env)
     (weight_axis,) = equation.params["dimension_numbers"][0][1 - side.place]
     options = {name: equation.params[name] for name in ("dimension_numbers", "precision", "preferred_element_type")}
+    result: Any = equation.outvars[0].aval
+    if result.dtype in (jnp.float16, jnp.bfloat16):  # whose parts might not fit, or be rounded, where their sum is not
+        options["preferred_element_type"] = jnp.float32
     total, start = None, 0
     for part in side.parts:
         value = _joined([read(a, env) for a in part], side.axis)
@@ -104,7 +107,7 @@ def _sum_of_products(equation: JaxprEqn, side: Side, env: Env) -> Array:
         rows = lax.slice_in_dim(weight, start, stop, axis=weight_axis)
         product = lax.dot_general(*((rows, value) if side.place else (value, rows)), **options)
         total, start = product if total is None else total + product, stop
-    return jnp.asarray(total)
+    return jnp.asarray(total, result.dtype)
 
 
 def _joined(values: Sequence[Array], axis: int) -> Array:

@@ -26,12 +26,25 @@ from jax.extend.core import JaxprEqn, Var
 from seq2seq.core._scan_split import PRODUCTS, Split
 from seq2seq.core._scan_steps import run_step
 from seq2seq.core._scan_taps import WIDEST, Pieces, Tap, Taps
-from seq2seq.core.jaxprs import Env, apply, byte_count, inputs, read, run, variables, zeros
+from seq2seq.core.jaxprs import (
+    Env,
+    apply,
+    byte_count,
+    defined,
+    inputs,
+    is_complex,
+    primitives,
+    read,
+    run,
+    variables,
+    zeros,
+)
 
 _CHEAP = frozenset(
     """abs add add_any and broadcast_in_dim convert_element_type copy copy_p div eq expand_dims ge gt integer_pow le lt
     max min mul ne neg not or reshape select_n sign square squeeze stop_gradient sub""".split()  # noqa: SIM905
 )
+_CHECKPOINTS = frozenset({"checkpoint", "remat", "remat2"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,13 @@ class Loop:
         call.defjvp(self._jvp, symbolic_zeros=True)
         last, emitted = call(*(known[v] for v in self.parts.loop_reads), *carry)
         return last, dict(zip(self.parts.emitted, emitted, strict=True))
+
+    @cached_property
+    def _recomputes(self) -> bool:
+        """Whether the loop decides what is kept of a step. Not where the step has a `jax.checkpoint` of its own, into
+        which the decision would reach; nor for complex numbers, of which `jax.checkpoint` cannot keep any."""
+        checkpoints = any(not _CHECKPOINTS.isdisjoint(primitives(e)) for e in self.parts.loop)
+        return not checkpoints and not any(map(is_complex, defined(self.parts.loop)))
 
     @cached_property
     def _taps(self) -> Taps:
@@ -76,7 +96,7 @@ class Loop:
             emitted = [env[v] for v in parts.emitted]
             return [read(a, env) for a in parts.carry_out], (emitted, [env[v] for v in kept])
 
-        if weights:
+        if weights and self._recomputes:
             body = jax.checkpoint(body, prevent_cse=False, policy=self._keeps)
         xs = ([values[v] for v in stacked], list(pushes.values()))
         first = [values[v] for v in parts.carry]

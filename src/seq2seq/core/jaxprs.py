@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.sharding import AxisType
 
 Env: TypeAlias = dict[Var, Any]
 """What each variable of a jaxpr stands for."""
@@ -47,14 +48,27 @@ def same_shape(a: Any, b: Any) -> bool:
     return a.aval.shape == b.aval.shape
 
 
-def varies_by_device(atom: Any) -> bool:
-    """Whether `atom` is a device's own part of an array, inside `jax.shard_map`."""
-    return bool(getattr(getattr(atom.aval, "manual_axis_type", None), "varying", ()))
+def has_known_shape(atom: Any) -> bool:
+    """Whether every size of `atom` is a number, and no symbol of `jax.export`."""
+    return all(isinstance(size, int) for size in atom.aval.shape)
+
+
+def is_laid_out(atom: Any) -> bool:
+    """Whether `atom` is a device's own part of an array (`jax.shard_map`), or has an axis along an explicit one of a
+    mesh."""
+    mine = getattr(getattr(atom.aval, "manual_axis_type", None), "varying", ())
+    mesh = getattr(getattr(atom.aval, "sharding", None), "mesh", None)
+    return bool(mine) or AxisType.Explicit in getattr(mesh, "axis_types", ())
 
 
 def is_float(atom: Any) -> bool:
     """Whether `atom` has a derivative: a real or complex floating type."""
     return bool(jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.inexact))
+
+
+def is_complex(atom: Any) -> bool:
+    """Whether `atom` is of complex numbers."""
+    return bool(jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.complexfloating))
 
 
 def primitives(equation: JaxprEqn) -> Iterator[str]:

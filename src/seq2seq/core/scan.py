@@ -33,13 +33,15 @@ from seq2seq.core.jaxprs import (
     Env,
     apply,
     byte_count,
+    has_known_shape,
     inlined,
     inputs,
+    is_laid_out,
+    primitives,
     read,
     run,
     same_shape,
     variables,
-    varies_by_device,
 )
 
 Carry = TypeVar("Carry")
@@ -65,9 +67,9 @@ def scan(
 
     It is used as `lax.scan` is, under jit, grad, vmap, remat, jvp, in itself and in other control flow. The step may
     close over arrays of any type, and hold conditionals, inner scans, random numbers. What cannot be moved out of the
-    loop stays in it. A step with side effects, in `jax.shard_map`, or under a mesh with explicit axes is left to
-    `lax.scan` altogether. Forward mode keeps what reverse mode would keep: where memory is short, take `hoist=False`
-    there.
+    loop stays in it. A step with side effects, with a `jax.custom_vjp` of a weight, of sizes that are symbols, in
+    `jax.shard_map`, or on a mesh with explicit axes is left to `lax.scan` altogether. Forward mode keeps what reverse
+    mode would keep: where memory is short, take `hoist=False` there.
 
     Args:
         f: the step: (carry, one input) -> (carry, one output); a bound method of a `@module` will do.
@@ -97,21 +99,36 @@ def scan(
     def plain(init: Any, xs: Any) -> Any:
         return lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
-    # Axes that go along one of a mesh cannot be merged with others; an input without a shape is an error, told there.
-    explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
-    if not hoist or explicit or not all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
+    config: Any = jax.config
+    # Without jit there is no loop; an input without a shape is an error, told there.
+    if not hoist or config.jax_disable_jit or not all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
         return plain(init, xs)
     # lax.scan itself checks, promotes and traces; of its jaxpr only the loop is replaced.
-    traced, result = jax.make_jaxpr(plain, return_shape=True)(init, xs)
+    trees: list[Any] = []
+
+    def leaves(init: Any, xs: Any) -> list[Any]:
+        found, tree = jax.tree.flatten(plain(init, xs))
+        trees.append(tree)
+        return found
+
+    traced = jax.make_jaxpr(leaves)(init, xs)
     env: Env = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
     env.update(zip(traced.jaxpr.invars, map(jnp.asarray, jax.tree.leaves((init, xs))), strict=True))
     for e in traced.jaxpr.eqns:
-        if e.primitive.name == "scan" and not e.effects and not any(map(varies_by_device, e.invars)):
+        if e.primitive.name == "scan" and _may_be_split(e):
             outputs = _hoisted(e, reverse, unroll)(*(env[v] for v in variables(e.invars)))
             env.update(zip(e.outvars, outputs, strict=True))
         else:
             run([e], env)
-    return jax.tree.unflatten(jax.tree.structure(result), [read(a, env) for a in traced.jaxpr.outvars])
+    return jax.tree.unflatten(trees[0], [read(a, env) for a in traced.jaxpr.outvars])
+
+
+def _may_be_split(equation: JaxprEqn) -> bool:
+    """Whether a scan can be taken apart: it has no side effects, all of its sizes are known, and no axis goes along one
+    of a mesh by hand, which could not be merged with others."""
+    if equation.effects or AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        return False
+    return all(has_known_shape(v) and not is_laid_out(v) for v in equation.invars)
 
 
 def worth_hoisting(parts: Split, steps: int) -> bool:
@@ -119,7 +136,13 @@ def worth_hoisting(parts: Split, steps: int) -> bool:
 
     In parts if there are at least two steps to put together and at least one product of a weight to gain from it.
     There is no threshold of size: small steps gain most, since what is taken out of the loop saves a dispatch a step.
+    Not in parts where a weight goes through a `custom_vjp`: its rule, which need not be linear, is to see the cotangent
+    of each step, and would see their sum.
     """
+    outside = (*parts.once, *parts.before, *parts.after)
+    ruled = (e for e in outside if any(name.startswith("custom_vjp_call") for name in primitives(e)))
+    if any(parts.invariant.issuperset(variables(e.invars)) for e in ruled):
+        return False
     return steps >= 2 and any(operands(e, parts.invariant) for e in (*parts.before, *parts.loop, *parts.after))
 
 

@@ -87,10 +87,11 @@ def tokenizer(data: bytes, file: Path) -> None:
 def config(data: bytes, file: Path) -> None:
     """A TOML file of options."""
     from seq2seq.app.options import TrainOptions, from_files
+    from seq2seq.app.plain import read_toml
 
     file.write_bytes(data)
     with ours():
-        from_files(TrainOptions(), [str(file)], None).toml()
+        from_files(TrainOptions(), [(str(file), read_toml(file))], None).toml()
 
 
 def phrases(data: bytes, file: Path) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class Seq2SeqError(Exception):
@@ -117,3 +118,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(word, known, n=2)
     return f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(known)}."
+
+
+def check_literals(config: object, prefix: str = "") -> None:
+    """Refuse a field of a dataclass that is none of the values of its `Literal`: Python looks at no annotation.
+
+    Raises:
+        ConfigError: names the field, behind `prefix`, and the nearest values.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ConfigError(f"{prefix}{name} is {value!r}; {did_you_mean(str(value), get_args(hint))}")

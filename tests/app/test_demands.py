@@ -142,10 +142,12 @@ def test_prefixes_of_a_file_notes_and_json(run, fails, monkeypatch, tmp_path):
     ran = run("generate", "a model", *options, stdin=b"ab\n\nabababab\n")
     lines = ran.out.splitlines()
     assert ran.code == 0 and lines[0].startswith("ab") and lines[1] == "" and lines[2].startswith("b")
-    assert "note: line 3 is longer than the 4 tokens seen in training" in ran.err
+    assert "note: line 3 has more tokens (8) than any source in training (3)" in ran.err
     ran = run("generate", "a model", *options, "--json", stdin=b"ab\n\nab\n")
-    assert "longer than" not in ran.err
+    assert "note" not in ran.err
     assert json.loads(ran.out.splitlines()[2])["outputs"][0]["text"].startswith("b")
+    ran = run("generate", "a model", "--beam", 2, "--max-length", 5, stdin=b"ab\naxz\nzab\n")
+    assert ran.err.count("note") == 1 and "note: line 2 has 'x', which the model does not know." in ran.err
     assert "only 3 prefixes" in fails("generate", "a model", *options, stdin=b"\n\n\n\n", out="\n\n\n")
     (tmp_path / "prefixes.txt").write_bytes(b"\n\xff\n")
     assert "prefixes.txt:2: not UTF-8" in fails("generate", "a model", *options, stdin=b"\n\n", out="\n")

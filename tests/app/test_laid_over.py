@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tomllib
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -27,6 +29,15 @@ def test_a_file_is_judged_with_what_lies_over_it(file, words, wrong):
     if wrong:
         with pytest.raises(ConfigError, match=f"my.toml: .*{wrong}"):  # which names the file
             options_from(["pairs.tsv", "--config", "my.toml"])
+
+
+def test_a_file_may_be_a_pipe():
+    os.mkfifo("pipe")
+    writer = Thread(target=lambda: Path("pipe").write_text("seed = 9\n[model]\nhidden = 6\n"), daemon=True)
+    writer.start()
+    options = options_from(["pairs.tsv", "--config", "pipe"])
+    assert (options.seed, options.model.hidden) == (9, 6)
+    writer.join()
 
 
 def test_an_error_of_the_command_line_is_its_own(capsys):

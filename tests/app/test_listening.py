@@ -9,9 +9,9 @@ import pytest
 from command_line import words
 
 import seq2seq
-from seq2seq import metrics
+from seq2seq import Tokenizer, metrics
 from seq2seq.app.arithmetic import Arithmetic
-from seq2seq.app.listening import Listening, blocks, first, shuffled
+from seq2seq.app.listening import Listening, _information, blocks, first, shuffled
 
 SOURCES = words(130, seed=3)
 PAIRS = [(word, word[::-1] + "a" * (n % 4)) for n, word in enumerate(SOURCES)]
@@ -144,6 +144,29 @@ def test_the_report_is_its_definition(model, items, count):
 def test_without_other_sources_there_is_no_mutual_information(model):
     found = Listening(items=10, split=list)(model, PAIRS[:10], {})
     assert "recall_at_1_of_10_percent" in found and "pmi_recall_at_1_of_10_percent" not in found
+
+
+def test_shuffled_sources_are_other_texts():
+    pairs = [("yes" if n % 3 else f"no {n}", str(n)) for n in range(30)]
+    assert sum(one == other for (one, _), (other, _) in zip(pairs, shuffled(pairs), strict=True)) == 10  # 20 of 30
+    few = [("yes" if n % 3 == 0 else f"no {n}", str(n)) for n in range(30)]
+    moved = shuffled(few)
+    assert all(one != other for (one, _), (other, _) in zip(few, moved, strict=True))
+    assert sorted(source for source, _ in moved) == sorted(source for source, _ in few)
+
+
+def test_targets_that_cannot_be_are_no_news():
+    assert _information(np.array([[-np.inf, 1.0], [-np.inf, 2.0], [-np.inf, 0.0]])).tolist() == [[0, 1], [0, 2]]
+
+    class Sure:
+        target_tokenizer = Tokenizer.train("character", ["ab"])
+
+        def pair_scores(self, pairs, _):
+            return np.array([-np.inf if target == "a" else -1.0 - (source == target) for source, target in pairs])
+
+    worth = Listening()._worth(Sure(), [("a", "a"), ("b", "b"), ("c", "b")])
+    assert all(map(np.isfinite, worth.values())) and len(worth) == 2
+    assert Listening()._worth(Sure(), [("a", "a"), ("b", "a")])["listening_low_nats_per_token"] == 0
 
 
 def test_shuffled_sources_are_those_of_other_pairs():

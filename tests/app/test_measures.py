@@ -92,6 +92,12 @@ def test_what_is_wrong_is_written(run, fails, trained, tmp_path):
     assert "is a folder" in fails("evaluate", trained, "pairs.tsv", "--errors", tmp_path)
 
 
+def test_a_loss_that_is_no_number_is_json_all_the_same(run, trained, monkeypatch):
+    monkeypatch.setattr("seq2seq.app.evaluation._mean_loss", lambda *_: math.inf)
+    found = json.loads(run("evaluate", trained, dev(trained)[0], "--json", "--beam", 1).out, parse_constant=pytest.fail)
+    assert found["loss_nats_per_token"] is None and found["listening_nats_per_token"] is None
+
+
 def test_any_of_several_targets_is_right(trained):
     model = seq2seq.load(trained)
     greedy = Evaluation(model, [("abc", "abc")]).decoding
@@ -199,7 +205,7 @@ def test_vectors_that_cannot_be_written(fails, trained):
 
 def test_inspect(run, trained):
     shown = run("inspect", trained).out
-    assert "character, 10 kinds" in shown and "hidden = 8" in shown and "training_pairs" in shown
+    assert "character, 10 different" in shown and "hidden = 8" in shown and "training_pairs" in shown
     found = json.loads(run("inspect", trained / "model.npz", "--json").out)
     assert found["provenance"]["training_pairs"] == 40
     assert found["arrays"]["decoder/embedding/table"] == ["float32", 10, 4]

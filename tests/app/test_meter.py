@@ -80,7 +80,7 @@ def test_every_long_job_counts_what_it_does(run, trained, bars, tmp_path):
     assert counted(bars) == [("pairs", 4, 4)]
     bars.clear()
     assert run("evaluate", trained, trained.parent / "dev.tsv").code == 0
-    loss = [("loss: pairs", 4, 4), ("loss behind other sources: pairs", 4, 4)]
+    loss = [("loss: pairs", 4, 4), ("loss given other sources: pairs", 4, 4)]
     assert counted(bars) == [*loss, ("outputs: lines", 3, 3)]
 
 

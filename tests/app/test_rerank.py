@@ -41,6 +41,16 @@ def turned(trained):
     return runs
 
 
+def test_the_coverage_penalty_counts_among_candidates_too(trained):
+    model = seq2seq.load(trained)
+    covered = Decoding(beam=4, nbest=4, max_length=4, coverage_penalty=1.0, precision="float32")
+    alone = {h.text: h for h in model.hypotheses(["fedcba"], covered)[0]}
+    for h in Reranker(second_model=model, nu=2.0, candidates=4).hypotheses(model, ["fedcba"], covered)[0]:
+        agreed = 2.0 * h.log_probability / len(h.tokens)
+        assert h.score == pytest.approx(alone[h.text].score + agreed, abs=1e-4)
+        assert alone[h.text].score < h.log_probability / len(h.tokens) - 0.01  # or there is nothing to see
+
+
 def by_definition(model, texts, decoding, weight, other=None, reverse=None, mu=0.0):
     """(text, score) of each hypothesis, best first, one score after another."""
     answers = []

@@ -63,7 +63,7 @@ def test_the_report_tells_what_was_read_and_chosen(tmp_path):
         "byte-order mark left out (1 line, first pairs.tsv:1)",
         "CR LF",
         "skipped: no TAB (1 line, first pairs.tsv:41)",
-        "character tokens, 10 kinds (the lines are single words",
+        "character tokens, 10 different (the lines are single words",
         "EncoderDecoder, ",
         " parameters",
         "MiB",

@@ -86,6 +86,16 @@ def test_parallel_files(tmp_path):
     assert read_pairs(files).format == "parallel"
 
 
+def test_space_around_json_is_of_no_text(tmp_path):
+    path = write(tmp_path / "a.jsonl", '  {"source": "a", "target": "b"} \n{"source": " a", "target": "b"}')
+    assert read_pairs(PairFiles((path,))).notes == [f"outer spaces left out (1 line, first {path}:2)"]
+
+
+def test_a_misspelt_choice_is_refused():
+    with pytest.raises(ConfigError, match="format is 'tvs'; did you mean tsv"):
+        read_pairs(PairFiles(("a",), format="tvs"))  # pyright: ignore[reportArgumentType]
+
+
 def test_jsonl_documents(tmp_path):
     path = write(tmp_path / "a.jsonl", json.dumps({"source": "a", "target": "b", "document": "Ruth"}))
     assert read_pairs(PairFiles((path,))).pairs == [Pair("a", "b", "Ruth")]

@@ -161,3 +161,9 @@ def test_a_plateau_never_lowers_the_rate_below_the_minimum():
     config = OptimizerConfig(learning_rate=1.0, schedule="plateau", plateau_factor=0.5, minimum_rate=0.3)
     assert config.lowered(1.0) == 0.5
     assert config.lowered(0.5) == 0.3
+
+
+@pytest.mark.parametrize(("name", "value"), [("schedule", "cosin"), ("per", "sentences"), ("name", "adamm")])
+def test_a_misspelt_choice_is_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"optimizer.{name} is '{value}'; did you mean {value[:-1]}"):
+        OptimizerConfig(**{name: value})

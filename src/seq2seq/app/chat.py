@@ -80,8 +80,8 @@ class Chat:
         return known[name](argument.strip())
 
     def _answer(self, text: str) -> str:
-        if self.model.longer_than_seen([text], self._lines):
-            say(f"note: this is longer than the {self.model.settings.source_longest} tokens seen in training.")
+        for _, what in self.model.unlike_training([text], self._lines).values():
+            say(f"note: this has {what}.")
         search = self.model.hypotheses if self.reranker is None else partial(self.reranker.hypotheses, self.model)
         search = partial(search, [text], self.decoding, first_line=self._lines)
         try:

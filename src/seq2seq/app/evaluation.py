@@ -72,7 +72,7 @@ class Evaluation:
             loss = _mean_loss(model, self._batches, precision)
         scores = {"loss_nats_per_token": loss, "perplexity": math.exp(min(loss, 700.0))}
         if self.listening:
-            with self._watched("pairs", len(self.pairs), "loss behind other sources"):
+            with self._watched("pairs", len(self.pairs), "loss given other sources"):
                 other = _mean_loss(model, self._shuffled_batches, precision)
             scores |= {"shuffled_loss_nats_per_token": other, "listening_nats_per_token": other - loss}
         if isinstance(model, Searchable):

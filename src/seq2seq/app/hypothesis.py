@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +55,29 @@ class Hypothesis(NamedTuple):
         return as_html(self.text, said, self.tokens, self.token_log_probabilities, look)
 
 
-def as_json(hypothesis: Hypothesis) -> dict[str, object]:
-    """What JSON can hold of it, for programs: no infinity, attention as lists of 4 decimals.
+def as_json(value: Any) -> Any:
+    """What JSON can hold of a value, for programs: null for what is no number, named tuples as objects, and arrays,
+    which are weights of attention, as lists of 4 decimals.
 
     Example:
         >>> as_json(EMPTY._replace(log_probability=-math.inf))["log_probability"] is None
         True
+        >>> as_json({"loss": math.inf, "vectors": [[1.0]]})
+        {'loss': None, 'vectors': [[1.0]]}
     """
-    values = hypothesis._asdict()
-    if not math.isfinite(hypothesis.log_probability):  # nothing could be found; JSON has no infinity, and no NaN
-        values |= {"score": None, "log_probability": None}
-    if hypothesis.attention is not None:
-        values["attention"] = rounded(hypothesis.attention)
-    return values
+    match value:
+        case float() | np.floating():
+            return float(value) if math.isfinite(value) else None
+        case np.ndarray():
+            return rounded(value)
+        case tuple() if hasattr(value, "_asdict"):
+            return as_json(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
+        case dict():
+            return {name: as_json(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [as_json(inner) for inner in value]
+        case _:
+            return value
 
 
 def as_nbest(hypothesis: Hypothesis, number: int) -> str:

@@ -105,8 +105,12 @@ class Listening:
         if len(pairs) < 2:
             return {}
         true, other = (model.pair_scores(each, self.arithmetic) for each in (pairs, shuffled(pairs)))
-        lengths = [len(ids) + 1 for ids in model.target_tokenizer.encode_batch(target for _, target in pairs)]
-        low, high = metrics.interval((true - other).tolist(), lengths, self.seed)
+        ids = model.target_tokenizer.encode_batch(target for _, target in pairs)
+        gained, lengths = _less(true, other), np.array([len(tokens) + 1 for tokens in ids])
+        possible = np.isfinite(gained)  # a model may say of a target that it cannot be
+        if not possible.any():
+            return {}
+        low, high = metrics.interval(gained[possible].tolist(), lengths[possible].tolist(), self.seed)
         return {"listening_low_nats_per_token": low, "listening_high_nats_per_token": high}
 
     def _recall(self, model: TextModel, pairs: Pairs, documents: Sequence[str]) -> dict[str, float]:
@@ -159,18 +163,31 @@ def _information(table: NDArray[np.float64]) -> NDArray[np.float64]:
     (The log of the mean p would follow the one other source that suits the target best: a noisier rank.)
     """
     size = table.shape[1]
-    return table[:size] - table[size:].mean(axis=0)
+    return _less(table[:size], table[size:].mean(axis=0))
+
+
+def _less(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """one - other, of logs: two that are impossible are alike."""
+    with np.errstate(invalid="ignore"):
+        return np.where(one == other, 0.0, one - other)
 
 
 def shuffled(pairs: Pairs) -> list[tuple[str, str]]:
-    """Each target behind the source of another pair: if the loss is the same, the source was not listened to.
+    """Each target with another source: if the loss is the same, the source was not listened to.
+
+    Where more than half of the pairs have the same source, some keep it.
 
     Example:
         >>> sorted(shuffled([("a", "x"), ("b", "y")]))
         [('a', 'y'), ('b', 'x')]
+        >>> sorted(shuffled([("a", "w"), ("a", "x"), ("b", "y"), ("c", "z")]))[2:]
+        [('b', 'w'), ('c', 'x')]
     """
-    order = np.random.default_rng(0).permutation(len(pairs))
-    sources = {int(here): pairs[int(there)][0] for here, there in zip(order, np.roll(order, 1), strict=True)}
+    order, by = np.random.default_rng(0).permutation(len(pairs)), 1
+    ids = np.unique([source for source, _ in pairs], return_inverse=True)[1]
+    if (ids[order] == ids[np.roll(order, 1)]).any():  # equal ones side by side, and each gets that of the next group
+        order, by = order[np.argsort(ids[order], kind="stable")], int(np.bincount(ids).max())
+    sources = {int(here): pairs[int(there)][0] for here, there in zip(order, np.roll(order, by), strict=True)}
     return [(sources[i], pair[1]) for i, pair in enumerate(pairs)]
 
 

@@ -64,9 +64,9 @@ class TextOptions:
     """How text becomes tokens, and tokens batches."""
 
     source_tokens: Literal["auto", "word", "character", "symbols", "bpe", "unigram"] = "auto"
-    """What a source is cut into: characters (the letters of words), symbols (what spaces part, of a small closed set
-    such as phonemes), words (what spaces part, in running text), bpe or unigram (pieces of words). auto looks at the
-    data and says what it chose and why."""
+    """What a source is cut into: characters (the letters of words), symbols (separated by spaces, of a small closed
+    set such as phonemes), words (separated by spaces, in running text), bpe or unigram (pieces of words). auto looks at
+    the data and says what it chose and why."""
     target_tokens: Literal["auto", "word", "character", "symbols", "bpe", "unigram"] = "auto"
     """What a target is cut into."""
     source_form: Literal["auto", "none", "nfc", "nfd", "nfkc", "nfkd"] = "auto"
@@ -100,7 +100,8 @@ class TextOptions:
 
     piece_dropout: float = 0.0
     """Probability that a piece of bpe is cut into the two that it was merged of, and these likewise, anew each time a
-    pair is trained on: fewer pairs teach more (after BPE-dropout: Provilkov et al. 2020)."""
+    pair is trained on: fewer pairs teach more (after BPE-dropout: Provilkov et al. 2020, whose merges are left out one
+    by one, so that it cuts long pieces more often than this does at the same probability)."""
 
     @property
     def dropping(self) -> Dropping:
@@ -259,21 +260,25 @@ def check_name(name: str) -> None:
 
 def from_files(
     defaults: TrainOptions[Any],
-    configs: Sequence[str],
+    files: Sequence[tuple[str, Mapping[str, Any]]],
     preset: str | None,
     but: Collection[str] = (),
     check: bool = True,
 ) -> TrainOptions[Any]:
-    """`defaults`, overridden by the preset and then by the TOML files in turn.
+    """`defaults`, overridden by the preset and then in turn by what stands in the TOML files of these names.
 
     What they say of the model's options named in `but` is left aside: it goes for nothing, and a class of the user's
     that is named there may be gone. Without `check` options that do not go together are not refused yet.
 
     Raises:
-        ConfigError: there is no such preset or file, a line of it cannot be used, or the preset is for another model.
+        ConfigError: there is no such preset, a line of a file cannot be used, or the preset is for another model.
     """
-    for path in [*([preset_file(preset)] if preset else []), *map(Path, configs)]:
+    if preset:
+        path = preset_file(preset)
         values = read_toml(path)
+        _refuse_preset_of_another(preset, values, defaults)
+        files = [(str(path), values), *files]
+    for path, values in files:
         for name in ("resume", "config", "preset"):
             if name in values:
                 raise ConfigError(f"{path}: {name} is for the command line, as --{name}; leave it out here.")
@@ -281,10 +286,8 @@ def from_files(
         if "from" in values or (isinstance(model, dict) and "type" in model):
             raise ConfigError(f"{path}: --from is called from_model in a file, and --model.type is model_type.")
         if isinstance(model, dict):
-            values["model"] = {name: model[name] for name in model if name.replace("-", "_") not in but}
-        if preset and path == preset_file(preset):
-            _refuse_preset_of_another(preset, values, defaults)
-        defaults = of_plain(type(defaults), values, str(path), defaults, check)
+            values = {**values, "model": {name: model[name] for name in model if name.replace("-", "_") not in but}}
+        defaults = of_plain(type(defaults), values, path, defaults, check)
     return defaults
 
 
@@ -295,7 +298,7 @@ def _refuse_preset_of_another(preset: str, values: Mapping[str, Any], defaults: 
     if unknown and model != made_for:
         raise ConfigError(
             f"--preset {preset} is for --model.type {made_for}; {model} has no {', '.join(unknown)}. Leave one of the "
-            f"two out; seq2seq train --model.type {model} --help tells its options."
+            f"two out; seq2seq train --model.type {model} --help lists its options."
         )
 
 

@@ -28,7 +28,7 @@ def text_line(name: str, tokenizer: Tokenizer, why: str, counts: NDArray[np.int6
     """What one side is cut into, why, and how long it is: how many have 0, 1, 2, ... tokens, the end counted."""
     middle, high = (np.searchsorted(np.cumsum(counts), np.array([0.5, 0.95]) * counts.sum()) - 1).tolist()
     return name, (
-        f"{tokenizer.rule} tokens, {tokenizer.size:,} kinds ({why}); "
+        f"{tokenizer.rule} tokens, {tokenizer.size:,} different ({why}); "
         f"length {middle} (median), {high} (95 %), {len(counts) - 2} (longest)"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -271,7 +272,8 @@ def _check_free(options: TrainOptions[Any], folder: Path, more: Sequence[str]) -
         return
     if holds_run(folder):
         raise ConfigError(
-            f"{folder}: holds a run already; go on with it by seq2seq train --resume, or choose another --out."
+            f"{folder}: holds a run already; go on with it by seq2seq train --resume --out {shlex.quote(str(folder))}, "
+            "or choose another --out."
         )
     named = [*(folder / name for name in (*_OWN, *more)), *copies(user_classes(options), folder).values()]
     written = [path for path in named if path.is_file()]

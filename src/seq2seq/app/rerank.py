@@ -83,7 +83,8 @@ class Reranker:
     them in the other order (Liu et al. 2016, "Agreement on target-bidirectional neural machine translation", where
     both search too). The norm is the search's own, and a length is in the tokens of the model in question: with
     `length_penalty` 1, the default, all are nats per token, the end counted, and with 0 it is the papers' sum, which
-    prefers short outputs. Hypotheses that ended come before those that were cut off, and of each the last are those
+    prefers short outputs (Li et al. add a reward for each token, and write lambda / (1 - lambda) for `mu`). What the
+    search's score has of a coverage penalty, this one has too. Hypotheses that ended come before those that were cut off, and of each the last are those
     whose bytes are no text: p(y) is that of the text as it would be cut anew, and nothing like that was in training.
     Equal texts are one.
 
@@ -163,6 +164,8 @@ class Reranker:
         answers = [[h for h in several if not h.tokens] for several in kept]
         for (line, h), prior, (reverse, more), (second, agreed) in zip(spoken, alone, back, beside, strict=True):
             score = decoding.per_length(h.log_probability - self.weight * prior, len(h.tokens)) + more + agreed
+            if decoding.coverage_penalty:  # which the search's score has
+                score += h.score - decoding.per_length(h.log_probability, len(h.tokens))
             answers[line].append(
                 h._replace(
                     score=float(score),

@@ -1,4 +1,4 @@
-"""N-best lists with our score as one more feature, reordered by it (Sutskever et al. 2014, section 3.4).
+"""N-best lists with our score as one more feature, reordered by it (Sutskever et al. 2014, section 3.2).
 
     new total = total + weight * log p(hypothesis | source) / length ** length_penalty
 

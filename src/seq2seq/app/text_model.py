@@ -26,7 +26,7 @@ from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import END, Encodable, Searchable
+from seq2seq.core.seams import END, UNKNOWN, Encodable, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.grouped import Targets
@@ -138,10 +138,20 @@ class TextModel:
         """The tokens of a source as people read them, unknown ones as they stand in it, its end last."""
         return [*self.source_tokenizer.pieces(source), self.source_tokenizer.token(END)]
 
-    def longer_than_seen(self, texts: Sequence[str], first_line: int = 0) -> list[int]:
-        """The indices of the texts that have more tokens than any source in training; `first_line` as elsewhere."""
-        ids = self.source_tokenizer.encode_batch(self.sources(texts, first_line))
-        return [index for index, tokens in enumerate(ids) if len(tokens) + 1 > self.settings.source_longest]
+    def unlike_training(self, texts: Sequence[str], first_line: int = 0) -> dict[str, tuple[int, str]]:
+        """What of the texts is like nothing in training: by its kind the index of the first such text, and what it has.
+
+        `first_line` is as elsewhere.
+        """
+        sources, longest = self.sources(texts, first_line), self.settings.source_longest - 1  # the end is no text
+        found: dict[str, tuple[int, str]] = {}
+        for index, ids in enumerate(self.source_tokenizer.encode_batch(sources)):
+            if len(ids) > longest and "long" not in found:
+                found["long"] = index, f"more tokens ({len(ids):,}) than any source in training ({longest:,})"
+            if UNKNOWN in ids and "unknown" not in found:
+                piece = self.source_tokenizer.pieces(sources[index])[ids.index(UNKNOWN)]
+                found["unknown"] = index, f"{piece!r}, which the model does not know"
+        return found
 
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""

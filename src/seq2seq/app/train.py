@@ -89,13 +89,13 @@ def run_job(job: Job, folder: Path) -> Stopped:
 
 
 def _lost(path: Path, options: TrainOptions[Any]) -> str | None:
-    """What is wrong with the best model of a run, if it is lost; what there is is set aside.
+    """What is wrong with the best model of a run, if it is lost, without its folder; what there is is set aside.
 
     Raises:
         ArchiveError: it cannot be read now, or not by this version.
     """
     if not path.exists():
-        return f"{path}: the best model so far is gone."
+        return f"{path.name}: the best model so far is gone."
     try:
         TextModel.kind_of(path, [*user_classes(options), *known_classes(options.types)])
         return None
@@ -105,7 +105,8 @@ def _lost(path: Path, options: TrainOptions[Any]) -> str | None:
         aside = path.with_suffix(".npz.bad")
         with suppress(OSError):  # what cannot be moved will be replaced
             os.replace(path, aside)
-        return f"{error} It was the best model so far, and is set aside as {aside.name}."
+        said = str(error).replace(str(path), path.name)
+        return f"{said} It was the best model so far, and is set aside as {aside.name}."
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Unknown words replaced by the source tokens that the model looked at (Jean et al. 2015, section 3.3; Luong 2015)."""
+"""Unknown words replaced by the source tokens that the model looked at (Jean et al. 2015, section 3.4; Luong 2015)."""
 
 from __future__ import annotations
 

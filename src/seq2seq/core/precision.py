@@ -66,7 +66,8 @@ def bfloat16_products(f: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_precision(f: Callable[P, R], precision: Precision) -> Callable[P, R]:
-    """`f` with its products in this precision.
+    """`f` with its products in this precision; those in float32 as `jax.default_matmul_precision` has them, which on a
+    GPU may be TF32.
 
     Example:
         >>> in_precision(abs, "float32") is abs

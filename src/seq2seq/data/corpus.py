@@ -16,7 +16,7 @@ from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_
 from seq2seq.data.parquet import parquet_rows
 from seq2seq.data.sentences import Unit, next_sentence_pairs
 from seq2seq.data.spool import Pairs, Spooled, spooled
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.errors import ConfigError, DataError, check_literals
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,11 @@ def corpus_format(files: PairFiles) -> str:
     parallel = (files.source is not None) + (files.target is not None)
     if parallel == 1:
         raise ConfigError("two parallel files are wanted: give both --source FILE and --target FILE.")
-    if bool(parallel) == bool(files.paths):
-        raise ConfigError("give files of pairs, or --source FILE and --target FILE; one of the two, not both.")
+    if parallel and files.paths:
+        raise ConfigError("PAIRS and --source with --target were both given; leave out one of the two.")
+    if not parallel and not files.paths:
+        raise ConfigError("no pairs: give files of pairs, or --source FILE and --target FILE.")
+    check_literals(files)
     if files.next_sentence and (parallel or files.format != "auto"):
         raise ConfigError(
             "--next-sentence reads plain text: give it files of text, and no --format, --source or --target."
@@ -206,45 +209,46 @@ def _format_of(path: AnyPath, files: PairFiles) -> LineFormat:
 
 
 def _line_pairs(path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:
+    for number, found, trimmed in _rows(path, line_format, max_line, ledger):
+        try:
+            if isinstance(found, BadLineError):
+                raise found
+            sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), found[:2], strict=True)]
+        except BadLineError as error:
+            ledger.bad(error, path, number)
+            yield None
+            continue
+        if trimmed or tuple(sides) != found[:2]:
+            ledger.note(_TRIMMED, path, number)
+        yield Pair(sides[0], sides[1], found[2])
+
+
+def _rows(
+    path: AnyPath, line_format: LineFormat, max_line: int, ledger: Ledger
+) -> Iterator[tuple[int, tuple[str, str, str] | BadLineError, bool]]:
+    """Each row with its number: what stands in it, or what is wrong, and whether spaces around columns were left out.
+
+    Those around JSON are none of a text.
+    """
     if line_format == "parquet":
-        yield from _parquet_pairs(path, max_line, ledger)
+        yield from ((number, row, False) for number, row in parquet_rows(path, max_line))
         return
-    for number, text in read_lines(path, _as_json(max_line) if line_format == "jsonl" else max_line, ledger):
+    json = line_format == "jsonl"
+    for number, text in read_lines(path, _as_json(max_line) if json else max_line, ledger):
         try:
             if isinstance(text, BadLineError):
                 raise text
             if not text.strip():
                 raise BadLineError("empty line", "nothing but space; delete it")
             trimmed = "\t".join(column.strip() for column in text.split("\t"))
-            pair = PARSERS[line_format](trimmed)
-            sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), pair[:2], strict=True)]
+            yield number, PARSERS[line_format](trimmed), not json and trimmed != text
         except BadLineError as error:
-            ledger.bad(error, path, number)
-            yield None
-            continue
-        if trimmed != text or tuple(sides) != pair[:2]:
-            ledger.note(_TRIMMED, path, number)
-        yield Pair(sides[0], sides[1], pair.document)
+            yield number, error, False
 
 
 def _as_json(max_line: int) -> int:
     """Characters of JSON that both sides of a pair may take, every one of which may have to be escaped."""
     return 24 * max_line + 100  # of a letter beyond U+FFFF as two of six characters
-
-
-def _parquet_pairs(path: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:
-    for number, row in parquet_rows(path, max_line):
-        try:
-            if isinstance(row, BadLineError):
-                raise row
-            sides = [_side(name, side, max_line) for name, side in zip(("source", "target"), row[:2], strict=True)]
-        except BadLineError as error:
-            ledger.bad(error, path, number)
-            yield None
-            continue
-        if tuple(sides) != row[:2]:
-            ledger.note(_TRIMMED, path, number)
-        yield Pair(sides[0], sides[1], row[2])
 
 
 def _parallel_pairs(source: AnyPath, target: AnyPath, max_line: int, ledger: Ledger) -> Iterator[Pair | None]:

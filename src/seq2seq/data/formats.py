@@ -35,8 +35,8 @@ def parse_tsv(line: str) -> Pair:
             raise BadLineError("no TAB", "this looks like CSV; write it with TABs (TSV), in UTF-8")
         raise BadLineError(
             "no TAB",
-            "write source TAB target, for which spaces do not count; plain text, each line of which is followed by its "
-            "target, needs --next-sentence",
+            "write source TAB target, with a TAB character and not with spaces; plain text, of which each line is to "
+            "predict the next, needs --next-sentence",
         )
     if len(columns) > 2:
         more = "; if they are lemma, features and form, say --format sigmorphon" if len(columns) == 3 else ""

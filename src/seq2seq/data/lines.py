@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import errno
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -149,7 +150,7 @@ def check_text(text: str, max_line: float) -> str:
     if "\0" in text:
         raise BadLineError("NUL character", f"at character {text.index(chr(0)) + 1}; is this a text file?")
     if "\r" in text:
-        cure = "line ends of an old Mac, or \\r in a text of JSON? make them LF, which is \\n"
+        cure = "an old Mac's line ends? tr '\\r' '\\n' < FILE > NEW; in JSON write \\n"
         raise BadLineError("carriage return inside the line", cure)
     if _SURROGATE.search(text):
         raise BadLineError("not UTF-8", "half a surrogate pair; was the text cut inside a character?")
@@ -209,7 +210,8 @@ def without_byte_order_mark(raw: bytes, path: AnyPath, ledger: Ledger) -> bytes:
         DataError: it is UTF-16.
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError("this file is UTF-16; convert it with iconv -f UTF-16 -t UTF-8.", path, 1)
+        cure = f"iconv -f UTF-16 -t UTF-8 {shlex.quote(str(path))} > NEW, or save it as UTF-8 in your editor"
+        raise DataError(f"this file is UTF-16; convert it: {cure}.", path, 1)
     if raw.startswith(codecs.BOM_UTF8):
         ledger.note("byte-order mark left out", path, 1)
     return raw.removeprefix(codecs.BOM_UTF8)

@@ -21,7 +21,8 @@ class PieceDropout:
 
     Each piece is undone with probability p into the two that it was merged of, and so are these, down to bytes. (After
     BPE-dropout, Provilkov et al. 2020, where merges are left out from below, which may lead to other merges; here a cut
-    is always one of the merges' own tree, so that ids suffice and a corpus is tokenised once.)
+    is always one of the merges' own tree, so that ids suffice and a corpus is tokenised once. A piece stays whole with
+    probability 1 - p, there with (1 - p)^m of m merges: at the same p, theirs cuts more.)
 
     Attributes:
         rate: p.

@@ -43,13 +43,17 @@ class RawLines:
         self._is_ours = path not in (None, "-")
         if not self._is_ours:
             self.name, self._file = "standard input", stream
-        else:
-            found = check_file(str(path), once=True, may_be_empty=True)
-            self._file = self._stack.enter_context(found.open("rb"))
-            if found.is_file():
-                self.size = os.fstat(self._file.fileno()).st_size
-        peeked = io.BufferedReader(self._file, 1 << 16)  # pyright: ignore[reportArgumentType]
-        self._lines: BinaryIO = unpacked(peeked, self._stack, self.name)  # pyright: ignore[reportArgumentType]
+        try:
+            if self._is_ours:
+                found = check_file(str(path), once=True, may_be_empty=True)
+                self._file = self._stack.enter_context(found.open("rb"))
+                if found.is_file():
+                    self.size = os.fstat(self._file.fileno()).st_size
+            peeked = io.BufferedReader(self._file, 1 << 16)  # pyright: ignore[reportArgumentType]
+            self._lines: BinaryIO = unpacked(peeked, self._stack, self.name)  # pyright: ignore[reportArgumentType]
+        except reading_errors() as error:
+            self._stack.close()
+            raise reading_error(error, self.name) from None
         self._peeked = peeked
 
     def __enter__(self) -> RawLines:

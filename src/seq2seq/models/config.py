@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from seq2seq.core.seams import Cell
-from seq2seq.errors import ConfigError, did_you_mean
+from seq2seq.errors import ConfigError, check_literals
 from seq2seq.nn.attention import Additive, Attention, Dot, General
 from seq2seq.nn.cells import LSTM
 
@@ -21,12 +21,6 @@ Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
 """
 ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "concat": Additive, "dot": Dot, "general": General}
 SAMPLED_COPIES = "model.sampled_softmax needs model.copy off: its estimate leaves no room for copying."
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "attention": (*ATTENTIONS, "none"),
-    "summary": ("start", "everywhere"),
-    "bridge": ("summary", "backward", "states"),
-    "readout": ("linear", "tanh", "maxout"),
-}
 
 
 @dataclass(frozen=True)
@@ -91,10 +85,11 @@ class EncoderDecoderConfig:
     """Draw every parameter from U(-a, a) with this a at first (Sutskever et al. 2014: 0.08; Luong et al. 2015: 0.1).
     0: as each layer does by itself."""
     normal: float = 0.0
-    """Draw weights from N(0, s^2) with this s at first, all but the recurrent ones, which are orthogonal (Cho et al.
-    2014; Bahdanau et al. 2015: 0.01). 0: as each layer does by itself."""
+    """Draw weights from N(0, s^2) with this s at first, all but the recurrent ones, which are orthogonal, and those of
+    attention, which have a tenth of s, and its v 0 (Cho et al. 2014; Bahdanau et al. 2015: 0.01). 0: as each layer does
+    by itself."""
     sampled_softmax: int = 0
-    """Train against so many words instead of the whole vocabulary (Jean et al. 2015), drawn by frequency, by which
+    """Train against so many words instead of the whole vocabulary (after Jean et al. 2015), drawn by frequency, by which
     words, symbols and letters are numbered; of pieces (bpe, unigram) mostly bytes would be drawn. 0 is off."""
 
     def __post_init__(self) -> None:
@@ -117,11 +112,7 @@ class EncoderDecoderConfig:
         for name in ("sampled_softmax", "output_rank"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}; wanted 0 (off) or more.")
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"model.{name} is {getattr(self, name)!r}; {did_you_mean(getattr(self, name), known)}"
-                )
+        check_literals(self, "model.")
         if self.uniform and self.normal:
             raise ConfigError("model.uniform and model.normal are two ways to draw the same parameters; give one.")
 

@@ -84,8 +84,8 @@ def where_rows(rows: Array, new: Array, old: Any) -> Array:
 class Stack(Cell):
     """A cell made of cells: each reads what the one below it says at the same time.
 
-    y_1 = cell_1(x), y_k = cell_k(y_{k-1}), or y_k = y_{k-1} + cell_k(y_{k-1}) with `residual` (He et al. 2016, as in
-    Wu et al. 2016), from the second layer on.
+    y_1 = cell_1(x), y_k = cell_k(y_{k-1}), or y_k = y_{k-1} + cell_k(y_{k-1}) with `residual` (He et al. 2016), from
+    the second layer on (in Wu et al. 2016 from the third).
 
     The state is the tuple of the cells' states, the output that of the last.
 

@@ -18,7 +18,9 @@ from seq2seq.nn.loss import wide
 def sampled_cross_entropy(
     columns: Callable[[Array], FF], states: Array, targets: ArrayLike, mask: ArrayLike, drawn: Array, log_counts: Array
 ) -> Loss:
-    """The cross-entropy with its normaliser estimated from a sample, in nats, summed over tokens (Jean et al. 2015).
+    """The cross-entropy with its normaliser estimated from a sample, in nats, summed over tokens.
+
+    (After Jean et al. 2015, whose words are those of a part of the corpus, the target among them, each once.)
 
     With logits a, target y and the drawn words k_1, ..., k_S, of which n_j = S Q(k_j) copies are expected:
 

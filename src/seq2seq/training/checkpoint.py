@@ -142,11 +142,12 @@ class Checkpoints:
         warnings: list[str] = []
         bad: list[Path] = []
         for path, found in self._read():
+            said = str(found).replace(str(path), path.name)  # it is logged, and a log names no machine's folders
             if isinstance(found, UnreadableArchiveError):
-                warnings.append(f"{found} The checkpoint before it is used.")
+                warnings.append(f"{said} The checkpoint before it is used.")
                 continue
             if isinstance(found, ArchiveError):
-                warnings.append(f"{found} It is set aside as .bad; the checkpoint before it is used.")
+                warnings.append(f"{said} It is set aside as .bad; the checkpoint before it is used.")
                 bad.append(path)
                 continue
             saved = Fingerprint(found.header["content"], found.header["machine"])

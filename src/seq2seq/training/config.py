@@ -49,13 +49,13 @@ class TrainingConfig:
     """Score also the mean of the models of the last so many evaluations (Junczys-Dowmunt et al. 2016), and keep it if
     it is best. 0: off."""
     moving_average: float = 0.999
-    """Decay of an exponential moving average of the parameters, which then is what is scored and kept (Polyak and
+    """Decay of an exponential moving average of the parameters, which then is what is scored and kept (after Polyak and
     Juditsky 1992): 0.999 is a mean of about the last thousand updates. 0: off."""
     seed: int = 1
     """The seed of parameters, dropout and the order of the data: the same seed gives the same run."""
     precision: Precision = "auto"
     """What matrix products are computed in, parameters staying float32; auto is bfloat16 where the processor multiplies
-    it faster."""
+    it faster. On NVIDIA cards JAX computes float32 products in TF32, unless JAX_DEFAULT_MATMUL_PRECISION=highest."""
     most_skipped: int = 10
     """Updates whose loss or gradient is not finite are skipped; stop after so many in a row."""
     log_every: int = 10

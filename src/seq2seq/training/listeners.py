@@ -225,7 +225,8 @@ class _TensorBoard:
         self._writer = None
 
     def _lost(self) -> None:
-        print(f"warning: {self._folder} cannot be written; TensorBoard's curves end here.", file=sys.stderr)
+        said = f"warning: {self._folder} cannot be written; TensorBoard's curves end here."
+        print(said, file=lasting(sys.stderr))
         self._writer = None
 
 

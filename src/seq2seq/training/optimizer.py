@@ -18,7 +18,7 @@ from jax import Array
 from jax.tree_util import KeyPath
 
 from seq2seq.core.module import leaf_name, named_leaves
-from seq2seq.errors import ConfigError, did_you_mean
+from seq2seq.errors import ConfigError, check_literals, did_you_mean
 
 _RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1.0, "momentum": 0.1, "adadelta": 1.0}
 _DIRECTIONS = {
@@ -82,6 +82,7 @@ class OptimizerConfig:
     """Fields of the model whose learning rate is multiplied: encoder=0.1. The longest name that fits a field counts."""
 
     def __post_init__(self) -> None:
+        check_literals(self, "optimizer.")
         _check("learning_rate", self.rate, 0 < self.rate < math.inf, "more than 0")
         _check("warmup_updates", self.warmup, self.warmup >= 0, "0 or more")
         _check("halve_after", self.halve_after, self.halve_after >= 0, "0 or more")

@@ -12,6 +12,7 @@ import tyro
 from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
+from seq2seq.app.hypothesis import as_json
 from seq2seq.app.listening import Listening, ListeningOptions
 from seq2seq.app.mistakes import check_mistakes, most_confused, write_mistakes
 from seq2seq.app.options import Files, PairOptions
@@ -28,7 +29,8 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
     """How good a model is on pairs it has not seen.
 
     Pairs with the same source are one item, right if any target matches; token errors count against the closest one.
-    The loss is compared with that behind the sources of other pairs: what the source is worth. --listening tells more.
+    The loss is compared with that given the sources of other pairs: by how much the source lowers it. --listening
+    measures more of that.
     """
 
     pairs: Files = ()
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     for note in corpus.notes:
         say(f"note: {note}")
     if options.json:
-        print(json.dumps(scores))
+        print(json.dumps(as_json(scores)))
     else:
         whole = options.bleu_tokenize != "none" or any(len(pair.target.split()) >= 4 for pair in corpus.pairs)
         _print(scores, whole)

@@ -17,6 +17,7 @@ from seq2seq.app.hypothesis import Hypothesis, as_json, as_nbest, on_one_line
 from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
+from seq2seq.app.train import say
 from seq2seq.errors import ConfigError, DataError
 
 _LINES_AT_ONCE = 1024
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     if reranker is not None:
         reranker.check(model)
     if len(rest) > 1:
-        raise ConfigError(f"{rest[0]} is no model, so it is the one INPUT; {rest[1]} is one too many.")
+        raise ConfigError(
+            f"{rest[0]} is not a model (there is no model.npz: a typo, or nothing is saved yet?), so it is the one INPUT; "
+            f"{rest[1]} is one too many."
+        )
     path = rest[0] if rest else None
     if options.prefix == "-" and path in (None, "-"):
         raise ConfigError("--prefix - and the inputs cannot both be standard input; give one of them as a file.")
@@ -82,15 +86,15 @@ class Notes:
     """What is said on standard error, once each."""
 
     def __init__(self) -> None:
-        self._warned = False
+        self._told: set[str] = set()
         self._cut_off: list[int] = []
 
     def before(self, model: TextModel, texts: Sequence[str], first: int) -> None:
-        """Say it if a text is longer than anything seen in training."""
-        if not self._warned and (longer := model.longer_than_seen(texts, first)):
-            self._warned = True
-            line, seen = first + longer[0] + 1, model.settings.source_longest
-            print(f"note: line {line} is longer than the {seen} tokens seen in training.", file=sys.stderr)
+        """Say it if a text is unlike anything in training."""
+        for kind, (index, what) in model.unlike_training(texts, first).items():
+            if kind not in self._told:
+                self._told.add(kind)
+                say(f"note: line {first + index + 1} has {what}.")
 
     def count(self, number: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Remember a line whose best output was cut off."""
@@ -101,7 +105,7 @@ class Notes:
         """Say how many outputs may not be what was asked for."""
         if self._cut_off:
             many = f"{len(self._cut_off)} outputs were cut off before all that was asked for was there"
-            print(f"note: {many} (first: line {self._cut_off[0]}); widen --beam or --max-length.", file=sys.stderr)
+            say(f"note: {many} (first: line {self._cut_off[0]}); widen --beam or --max-length.")
 
 
 def _is_typed(path: str | None) -> bool:

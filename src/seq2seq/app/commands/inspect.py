@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     for side in ("source", "target"):
         if text := found.texts.get(f"{side}_tokenizer"):
             tokenizer = Tokenizer.from_json(text)
-            print(f"{side + ' tokens':<16}{tokenizer.rule}, {tokenizer.size:,} kinds")
+            print(f"{side + ' tokens':<16}{tokenizer.rule}, {tokenizer.size:,} different")
     print(f"\n{found.texts.get('config', '')}")
     for name, array in found.arrays.items():
         print(f"{name:<48}{array.dtype}{list(array.shape)}")

@@ -42,7 +42,7 @@ class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
     alignments: bool = False
     """Write where each target token comes from: 0-0 1-1 2-1, the places, counted from 0, of the source token that had
     most attention and of the target token (Moses' format). Places are of letters where a side is cut into letters, and
-    of what spaces part otherwise; the line of a bad pair that --skip-bad leaves out is empty."""
+    of what is separated by spaces otherwise; the line of a bad pair that --skip-bad leaves out is empty."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -56,8 +56,8 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
     """
     words = Words(arguments)
     resume = "--resume" in words.words
-    files = _files(words, resume)
-    tables = [_underscored(read_toml(file)) for file in files]
+    files = [(file, read_toml(file)) for file in _files(words, resume)]  # once: it may be a pipe
+    tables = [_underscored(table) for _, table in files]
     use_threads(_threads(words, tables))
     model_type = words.last("--model.type") or _written(tables, "model_type") or "encoder-decoder"
     made, aside = _model_options(words, tables, model_type)
@@ -91,7 +91,7 @@ def options_from(arguments: Sequence[str], kind: Any = TrainOptions, command: st
 
 
 def _refused(
-    defaults: TrainOptions[Any], files: Sequence[str], preset: str | None, aside: set[str]
+    defaults: TrainOptions[Any], files: Sequence[tuple[str, Mapping[str, Any]]], preset: str | None, aside: set[str]
 ) -> ConfigError | None:
     """What is wrong with the files by themselves, which the command line may mend. Of a model's options of which some
     are missing still, nothing can be said."""

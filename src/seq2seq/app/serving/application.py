@@ -9,11 +9,12 @@ from contextlib import aclosing
 from importlib import resources
 from typing import Any
 
+from seq2seq.app.hypothesis import as_json
 from seq2seq.app.serving.guard import Guard
 from seq2seq.app.serving.openapi import document
 from seq2seq.app.serving.operations import OPERATIONS, STREAM, Operation
 from seq2seq.app.serving.refusals import RefusedError
-from seq2seq.app.serving.service import Service, as_bytes, plain
+from seq2seq.app.serving.service import Service, as_bytes
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _INTERNAL = "something went wrong here, not in your request; the server's log tells what."
@@ -77,8 +78,8 @@ def application(service: Service, token: str | None = None, hosts: frozenset[str
     routes = [
         *map(post, OPERATIONS),
         Route(STREAM.path, stream, methods=["POST"]),
-        get("/models", lambda: plain(service.cards())),
-        get("/health", lambda: plain(service.health())),
+        get("/models", lambda: as_json(service.cards())),
+        get("/health", lambda: as_json(service.health())),
         get("/openapi.json", lambda: described),
         Route("/", page, methods=["GET"]),
         Route("/page/{name}", page, methods=["GET"]),

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from seq2seq.app.hypothesis import Hypothesis, as_json
+from seq2seq.app.hypothesis import as_json
 from seq2seq.app.serving import answers
 from seq2seq.app.serving.batching import Batcher, Job
 from seq2seq.app.serving.operations import Operation
@@ -196,7 +194,7 @@ def _refusing(operation: Operation) -> Iterator[None]:
 
 def _named(model: Served, found: Any) -> bytes:
     """An answer with the name of what gave it, as JSON."""
-    return as_bytes({"model": model.name, **plain(found)})
+    return as_bytes({"model": model.name, **as_json(found)})
 
 
 def of_error(error: Seq2SeqError, operation: Operation) -> RefusedError:
@@ -239,25 +237,3 @@ def as_bytes(value: Any) -> bytes:
         b'{"text": "a"}'
     """
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def plain(value: Any) -> Any:
-    """Named tuples as JSON objects, arrays as lists, and null for what is no number.
-
-    Example:
-        >>> plain(answers.Vectors([[1.0, math.inf]]))
-        {'vectors': [[1.0, None]], 'points': None}
-    """
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Hypothesis):
-        return {name: inner if name == "attention" else plain(inner) for name, inner in as_json(value).items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: plain(inner) for name, inner in value._asdict().items()}  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(inner) for inner in value]
-    return value

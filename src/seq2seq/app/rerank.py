@@ -84,9 +84,9 @@ class Reranker:
     both search too). The norm is the search's own, and a length is in the tokens of the model in question: with
     `length_penalty` 1, the default, all are nats per token, the end counted, and with 0 it is the papers' sum, which
     prefers short outputs (Li et al. add a reward for each token, and write lambda / (1 - lambda) for `mu`). What the
-    search's score has of a coverage penalty, this one has too. Hypotheses that ended come before those that were cut off, and of each the last are those
-    whose bytes are no text: p(y) is that of the text as it would be cut anew, and nothing like that was in training.
-    Equal texts are one.
+    search's score has of a coverage penalty, this one has too. Hypotheses that ended come before those that were cut
+    off, and of each the last are those whose bytes are no text: p(y) is that of the text as it would be cut anew, and
+    nothing like that was in training. Equal texts are one.
 
     Attributes:
         weight: lambda of the paper; 0 if nothing is to be said against likely outputs.

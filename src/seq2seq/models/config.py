@@ -89,8 +89,8 @@ class EncoderDecoderConfig:
     attention, which have a tenth of s, and its v 0 (Cho et al. 2014; Bahdanau et al. 2015: 0.01). 0: as each layer does
     by itself."""
     sampled_softmax: int = 0
-    """Train against so many words instead of the whole vocabulary (after Jean et al. 2015), drawn by frequency, by which
-    words, symbols and letters are numbered; of pieces (bpe, unigram) mostly bytes would be drawn. 0 is off."""
+    """Train against so many words instead of the whole vocabulary (after Jean et al. 2015), drawn by frequency, by
+    which words, symbols and letters are numbered; of pieces (bpe, unigram) mostly bytes would be drawn. 0 is off."""
 
     def __post_init__(self) -> None:
         self._check_values()

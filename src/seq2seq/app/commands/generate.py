@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         reranker.check(model)
     if len(rest) > 1:
         raise ConfigError(
-            f"{rest[0]} is not a model (there is no model.npz: a typo, or nothing is saved yet?), so it is the one INPUT; "
-            f"{rest[1]} is one too many."
+            f"{rest[0]} is not a model (there is no model.npz: a typo, or nothing is saved yet?), so it is the one "
+            f"INPUT; {rest[1]} is one too many."
         )
     path = rest[0] if rest else None
     if options.prefix == "-" and path in (None, "-"):

@@ -20,13 +20,11 @@ from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import beside, known_classes, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
-from seq2seq.data.lines import check_file, read_lines
+from seq2seq.data.lines import LONGEST_LINE, check_file, read_lines
 from seq2seq.errors import ConfigError, DataError, Seq2SeqError
 from seq2seq.search.ensemble import Mean
 
 T = TypeVar("T")
-MAX_LINE = 20_000
-"""Characters of a line of input."""
 ModelPath: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
 Models: TypeAlias = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL...")]
 Inputs: TypeAlias = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[INPUT]")]
@@ -88,7 +86,7 @@ class EnsembleOptions(ModelOptions):
         if len(names) == 1 and self.ensemble_mean != EnsembleOptions.ensemble_mean:
             raise ConfigError("--ensemble-mean is for several models; there is one.")
         models = [self.load_one(name) for name in names]
-        return (TextModel.ensemble(models, self.ensemble_mean, names=names) if len(names) > 1 else models[0]), rest
+        return TextModel.ensemble(models, self.ensemble_mean, names=names), rest
 
 
 def is_model(word: str) -> bool:
@@ -160,7 +158,9 @@ def read_input(path: str | None) -> Iterator[tuple[int, str]]:
         print(f"note: {note}", file=sys.stderr)
 
 
-def input_lines(path: str | None, ledger: Ledger, max_line: int = MAX_LINE) -> Iterator[tuple[int, str | BadLineError]]:
+def input_lines(
+    path: str | None, ledger: Ledger, max_line: int = LONGEST_LINE
+) -> Iterator[tuple[int, str | BadLineError]]:
     """The same, each its text or what is wrong with it, of which the caller tells the ledger.
 
     Raises:

@@ -12,6 +12,7 @@ import tyro
 
 from seq2seq.app.plain import of_plain, read_toml, to_plain, to_toml
 from seq2seq.data import Dropping, Form, Kind, PairFiles
+from seq2seq.data.lines import LONGEST_LINE
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.training import OptimizerConfig, TrainingConfig
@@ -42,7 +43,7 @@ class PairOptions:
     """With --next-sentence: what follows what. Blank lines part documents."""
     skip_bad: bool = False
     """Leave bad lines out and count them; otherwise the first one is an error."""
-    max_line: int = 20_000
+    max_line: int = LONGEST_LINE
     """The longest line taken, in characters."""
 
     def files(self, paths: tuple[str, ...]) -> PairFiles:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -64,32 +64,8 @@ class TableOptions:
             raise ConfigError(f"--window is {self.window}; wanted 1 or more.")
 
 
-class Sink(Protocol):
-    """Where windows of output go."""
-
-    written: Written
-    warning: str | None  # what is worth telling of what it goes on with
-
-    @property
-    def cure(self) -> str:
-        """What to do where the output cannot be gone on with."""
-        ...
-
-    def append(self, content: bytes, written: Written) -> None:
-        """Add a window."""
-        ...
-
-    def finish(self) -> None:
-        """All is written."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open."""
-        ...
-
-
 class _Stream:
-    """Standard output as a sink."""
+    """Standard output, in the place of a `PartialFile`."""
 
     cure = ""  # it always begins
 
@@ -165,7 +141,9 @@ def score_table(
     return Told(sink.written, meter.speed, [*([sink.warning] if sink.warning else []), *ledger.notes])
 
 
-def _sink(options: TableOptions, arithmetic: Arithmetic, skip_bad: bool, identity: Mapping[str, str]) -> Sink:
+def _sink(
+    options: TableOptions, arithmetic: Arithmetic, skip_bad: bool, identity: Mapping[str, str]
+) -> PartialFile | _Stream:
     if options.out is None:
         return _Stream()
     content = {

@@ -15,7 +15,8 @@ from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.choosing import SAMPLES
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.hypothesis import Hypothesis
-from seq2seq.app.text_model import MAX_TEXT, TextModel
+from seq2seq.app.text_model import TextModel
+from seq2seq.data.lines import LONGEST_LINE
 from seq2seq.errors import SearchError
 
 
@@ -63,11 +64,12 @@ class RerankOptions:
             raise SearchError(f"--mbr is one way to choose among candidates, {_ASKED} are another; take one.")
         made = Reranker(weight=self.mmi or 0.0, mu=self.mu, nu=self.nu).among_those_of(decoding)
         made.widened(decoding).check()
+        several = [load(path) for path in self.second_model]
         return replace(
             made,
             language_model=None if self.language_model is None else load(self.language_model),
             reverse_model=None if self.reverse_model is None else load(self.reverse_model),
-            second_model=_together(self.second_model, load),
+            second_model=TextModel.ensemble(several, names=self.second_model) if several else None,
         )
 
 
@@ -235,12 +237,6 @@ def _added(
     return [(s, weight * decoding.per_length(s, length)) for s, length in zip(scores, lengths, strict=True)]
 
 
-def _together(paths: Sequence[str], load: Callable[[str], TextModel]) -> TextModel | None:
-    """The model, or the ensemble of several."""
-    models = [load(path) for path in paths]
-    return TextModel.ensemble(models, names=paths) if len(models) > 1 else next(iter(models), None)
-
-
 def asked_for(decoding: Decoding) -> int:
     """How many candidates there are to be: the whole beam, if the options do not say."""
     if decoding.candidates is not None:
@@ -260,7 +256,7 @@ def _rank(one: Hypothesis) -> tuple[bool, bool, float]:
 
 def _readable(output: str) -> str:
     """An output as a source: a model of bytes may write what no line of input could hold."""
-    return output.translate(_NO_TEXT)[:MAX_TEXT]
+    return output.translate(_NO_TEXT)[:LONGEST_LINE]
 
 
 _ASKED = "--mmi, --reverse-model and --second-model"

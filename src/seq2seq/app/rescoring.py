@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.text_model import TextModel
 from seq2seq.data import BadLineError, source_of_line
-from seq2seq.data.lines import Ledger, clean_line, without_byte_order_mark
+from seq2seq.data.lines import LONGEST_LINE, Ledger, clean_line, without_byte_order_mark
 from seq2seq.data.moses import NBestLine
 from seq2seq.data.raw_lines import RawLines, windows
 from seq2seq.errors import ConfigError, DataError
 
-_MOST = 20_000
 _WINDOW = 16_384
 _MOST_PENALTY = 10
 
@@ -134,7 +133,7 @@ class _Sources:
                 ) from None
         try:
             raw = self._raw if number else without_byte_order_mark(self._raw, self._lines.name, Ledger())
-            text = clean_line(raw, _MOST)[0].strip()
+            text = clean_line(raw, LONGEST_LINE)[0].strip()
             if text:
                 source_of_line(text, self._format)  # which `pair_scores` does too, where the line has no number
             return text

@@ -30,7 +30,7 @@ from seq2seq.core.seams import END, UNKNOWN, Encodable, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
 from seq2seq.data import Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
 from seq2seq.data.grouped import Targets
-from seq2seq.data.lines import BadLineError, check_text
+from seq2seq.data.lines import LONGEST_LINE, BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
 from seq2seq.models.model import model_of
 from seq2seq.search import Forced, force_started, score_started, start
@@ -40,8 +40,6 @@ from seq2seq.search.ensemble import Mean
 _HEADER = {"model": dict, "text": dict, "provenance": dict}
 _TEXTS = ("source_tokenizer", "target_tokenizer", "config")
 """What the file of a text model has beside its leaves."""
-MAX_TEXT = 20_000
-"""The longest text taken, in characters."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class TextModel:
     settings: TextSettings = field(default_factory=TextSettings)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
-    longest_text: float = MAX_TEXT
+    longest_text: float = LONGEST_LINE
     _searched: dict[Any, Searchable] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
@@ -278,7 +276,7 @@ class TextModel:
         weights: Sequence[float] | None = None,
         names: Sequence[str] = (),
     ) -> TextModel:
-        """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`.
+        """Several models as one, whose predictions are averaged token by token: see `seq2seq.Ensemble`. One is itself.
 
         Args:
             models: text models of the same tokens, in any order but for pieces (bpe, unigram), of which all or none
@@ -292,6 +290,8 @@ class TextModel:
             ModuleError: a model has no `start` and `step`.
             SearchError: no model, or not one weight above 0 for each.
         """
+        if len(models) == 1 and weights is None:
+            return models[0]
         model, longest = joined(models, mean, weights, names)
         settings = replace(models[0].settings, **longest)
         provenance = {"members": [dict(one.provenance) for one in models]}

@@ -29,7 +29,7 @@ class Bucket(NamedTuple):
 
     @property
     def batches(self) -> int:
-        """How many batches hold the pairs; the last may have rows to fill up."""
+        """How many batches hold the pairs, which are shared out evenly: any may have rows to fill up."""
         return -(-len(self.rows) // self.shape.batch)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from seq2seq.data.formats import PARSERS, LineFormat, Pair, guess_format
-from seq2seq.data.lines import AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
+from seq2seq.data.lines import LONGEST_LINE, AnyPath, BadLineError, Ledger, check_file, check_text, read_lines
 from seq2seq.data.parquet import parquet_rows
 from seq2seq.data.sentences import Unit, next_sentence_pairs
 from seq2seq.data.spool import Pairs, Spooled, spooled
@@ -41,7 +41,7 @@ class PairFiles:
     next_sentence: bool = False
     split: Unit = "line"
     skip_bad: bool = False
-    max_line: int = 20_000
+    max_line: int = LONGEST_LINE
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ class Encoder(NamedTuple):
 
     def _fits(self, source: list[int], target: list[int]) -> bool:
         short, long = sorted((len(source), len(target)))
-        long_enough = self.max_length is None or long <= self.max_length
-        return long_enough and (self.max_ratio is None or long <= self.max_ratio * short)
+        short_enough = self.max_length is None or long <= self.max_length
+        return short_enough and (self.max_ratio is None or long <= self.max_ratio * short)
 
 
 def _flat(rows: list[list[int]]) -> tuple[Ids, Ids]:

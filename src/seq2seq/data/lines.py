@@ -23,6 +23,8 @@ from seq2seq.data.packed import reading_error, reading_errors, unpacked
 from seq2seq.errors import DataError
 
 AnyPath: TypeAlias = str | PathLike[str]
+LONGEST_LINE = 20_000
+"""Characters of a line, or a text, that are taken where nothing else is said."""
 
 
 class BadLineError(Exception):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from seq2seq.data.lines import BadLineError, clean_line
+from seq2seq.data.lines import LONGEST_LINE, BadLineError, clean_line
 
 BAR = b"|||"
-_MOST = 20_000
 _DIGITS = 18  # of a line number
 _SPACES = b" \t\r\n"
 
@@ -43,7 +42,7 @@ class Phrase(NamedTuple):
             >>> Phrase.parse(b"das haus ||| the house ||| 0.5 0.25 ||| 0-0 1-1\\n")[:2]
             ('das haus', 'the house')
         """
-        clean_line(raw, _MOST)
+        clean_line(raw, LONGEST_LINE)
         columns = raw.split(BAR, 3)
         if len(columns) < 3:
             found = f"{len(columns)} column{'s' * (len(columns) > 1)} parted by |||"
@@ -95,7 +94,7 @@ class NBestLine(NamedTuple):
             >>> NBestLine.parse(b"0 ||| the house  ||| LM0= -3.5 TM0= -1 -2 ||| -6.5\\n")[:4]
             (0, 'the house', ('LM0', 'TM0'), -6.5)
         """
-        clean_line(raw, _MOST)
+        clean_line(raw, LONGEST_LINE)
         columns = raw.split(BAR, 4)
         if len(columns) < 4:
             found = f"{len(columns)} column{'s' * (len(columns) > 1)} parted by |||"

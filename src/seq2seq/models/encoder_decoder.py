@@ -15,7 +15,7 @@ from seq2seq.core.seams import BatchLike, Cell, Key, Loss, Prediction
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import SAMPLED_COPIES, EncoderDecoderConfig
 from seq2seq.models.decoder import Decoder, DecoderMemory, DecoderState
-from seq2seq.models.encoder import Encoded, Encoder
+from seq2seq.models.encoder import Encoder
 from seq2seq.models.model import Model
 from seq2seq.nn.initializers import is_recurrent, redrawn
 from seq2seq.nn.layers import drop_tokens, dropout, split
@@ -139,8 +139,7 @@ class EncoderDecoder(Model):
 
     def encode(self, source: Array, lengths: Array) -> Array:
         """The summary of each source: (batch, hidden)."""
-        encoded: Encoded = self.encoder(source, lengths)
-        return encoded.summary
+        return self.encoder(source, lengths).summary
 
     def restricted(self, count: int) -> Self:
         """The model with an output layer for the ids below `count` only; the logits of those stay as they are.

@@ -19,7 +19,7 @@ from seq2seq.models.model import Model
 from seq2seq.nn.attention import General, Prepared, prepare
 from seq2seq.nn.cells import LSTM
 from seq2seq.nn.layers import FF, Embedding, dropout, split
-from seq2seq.nn.loss import token_cross_entropy, wide
+from seq2seq.nn.loss import masked, token_cross_entropy, wide
 from seq2seq.nn.recurrent import drop_between
 
 _NEVER = -1e9  # the log-probability of what cannot be, finite so that no gradient is NaN
@@ -160,7 +160,7 @@ class HardMonotonic(Model):
         scores = jax.vmap(self._scores, (None, 0))(places, outputs)
         _, gains = scan(step, first_place(emitted[0]), (scores, emitted, spread))
         mask = jnp.asarray(batch.target_mask)
-        return Loss(-jnp.where(mask > 0, gains * mask, 0).sum(), mask.sum())
+        return Loss(-masked(gains, mask).sum(), mask.sum())
 
     def start(self, source: Array, lengths: Array) -> tuple[Places, Alignment]:
         """Read the sources."""

@@ -17,7 +17,7 @@ from seq2seq.core.scan import scan
 from seq2seq.core.seams import BatchLike, Key, Loss, Searchable
 from seq2seq.core.skeleton import describe, rebuild
 from seq2seq.errors import ArchiveError, ModuleError
-from seq2seq.nn.loss import token_cross_entropy, wide
+from seq2seq.nn.loss import masked, token_cross_entropy, wide
 
 
 @module
@@ -51,9 +51,8 @@ class Model:
 
         def step(state: Any, token: tuple[Array, Array, Array]) -> tuple[Any, Array]:
             state, prediction = model.step(memory, state, token[0])
-            # Not a product with the mask: a model that forbids padding says -inf of it, and inf * 0 is NaN.
             logits = prediction.logits.astype(wide(prediction.logits.dtype))
-            return state, jnp.where(token[2] > 0, token_cross_entropy(logits, token[1]) * token[2], 0)
+            return state, masked(token_cross_entropy(logits, token[1]), token[2])
 
         tokens = (jnp.asarray(batch.target_in), jnp.asarray(batch.target_out), jnp.asarray(batch.target_mask))
         _, losses = scan(step, state, tokens)

@@ -95,10 +95,21 @@ def wide(kind: DTypeLike) -> DTypeLike:
     return jnp.float32 if jnp.finfo(kind).bits < 32 else kind
 
 
+def masked(losses: Array, mask: Array) -> Array:
+    """The losses of tokens, and 0 on padding.
+
+    Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
+
+    Example:
+        >>> masked(jnp.array([2.0, jnp.inf]), jnp.array([1.0, 0.0])).tolist()
+        [2.0, 0.0]
+    """
+    return jnp.where(mask > 0, losses * mask, 0)
+
+
 def _summed(logits: Array, targets: Array, mask: Array, smoothing: float, copied: Copied | None) -> Array:
-    # Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
     logits = logits.astype(wide(logits.dtype))
-    return jnp.where(mask > 0, token_cross_entropy(logits, targets, smoothing, copied) * mask, 0).sum()
+    return masked(token_cross_entropy(logits, targets, smoothing, copied), mask).sum()
 
 
 def _blockwise(block: Callable[..., Array], rows: int) -> Callable[..., Array]:

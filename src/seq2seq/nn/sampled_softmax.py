@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from seq2seq.core.seams import Key, Loss
 from seq2seq.nn.layers import FF
-from seq2seq.nn.loss import wide
+from seq2seq.nn.loss import masked, wide
 
 
 def sampled_cross_entropy(
@@ -54,7 +54,7 @@ def sampled_cross_entropy(
     target = (jnp.einsum("nh,hn->n", flat, own.w) + own.b).astype(kind)
     others = jnp.where(wanted[:, None] == drawn, -jnp.inf, columns(drawn)(flat).astype(kind) - log_counts)
     losses = jnp.logaddexp(target, jax.nn.logsumexp(others, axis=-1)) - target
-    return Loss(jnp.where(mask > 0, losses.reshape(targets.shape) * mask, 0).sum(), mask.sum())
+    return Loss(masked(losses.reshape(targets.shape), mask).sum(), mask.sum())
 
 
 def draw_words(key: Key, vocabulary: int, samples: int) -> tuple[Array, Array]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any, Literal, Self
 
 import jax
@@ -126,8 +129,5 @@ class Ensemble:
         return _total(share / total * attention.astype(jnp.float32) for share, attention in given)
 
 
-def _total(arrays: Any) -> Array:
-    first, *others = arrays
-    for array in others:
-        first = first + array
-    return first
+def _total(arrays: Iterable[Array]) -> Array:
+    return reduce(add, arrays)

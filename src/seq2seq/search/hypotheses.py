@@ -43,13 +43,13 @@ class Trail(NamedTuple):
     Attributes:
         tokens: (time, batch, beam) the token put in each place of the beam.
         token_log_probabilities: (time, batch, beam) its natural log-probability.
-        parents: (time, batch, beam) the place it was reached from.
+        parents: (time, batch, beam) the place it was reached from; None where every place is its own parent.
         attention: (time, batch, beam, source) what each place attended to before its successors were chosen, or None.
     """
 
     tokens: Array
     token_log_probabilities: Array
-    parents: Array
+    parents: Array | None
     attention: Array | None
 
     @classmethod
@@ -74,7 +74,7 @@ class Trail(NamedTuple):
         def back(place: Array, at: tuple[Array, Trail]) -> tuple[Array, Trail]:
             time, step = at
             on = time < lengths
-            parent = jnp.where(on, pick(step.parents, place), place)
+            parent = place if step.parents is None else jnp.where(on, pick(step.parents, place), place)
             attention = None if step.attention is None else jnp.where(on[..., None], pick(step.attention, parent), 0.0)
             tokens = jnp.where(on, pick(step.tokens, place), PAD)
             gains = jnp.where(on, pick(step.token_log_probabilities, place), 0.0)

@@ -71,6 +71,7 @@ def roll_out(
     slots = options.slots or len(lengths)
     memory, state, token, positions = begin(model, source, lengths, width, slots)
     trail = Trail.empty(options.max_length, token.shape, positions if options.attention else None)
+    trail = trail._replace(parents=None)
     given, states = begin_rules(rules, len(lengths), width, options.max_length)
     first = Rollout(state, states, token, jnp.zeros_like(token), jnp.zeros(token.shape, bool))
 
@@ -105,7 +106,7 @@ def written(
     ended = now.finished | (going & ((token == END) | dead))
     states = after(rules, fixed.rules, now.rules, token)
     return Rollout(state, states, token, now.lengths + going.astype(jnp.int32), ended), Trail(
-        token, gains, token, prediction.attention if choose.options.attention else None
+        token, gains, None, prediction.attention if choose.options.attention else None
     )
 
 
@@ -122,4 +123,4 @@ def _result(last: Rollout, trail: Trail) -> Hypotheses:
     gains = jnp.where(on, trail.token_log_probabilities, 0.0)
     attention = None if trail.attention is None else jnp.where(on[..., None], trail.attention, 0.0)
     finished = last.finished & (lengths > 0)
-    return Trail(tokens, gains, tokens, attention).hypotheses(lengths, finished, total, total)
+    return Trail(tokens, gains, None, attention).hypotheses(lengths, finished, total, total)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from seq2seq.app.arguments import MAX_LINE, EnsembleOptions, parse
+from seq2seq.app.arguments import EnsembleOptions, parse
 from seq2seq.app.chat import Chat
 from seq2seq.app.decoding import Decoding
 from seq2seq.app.pictures.terminal import Screen
@@ -19,6 +19,7 @@ from seq2seq.app.rerank import RerankOptions
 from seq2seq.app.runtime import state_folder
 from seq2seq.app.train import say
 from seq2seq.data import BadLineError, Ledger, stream_lines
+from seq2seq.data.lines import LONGEST_LINE
 from seq2seq.errors import ConfigError, Seq2SeqError
 
 _REMEMBERED = 1000
@@ -80,7 +81,7 @@ def _talk(chat: Chat) -> None:
 
 def _answer_all(chat: Chat) -> int:
     """An answer for each line; an empty one where there is an error, so that lines stay beside each other."""
-    for _, line in stream_lines(sys.stdin.buffer, "standard input", MAX_LINE, Ledger()):
+    for _, line in stream_lines(sys.stdin.buffer, "standard input", LONGEST_LINE, Ledger()):
         try:
             if isinstance(line, BadLineError):
                 raise ConfigError(f"{line}.")

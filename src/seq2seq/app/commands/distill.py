@@ -141,7 +141,7 @@ def _metric(options: DistillOptions[Any], corpus: Corpus) -> str:
 def _teacher(options: DistillOptions[Any], corpus: Corpus, folder: Path) -> Teacher:
     types = known_classes(options.types)
     models = [TextModel.load(path, types) for path in options.teacher]
-    model = TextModel.ensemble(models, names=options.teacher) if len(models) > 1 else models[0]
+    model = TextModel.ensemble(models, names=options.teacher)
     model.check_format(corpus.format)
     identity = sha256_of(map(model_file, options.teacher))
     decoding = Decoding(beam=options.teacher_beam, precision=options.precision)

@@ -13,7 +13,6 @@ from seq2seq.app.listening import Listening
 from seq2seq.app.serving import requests
 from seq2seq.app.serving.refusals import RefusedError
 from seq2seq.app.text_model import TextModel
-from seq2seq.errors import SearchError
 
 LISTENING_ITEMS = 50
 """Items of a listening report whose candidates are scored."""
@@ -69,10 +68,7 @@ def of_generate(text: TextModel, asked: requests.Generate) -> Cost:
     lines = np.flatnonzero(lengths).tolist()
     lengths = lengths[lines]
     room = limits(text.settings.limit(lengths), [demands[line] for line in lines], options, lines, tokenizer)
-    try:
-        width = max(options.found, 1 if options.sample else options.beam)
-    except SearchError as error:
-        raise RefusedError(422, str(error), "/options") from None
+    width = max(options.found, 1 if options.sample else options.beam)
     tokens = width * int(room.sum(dtype=np.int64))
     look = (asked.attention or options.replace_unknown) and text.gives_attention
     at = "/attention" if asked.attention else "/options/replace_unknown"

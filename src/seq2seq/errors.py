@@ -26,8 +26,9 @@ The command line prints that line and ends with exit code 2.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class Seq2SeqError(Exception):
@@ -120,13 +121,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(known)}."
 
 
-def check_literals(config: object, prefix: str = "") -> None:
+def check_literals(config: Any, prefix: str = "") -> None:
     """Refuse a field of a dataclass that is none of the values of its `Literal`: Python looks at no annotation.
 
     Raises:
         ConfigError: names the field, behind `prefix`, and the nearest values.
+
+    Example:
+        >>> @dataclass
+        ... class Options:
+        ...     order: Literal["up", "down"] = "up"
+        >>> check_literals(Options("dwon"))
+        Traceback (most recent call last):
+        seq2seq.errors.ConfigError: order is 'dwon'; did you mean down?
     """
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise ConfigError(f"{prefix}{name} is {value!r}; {did_you_mean(str(value), get_args(hint))}")
+    try:
+        hints = get_type_hints(type(config))
+    except NameError:  # of a class of the user's, with a name that is there for type checkers only
+        return
+    for field in fields(config):
+        known, value = hints[field.name], getattr(config, field.name)
+        if get_origin(known) is Literal and value not in get_args(known):
+            raise ConfigError(f"{prefix}{field.name} is {value!r}; {did_you_mean(str(value), get_args(known))}")

@@ -31,7 +31,7 @@ METRICS = {
     "loss_nats_per_token": Metric("loss, nats/token", "lower"),
     "perplexity": Metric("perplexity", "lower"),
     "shuffled_loss_nats_per_token": Metric("loss given other sources, nats/token", "higher"),
-    "listening_nats_per_token": Metric("lower with the right source, by nats/token", "higher"),
+    "listening_nats_per_token": Metric("gain from the right source, nats/token", "higher"),
     "listening_low_nats_per_token": Metric("  95 % interval, low", "higher"),
     "listening_high_nats_per_token": Metric("  95 % interval, high", "higher"),
     "exact_match_percent": Metric("exact match, % of items", "higher"),

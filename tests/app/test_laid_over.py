@@ -6,7 +6,6 @@ import os
 import shutil
 import tomllib
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -32,12 +31,12 @@ def test_a_file_is_judged_with_what_lies_over_it(file, words, wrong):
 
 
 def test_a_file_may_be_a_pipe():
-    os.mkfifo("pipe")
-    writer = Thread(target=lambda: Path("pipe").write_text("seed = 9\n[model]\nhidden = 6\n"), daemon=True)
-    writer.start()
-    options = options_from(["pairs.tsv", "--config", "pipe"])
+    end, begin = os.pipe()
+    os.write(begin, b"seed = 9\n[model]\nhidden = 6\n")
+    os.close(begin)
+    options = options_from(["pairs.tsv", "--config", f"/dev/fd/{end}"])  # a second look would find nothing
+    os.close(end)
     assert (options.seed, options.model.hidden) == (9, 6)
-    writer.join()
 
 
 def test_an_error_of_the_command_line_is_its_own(capsys):

@@ -47,17 +47,18 @@ def assert_alike(loss: Any, *arguments: Any, rtol: float = 1e-5) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6), ours, theirs)
 
 
-@pytest.mark.parametrize("weight", ["u", "b", "v"])
+@pytest.mark.parametrize("weight", ["u", "b", "v", "m", "n"])
 def test_a_derivative_of_ones_own_of_a_weight_sees_each_step(weight: str) -> None:
     def loss(s: Any, p: Tree, held: Any = held) -> Array:
         def step(h: Array, x: Array):
-            q = p | {weight: held(p[weight])}
-            h = jnp.tanh(x + h @ q["u"] + q["b"])
-            return h, (h @ q["v"]).sum()
+            q = p | {weight: held(jnp.broadcast_to(p[weight], (40, 4)) if weight in ("m", "n") else p[weight])}
+            h = jnp.tanh((x * q["m"][0]) @ q["w"] + h @ q["u"] + q["b"])
+            return h, ((h * q["n"][0]) @ q["v"]).sum()
 
         return s(step, jnp.zeros((2, 4)), jnp.ones((5, 2, 4)))[1].sum()
 
-    p = {"u": 0.5 * jnp.eye(4), "b": jnp.ones(4), "v": jnp.ones((4, 3))}
+    p = {"u": 0.5 * jnp.eye(4), "w": jnp.eye(4), "b": jnp.ones(4), "v": jnp.ones((4, 3))}
+    p |= {"m": jnp.ones((1, 4)), "n": jnp.ones((1, 4))}
     assert_alike(loss, p)
     free = jax.grad(lambda p: loss(scan, p, lambda x: x))(p)
     assert not np.allclose(free[weight], jax.grad(lambda p: loss(scan, p))(p)[weight], atol=1e-3)
@@ -94,6 +95,15 @@ def test_complex_states_have_a_gradient() -> None:
         return jnp.abs(s(step, jnp.ones((2, 3), jnp.complex64), jnp.ones((5, 2, 3), jnp.complex64))[1]).sum()
 
     assert_alike(loss, 0.3 * jnp.eye(3))
+
+    def of_input(s: Any, x: Array) -> Array:
+        def step(h: Array, x: Array):
+            h = jnp.tanh(jnp.abs(x) + h @ jnp.eye(3))
+            return h, h
+
+        return s(step, jnp.ones((2, 3)), jax.lax.complex(x, 2 * x))[1].sum()
+
+    assert_alike(of_input, jnp.ones((5, 2, 3)))
 
 
 def test_what_lies_side_by_side_has_the_same_value_in_16_bits() -> None:

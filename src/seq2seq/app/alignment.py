@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data import Tokenizer
+from seq2seq.data import Form, Tokenizer
+from seq2seq.metrics import spaced
 
 _WHOLE = ("word", "symbols", "character")
 _SPACE = "▁"
@@ -42,13 +45,19 @@ def links(
 def places(tokenizer: Tokenizer, text: str) -> list[int]:
     """The place in the text of each id of it, in the order of the ids: see `links`.
 
+    Where a Unicode form takes letters apart or puts them together, a place is that of the letter of the text.
+
     Example:
         >>> places(Tokenizer.train("symbols", ["K AE T"]).turned(), "K AE T")
         [2, 1, 0]
+        >>> places(Tokenizer.train("character", ["한a"], form="nfd"), "한a")
+        [0, 0, 0, 1]
     """
-    tokens = tokenizer.in_order(tokenizer.tokens(text))
-    found = list(range(len(tokens))) if tokenizer.kind in _WHOLE else _words(tokens)
-    return tokenizer.in_order(found)
+    pieces = tokenizer.in_order(tokenizer.pieces(text))
+    if tokenizer.kind not in _WHOLE:
+        return tokenizer.in_order(_words(pieces))
+    units = text if tokenizer.kind == "character" else spaced(text)
+    return tokenizer.in_order(_units(pieces, units, tokenizer.form))
 
 
 def as_pharaoh(several: Sequence[tuple[int, int]]) -> str:
@@ -59,6 +68,16 @@ def as_pharaoh(several: Sequence[tuple[int, int]]) -> str:
         '0-0 2-1'
     """
     return " ".join(f"{source}-{target}" for source, target in several)
+
+
+def _units(pieces: Sequence[str], units: Sequence[str], form: Form) -> list[int]:
+    """The unit that each piece is of, of units that were normalised to become pieces: both are as long taken apart."""
+    if form == "none":
+        return list(range(len(pieces)))
+    apart = "NFKD" if form.startswith("nfk") else "NFD"
+    of = [place for place, unit in enumerate(units) for _ in unicodedata.normalize(apart, unit)]
+    begins = accumulate((len(unicodedata.normalize(apart, piece)) for piece in pieces), initial=0)
+    return [of[begin] for begin, _ in zip(begins, pieces, strict=False)]
 
 
 def _words(pieces: Sequence[str]) -> list[int]:

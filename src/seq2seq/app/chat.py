@@ -12,7 +12,7 @@ from seq2seq.app.pictures.terminal import Screen, heat_map
 from seq2seq.app.rerank import Reranker, asked_for
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import say
-from seq2seq.data import source_of_line
+from seq2seq.app.unknown import unlike_training
 from seq2seq.errors import AttentionSizeError, ConfigError, ModuleError, SearchError, did_you_mean
 
 HELP = """\
@@ -80,7 +80,8 @@ class Chat:
         return known[name](argument.strip())
 
     def _answer(self, text: str) -> str:
-        for _, what in self.model.unlike_training([text], self._lines).values():
+        read, settings = self.model.sources([text], self._lines), self.model.settings
+        for _, what in unlike_training(self.model.source_tokenizer, read, settings.source_longest).values():
             say(f"note: this has {what}.")
         search = self.model.hypotheses if self.reranker is None else partial(self.reranker.hypotheses, self.model)
         search = partial(search, [text], self.decoding, first_line=self._lines)
@@ -128,8 +129,7 @@ class Chat:
     def _score(self, target: str) -> str:
         if self._said is None:
             raise ConfigError("/score is about your last line; there is none yet, so type one first.")
-        source = source_of_line(self._said.strip(), self.model.settings.format) if self._said.strip() else ""
-        ((tokens, scores),) = self.model.token_scores([(source, target)], self.decoding)
+        ((tokens, scores),) = self.model.token_scores([(self._said, target)], self.decoding)
         each = "  ".join(f"{token} {score:.3f}" for token, score in zip(tokens, scores, strict=True))
         return f"{sum(scores):.6g} nats, {-sum(scores) / len(scores):.3f} nats/token:  {on_one_line(each)}"
 

@@ -184,7 +184,8 @@ def shuffled(pairs: Pairs) -> list[tuple[str, str]]:
         [('b', 'w'), ('c', 'x')]
     """
     order, by = np.random.default_rng(0).permutation(len(pairs)), 1
-    ids = np.unique([source for source, _ in pairs], return_inverse=True)[1]
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(source for source, _ in pairs))}
+    ids = np.array([numbers[source] for source, _ in pairs], np.int64)
     if (ids[order] == ids[np.roll(order, 1)]).any():  # equal ones side by side, and each gets that of the next group
         order, by = order[np.argsort(ids[order], kind="stable")], int(np.bincount(ids).max())
     sources = {int(here): pairs[int(there)][0] for here, there in zip(order, np.roll(order, by), strict=True)}

@@ -18,22 +18,22 @@ from seq2seq.app.agreement import joined
 from seq2seq.app.arithmetic import Arithmetic
 from seq2seq.app.decoding import QUEUE, Decoding, decode, shortlisted
 from seq2seq.app.demands import demands_of_lines, limits, rows_with_attention, rows_with_tokens, rules_of
+from seq2seq.app.forcing import forced
 from seq2seq.app.hypothesis import EMPTY, Hypothesis, chosen, copying, read
 from seq2seq.app.meter import told
-from seq2seq.app.runtime import give_back_memory
 from seq2seq.app.text_settings import TextSettings
 from seq2seq.app.unknown import check_replaceable
 from seq2seq.core import archive
 from seq2seq.core.archive import Archive
 from seq2seq.core.precision import resolve
-from seq2seq.core.seams import END, UNKNOWN, Encodable, Searchable
+from seq2seq.core.seams import END, Encodable, Searchable
 from seq2seq.core.skeleton import class_and_statics, describe
-from seq2seq.data import Dataset, Tokenizer, grouped_batches, inference_batches, source_of_line
+from seq2seq.data import Dataset, Tokenizer, inference_batches, source_of_line
 from seq2seq.data.grouped import Targets
 from seq2seq.data.lines import LONGEST_LINE, BadLineError, check_text
 from seq2seq.errors import ArchiveError, ConfigError, DataError, ModuleError, SearchError
 from seq2seq.models.model import model_of
-from seq2seq.search import Forced, force_started, score_started, start
+from seq2seq.search import Forced
 from seq2seq.search.checking import check_encodable, gives_attention
 from seq2seq.search.ensemble import Mean
 
@@ -136,21 +136,6 @@ class TextModel:
         """The tokens of a source as people read them, unknown ones as they stand in it, its end last."""
         return [*self.source_tokenizer.pieces(source), self.source_tokenizer.token(END)]
 
-    def unlike_training(self, texts: Sequence[str], first_line: int = 0) -> dict[str, tuple[int, str]]:
-        """What of the texts is like nothing in training: by its kind the index of the first such text, and what it has.
-
-        `first_line` is as elsewhere.
-        """
-        sources, longest = self.sources(texts, first_line), self.settings.source_longest - 1  # the end is no text
-        found: dict[str, tuple[int, str]] = {}
-        for index, ids in enumerate(self.source_tokenizer.encode_batch(sources)):
-            if len(ids) > longest and "long" not in found:
-                found["long"] = index, f"more tokens ({len(ids):,}) than any source in training ({longest:,})"
-            if UNKNOWN in ids and "unknown" not in found:
-                piece = self.source_tokenizer.pieces(sources[index])[ids.index(UNKNOWN)]
-                found["unknown"] = index, f"{piece!r}, which the model does not know"
-        return found
-
     def score(self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None) -> list[float]:
         """log p(target | source) of each pair, in nats, the end counted; sources as `generate` takes them."""
         return self.pair_scores(pairs, arithmetic).tolist()
@@ -159,10 +144,8 @@ class TextModel:
         self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None = None
     ) -> list[tuple[list[str], list[float]]]:
         """The target tokens of each pair, as the model writes them, the end last, and the log-probability of each, in
-        nats.
-
-        The pairs are as `read_pairs` gives them: a source is not rewritten as `score` does.
-        """
+        nats."""
+        pairs = self._as_read(pairs)
         answers: list[tuple[list[str], list[float]]] = [([], [])] * len(pairs)
         for batch, _, found in self._forced(pairs, arithmetic):
             table = np.asarray(found.log_probabilities)
@@ -177,15 +160,13 @@ class TextModel:
     ) -> list[NDArray[np.float32]]:
         """Where the model looks while it reads the target of each pair: (target tokens, source tokens), ends included.
 
-        The pairs are as `read_pairs` gives them, as those of `token_scores` are.
-
         Raises:
             ModuleError: the model gives no attention, or cannot generate.
+            DataError: a text that cannot be a source.
         """
+        pairs = self._as_read(pairs)
         answers = [np.zeros((0, 0), np.float32)] * len(pairs)
         for batch, lengths, found in self._forced(pairs, arithmetic, look=True):
-            if found.attention is None:
-                raise ModuleError(f"this {type(self.model).__name__} gives no attention: nobody knows where it looks.")
             weights = np.asarray(found.attention)
             for row, index in enumerate(batch.indices):
                 tokens = int(batch.target_mask[:, row].sum())
@@ -200,30 +181,22 @@ class TextModel:
         Sources and targets have a few static shapes, whatever the pairs, so that millions of them, some ten thousand
         at a time, are compiled for once.
         """
-        pairs = list(zip(self.sources([source for source, _ in pairs]), (target for _, target in pairs), strict=True))
+        pairs = self._as_read(pairs)
         places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         found = np.zeros(len(places))
-        for batch, _, forced in self._forced(list(places), arithmetic):
-            table = np.asarray(forced.log_probabilities)
+        for batch, _, said in self._forced(list(places), arithmetic):
+            table = np.asarray(said.log_probabilities)
             found[batch.indices] = table.sum(axis=0, dtype=np.float64)[: len(batch.indices)]
         return found[[places[pair] for pair in pairs]] if pairs else found
+
+    def _as_read(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        return list(zip(self.sources([source for source, _ in pairs]), (target for _, target in pairs), strict=True))
 
     def _forced(
         self, pairs: Sequence[tuple[str, str]], arithmetic: Arithmetic | None, look: bool = False
     ) -> Iterator[tuple[Targets, NDArray[np.int32], Forced]]:
-        """Batches of the pairs, how long the source of each is, and what the model says; to `look`, with attention."""
         model = self.searchable(arithmetic or Arithmetic(), reads=len(pairs))
-        rows = {source: row for row, source in enumerate(dict.fromkeys(source for source, _ in pairs))}
-        sources = self.source_tokenizer.encode_batch(rows)
-        targets = self.target_tokenizer.encode_batch(target for _, target in pairs)
-        of = np.array([rows[source] for source, _ in pairs], np.int64)
-        for block in grouped_batches(sources, of, targets):
-            started = start(model, block.source, block.lengths)
-            for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
-                read = model, started, *batch[1:]
-                forced = force_started(*read) if look else Forced(score_started(*read), None)
-                yield batch, block.lengths[batch.of], forced
-            give_back_memory()  # or the holes that batches of many shapes leave add up
+        return forced(model, (self.source_tokenizer, self.target_tokenizer), pairs, look)
 
     def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
         """The encoder's vector of each text: (texts, hidden).

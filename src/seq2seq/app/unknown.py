@@ -1,4 +1,5 @@
-"""Unknown words replaced by the source tokens that the model looked at (Jean et al. 2015, section 3.4; Luong 2015)."""
+"""What a model does not know: told, or replaced by the source tokens that it looked at (Jean et al. 2015, section 3.4;
+Luong 2015)."""
 
 from __future__ import annotations
 
@@ -51,3 +52,25 @@ def with_copies(tokenizer: Tokenizer, ids: Sequence[int], attention: NDArray[np.
 
     kept = [(token, row) for token, row in zip(ids, attention, strict=True) if token not in (PAD, BEGIN, END)]
     return tokenizer.join(tokenizer.in_order([text(token, row) for token, row in kept]))
+
+
+def unlike_training(tokenizer: Tokenizer, sources: Sequence[str], longest: int) -> dict[str, tuple[int, str]]:
+    """What a model cannot have learnt of sources: of each kind (`long`, `unknown`) the first, by its index, in words.
+
+    Args:
+        tokenizer: of the source.
+        sources: as the model reads them.
+        longest: tokens of the longest source in training, its end counted.
+
+    Example:
+        >>> unlike_training(Tokenizer.train("character", ["abc"]), ["abc", "xab"], 4)
+        {'unknown': (1, "'x', which the model does not know")}
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for index, ids in enumerate(tokenizer.encode_batch(sources)):
+        if len(ids) >= longest and "long" not in found:
+            found["long"] = index, f"more tokens ({len(ids):,}) than any source in training ({longest - 1:,})"
+        if UNKNOWN in ids and "unknown" not in found:
+            piece = tokenizer.pieces(sources[index])[ids.index(UNKNOWN)]
+            found["unknown"] = index, f"{piece!r}, which the model does not know"
+    return found

@@ -98,7 +98,7 @@ def _sum_of_products(equation: JaxprEqn, side: Side, env: Env) -> Array:
     (weight_axis,) = equation.params["dimension_numbers"][0][1 - side.place]
     options = {name: equation.params[name] for name in ("dimension_numbers", "precision", "preferred_element_type")}
     result: Any = equation.outvars[0].aval
-    if result.dtype in (jnp.float16, jnp.bfloat16):  # whose parts might not fit, or be rounded, where their sum is not
+    if result.dtype == jnp.float16:  # of which a part may be too large where the sum is not
         options["preferred_element_type"] = jnp.float32
     total, start = None, 0
     for part in side.parts:

@@ -68,7 +68,7 @@ class Loop:
         """Whether the loop decides what is kept of a step. Not where the step has a `jax.checkpoint` of its own, into
         which the decision would reach; nor for complex numbers, of which `jax.checkpoint` cannot keep any."""
         checkpoints = any(not _CHECKPOINTS.isdisjoint(primitives(e)) for e in self.parts.loop)
-        return not checkpoints and not any(map(is_complex, defined(self.parts.loop)))
+        return not checkpoints and not any(map(is_complex, (*inputs(self.parts.loop), *defined(self.parts.loop))))
 
     @cached_property
     def _taps(self) -> Taps:

@@ -139,10 +139,12 @@ def worth_hoisting(parts: Split, steps: int) -> bool:
     Not in parts where a weight goes through a `custom_vjp`: its rule, which need not be linear, is to see the cotangent
     of each step, and would see their sum.
     """
-    outside = (*parts.once, *parts.before, *parts.after)
-    ruled = (e for e in outside if any(name.startswith("custom_vjp_call") for name in primitives(e)))
-    if any(parts.invariant.issuperset(variables(e.invars)) for e in ruled):
-        return False
+    fixed = set(parts.invariant)
+    for e in (*parts.once, *parts.before, *parts.after):
+        if fixed.issuperset(variables(e.invars)):
+            if any(name.startswith("custom_vjp_call") for name in primitives(e)):
+                return False
+            fixed |= set(e.outvars)
     return steps >= 2 and any(operands(e, parts.invariant) for e in (*parts.before, *parts.loop, *parts.after))
 
 

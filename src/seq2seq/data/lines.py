@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import errno
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -212,7 +211,7 @@ def without_byte_order_mark(raw: bytes, path: AnyPath, ledger: Ledger) -> bytes:
         DataError: it is UTF-16.
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        cure = f"iconv -f UTF-16 -t UTF-8 {shlex.quote(str(path))} > NEW, or save it as UTF-8 in your editor"
+        cure = "iconv -f UTF-16 -t UTF-8 < FILE > NEW, or save it as UTF-8 in your editor"
         raise DataError(f"this file is UTF-16; convert it: {cure}.", path, 1)
     if raw.startswith(codecs.BOM_UTF8):
         ledger.note("byte-order mark left out", path, 1)

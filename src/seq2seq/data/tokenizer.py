@@ -174,7 +174,7 @@ class Tokenizer:
         if self.kind not in _OF_BYTES:
             return piece
         text = decoders.ByteLevel().decode([piece])
-        return piece if "\ufffd" in text else text.replace(" ", "▁")
+        return piece.replace("Ġ", "▁") if "\ufffd" in text else text.replace(" ", "▁")  # Ġ is the byte of a space
 
     def tokens(self, text: str) -> list[str]:
         """The pieces a text is cut into, as people read them, in the order of the ids."""

@@ -22,8 +22,9 @@ from seq2seq.training.terminal import error_console
 _QUEUED = 1000
 """Things that may wait for TensorBoard's thread: more than come between two looks at whether it lives."""
 _LONGEST = 400
-_TARGETS = 3
 """Characters of a sample."""
+_TARGETS = 3
+"""Targets of one."""
 _MARKUP = frozenset("\\`*_{}[]()<>#+-.!|&~$:")
 Listener: TypeAlias = Callable[[Event], None]
 

@@ -43,7 +43,7 @@ class DistillOptions(TrainOptions[M], Generic[M]):
     """Train a student on what a teacher, one model or an ensemble, says (Kim and Rush 2016, sequence-level).
 
     The student learns from the pairs and from the teacher's output for each of their sources, if that has an end;
-    --unlabelled adds sources that have no target (self-training). With --teacher-only it is what the paper has, but
+    --unlabelled adds sources that have no target (self-training). With --teacher-only it is as in the paper, except
     that the teacher's outputs are ranked by log p per token. Everything else is as in `seq2seq train`. The pairs
     that it learns from stay in RUN/distilled.jsonl (lemma, features and form: .tsv). Where this was stopped or killed
     while the teacher spoke, the same command goes on.

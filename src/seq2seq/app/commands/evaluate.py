@@ -29,8 +29,8 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
     """How good a model is on pairs it has not seen.
 
     Pairs with the same source are one item, right if any target matches; token errors count against the closest one.
-    The loss is compared with that given the sources of other pairs: by how much the source lowers it. --listening
-    measures more of that.
+    The loss given the right source is compared with the loss given another pair's: if they are equal, the model ignores
+    its input. --listening measures more of that.
     """
 
     pairs: Files = ()
@@ -39,7 +39,7 @@ class EvaluateOptions(ListeningOptions, RerankOptions, Decoding, PairOptions, En
     """The tokens that BLEU counts: those that any white space parts, or those of raw text (13a)."""
     errors: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A file for what is wrong, one item a line: source TAB output TAB its targets, with " | " between them. The report
-    then also has the most frequent token errors."""
+    (not --json) then also has the most frequent token errors."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """One JSON object."""
 
@@ -87,13 +87,14 @@ def main(arguments: Sequence[str]) -> int:
     else:
         whole = options.bleu_tokenize != "none" or any(len(pair.target.split()) >= 4 for pair in corpus.pairs)
         _print(scores, whole)
-        if options.errors is not None:
+        confused = [] if options.errors is None else most_confused(judged.samples, evaluation.split)
+        if confused:
             _row("token errors, wanted > written", "times")
-            for confused, times in most_confused(judged.samples, evaluation.split):
-                _row(f"  {confused}", f"{times:,}")
+        for tokens, times in confused:
+            _row(f"  {tokens}", f"{times:,}")
     if options.errors is not None:
-        wrong = write_mistakes(options.errors, judged.samples)
-        say(f"Wrote {options.errors}: {wrong:,} wrong ones of {evaluation.items:,}.")
+        wrong = write_mistakes(options.errors, judged.samples, corpus.format)
+        say(f"Wrote {options.errors}: {wrong:,} of {evaluation.items:,} items are wrong.")
     return 0
 
 

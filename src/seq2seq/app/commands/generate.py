@@ -18,6 +18,7 @@ from seq2seq.app.meter import count_lines, watched
 from seq2seq.app.rerank import Reranker, RerankOptions
 from seq2seq.app.text_model import TextModel
 from seq2seq.app.train import say
+from seq2seq.app.unknown import unlike_training
 from seq2seq.errors import ConfigError, DataError
 
 _LINES_AT_ONCE = 1024
@@ -91,7 +92,10 @@ class Notes:
 
     def before(self, model: TextModel, texts: Sequence[str], first: int) -> None:
         """Say it if a text is unlike anything in training."""
-        for kind, (index, what) in model.unlike_training(texts, first).items():
+        if len(self._told) == 2:
+            return
+        read, settings = model.sources(texts, first), model.settings
+        for kind, (index, what) in unlike_training(model.source_tokenizer, read, settings.source_longest).items():
             if kind not in self._told:
                 self._told.add(kind)
                 say(f"note: line {first + index + 1} has {what}.")

@@ -25,6 +25,8 @@ Say: TypeAlias = Callable[[TextModel, Sequence[tuple[str, str]], Arithmetic], li
 """What is written of each pair."""
 
 _ROWS_AT_ONCE = 8192
+_WITH_ATTENTION = 128
+"""Rows at once whose attention is kept until it is written."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
     """Write each target token and its log-probability: token TAB number, with an empty line between pairs."""
     alignments: bool = False
     """Write where each target token comes from: 0-0 1-1 2-1, the places, counted from 0, of the source token that had
-    most attention and of the target token (Moses' format). Places are of letters where a side is cut into letters, and
-    of what is separated by spaces otherwise; the line of a bad pair that --skip-bad leaves out is empty."""
+    most attention and of the target token (Moses' format). Places are of letters where a side is split into letters,
+    and of what is separated by spaces otherwise (of inflections, of the lemma's letters and then of the features); the
+    line of a bad pair that --skip-bad leaves out is empty."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     shown = not sys.stdout.isatty()  # else the numbers themselves tell how far it is
     total = count_lines(paths or (options.source,)) if shown else None
     with watched("pairs", total, shown=shown):
-        for chunk in in_chunks(rows, _ROWS_AT_ONCE):
+        for chunk in in_chunks(rows, _WITH_ATTENTION if options.alignments else _ROWS_AT_ONCE):
             pairs = [pair[:2] for pair in chunk if pair is not None]
             said = iter(say_each(model, pairs, options))
             print("\n".join(left_out if pair is None else next(said) for pair in chunk), flush=True)

@@ -53,7 +53,7 @@ def look(model: TextModel, text: str, target: str | None = None, decoding: Decod
 
 
 def _given(model: TextModel, text: str, target: str) -> Look:
+    [attention] = model.attention([(text, target)], Arithmetic(precision="float32"))
     [source] = model.sources([text])
-    [attention] = model.attention([(source, target)], Arithmetic(precision="float32"))
     tokens = [*model.target_tokenizer.tokens(target), model.target_tokenizer.token(END)]
     return Look(model.source_names(source), tokens, attention)

@@ -128,12 +128,10 @@ def check_literals(config: Any, prefix: str = "") -> None:
         ConfigError: names the field, behind `prefix`, and the nearest values.
 
     Example:
-        >>> @dataclass
-        ... class Options:
-        ...     order: Literal["up", "down"] = "up"
-        >>> check_literals(Options("dwon"))
+        >>> from seq2seq.training.optimizer import OptimizerConfig  # which asks this
+        >>> OptimizerConfig(schedule="cosin")
         Traceback (most recent call last):
-        seq2seq.errors.ConfigError: order is 'dwon'; did you mean down?
+        seq2seq.errors.ConfigError: optimizer.schedule is 'cosin'; did you mean cosine?
     """
     try:
         hints = get_type_hints(type(config))

@@ -193,7 +193,7 @@ def test_seeds_that_hold_out_other_pairs_are_told_what_to_share(tmp_path):
 def test_words_that_are_neither_models_nor_inputs(fails, trained, twin, tmp_path, pairs):
     assert "nowhere: no such file" in fails("generate", trained, "nowhere")
     message = fails("generate", trained, "nowhere", "in.txt")
-    assert message == "nowhere is no model, so it is the one INPUT; in.txt is one too many."
+    assert message.startswith("nowhere is not a model (there is no model.npz") and "in.txt is one too many" in message
     assert "File name too long; INPUT is a file of lines; for a text: echo" in fails("generate", trained, "x" * 400)
     assert "models come first" in fails("generate", trained, "in.txt", twin)
     assert f"{twin} is a model, but stands after {pairs}" in fails("score", trained, pairs, twin)

@@ -20,7 +20,7 @@ import pytest
 from command_line import words
 
 import seq2seq
-from seq2seq.app import text_model
+from seq2seq.app import forcing, text_model
 from seq2seq.app.partial_file import PartialFile, Written
 from seq2seq.errors import ArchiveError, ResumeError
 from seq2seq.training.checkpoint import Fingerprint
@@ -86,13 +86,13 @@ def test_windows_change_nothing_and_equal_pairs_are_scored_once(run, trained, mo
     table(Path("table"), 800)
     once = run("score", trained, "--phrase-table", "table", "--column", "log").out.splitlines()
     seen: list[tuple[int, int]] = []
-    inner = text_model.grouped_batches
+    inner = forcing.grouped_batches
 
     def count(sources, of, targets):
         seen.append((len(sources), len(targets)))
         return inner(sources, of, targets)
 
-    monkeypatch.setattr(text_model, "grouped_batches", count)
+    monkeypatch.setattr(forcing, "grouped_batches", count)
     several = run("score", trained, "--phrase-table", "table", "--column", "log", "--window", 50).out.splitlines()
     assert [column(line)[:-1] for line in several] == [column(line)[:-1] for line in once]
     scores = [[float(column(line)[-1]) for line in lines] for lines in (several, once)]

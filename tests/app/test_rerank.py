@@ -43,8 +43,8 @@ def turned(trained):
 
 def test_the_coverage_penalty_counts_among_candidates_too(trained):
     model = seq2seq.load(trained)
-    covered = Decoding(beam=4, nbest=4, coverage_penalty=1.0, precision="float32")
-    text = "fedcba" * 20  # of which some letter gets less than 1 in all, whatever the output
+    covered = Decoding(beam=4, nbest=4, max_length=4, coverage_penalty=1.0, precision="float32")
+    text = "fedcba"  # of which some letter gets less than 1 of the 4 in all, whatever the output
     alone = {h.text: h for h in model.hypotheses([text], covered)[0]}
     found = Reranker(second_model=model, nu=2.0, candidates=4).hypotheses(model, [text], covered)[0]
     for h in found:

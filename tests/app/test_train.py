@@ -115,7 +115,7 @@ def test_a_best_model_that_is_lost_is_told_and_made_again(run, trained, gone):
     path.unlink() if gone else path.write_bytes(content)
     ran = run("train", "--resume", "--out", "run")
     told = "is gone" if gone else "is set aside as model.npz.bad"
-    assert ran.code == 0 and "warning: run/model.npz: " in ran.err and told in ran.err
+    assert ran.code == 0 and "warning: model.npz: " in ran.err and told in ran.err
     assert f"Wrote {path}." in ran.err
     assert gone or Path("run/model.npz.bad").read_bytes() == content
     assert seq2seq.load("run").provenance["scores"] == pytest.approx(seq2seq.load(trained).provenance["scores"])

@@ -188,7 +188,7 @@ def test_a_preset_of_another_model_is_told_as_one():
         options_from(["pairs.tsv", "--model.type", "hard-monotonic", "--preset", "medium"])
     assert str(told.value) == (
         "--preset medium is for --model.type encoder-decoder; hard-monotonic has no attention, bidirectional, bridge, "
-        "readout. Leave one of the two out; seq2seq train --model.type hard-monotonic --help tells its options."
+        "readout. Leave one of the two out; seq2seq train --model.type hard-monotonic --help lists its options."
     )
     options = options_from(["pairs.tsv", "--model.type", "hard-monotonic", "--preset", "small"])
     assert (options.model.hidden, options.model.embedding) == (128, 64)  # which both models have

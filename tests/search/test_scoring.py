@@ -11,7 +11,7 @@ from contract.toy_models import TableModel, all_strings, numpy_log_probabilities
 
 from seq2seq.core.seams import BEGIN, PAD
 from seq2seq.errors import ShapeError
-from seq2seq.search import continuations, force, force_started, score, score_started, start
+from seq2seq.search import continuations, force, force_started, score, start
 
 
 def test_score_is_the_log_probability_of_each_token():
@@ -41,14 +41,16 @@ def test_targets_of_sources_read_once_score_the_same():
     of = np.array([3, 0, 0, 1, 3, 2])
     out = np.array([[*rng.integers(4, 6, 2), 3] for _ in of]).T
     given, mask = np.concatenate([np.full((1, len(of)), BEGIN), out[:-1]]), np.ones(out.shape, np.float32)
-    found = score_started(model, start(model, sources, lengths), of, given, out, mask)
+    blind = force_started(model, start(model, sources, lengths), of, given, out, mask, look=False)
+    found = blind.log_probabilities
+    assert blind.attention is None
     np.testing.assert_array_equal(found, score(model, sources[:, of], lengths[of], given, out, mask))
     forced = force_started(model, start(model, sources, lengths), of, given, out, mask)
     np.testing.assert_array_equal(forced.log_probabilities, found)
     wanted = force(model, sources[:, of], lengths[of], given, out, mask).attention
     np.testing.assert_array_equal(forced.attention, wanted)
-    with pytest.raises(ShapeError, match="score_started: target_in has shape"):
-        score_started(model, start(model, sources, lengths), of[:2], given, out, mask)
+    with pytest.raises(ShapeError, match="force_started: target_in has shape"):
+        force_started(model, start(model, sources, lengths), of[:2], given, out, mask)
 
 
 def test_a_forced_target_has_the_same_scores_and_the_attention_of_each_step():

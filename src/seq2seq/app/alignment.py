@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data import Form, Tokenizer
+from seq2seq.data.tokenizer import OF_BYTES
 from seq2seq.metrics import spaced
 
-_WHOLE = ("word", "symbols", "character")
 _SPACE = "▁"
 
 
@@ -54,7 +54,7 @@ def places(tokenizer: Tokenizer, text: str) -> list[int]:
         [0, 0, 0, 1]
     """
     pieces = tokenizer.in_order(tokenizer.pieces(text))
-    if tokenizer.kind not in _WHOLE:
+    if tokenizer.kind in OF_BYTES:
         return tokenizer.in_order(_words(pieces))
     units = text if tokenizer.kind == "character" else spaced(text)
     return tokenizer.in_order(_units(pieces, units, tokenizer.form))

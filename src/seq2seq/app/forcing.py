@@ -13,7 +13,7 @@ from seq2seq.core.seams import Searchable
 from seq2seq.data import Tokenizer, grouped_batches
 from seq2seq.data.grouped import Targets
 from seq2seq.errors import ModuleError
-from seq2seq.search import Forced, force_started, score_started, start
+from seq2seq.search import Forced, force_started, start
 from seq2seq.search.checking import name_of
 
 
@@ -38,8 +38,7 @@ def forced(
     for block in grouped_batches(sources, of, targets):
         started = start(model, block.source, block.lengths)
         for batch in told("pairs", block.targets, lambda batch: len(batch.indices)):
-            read = model, started, *batch[1:]
-            found = force_started(*read) if look else Forced(score_started(*read), None)
+            found = force_started(model, started, *batch[1:], look=look)
             if look and found.attention is None:
                 blind = f"this {name_of(model)} gives no attention"
                 raise ModuleError(f"{blind}; --model.attention additive trains one that does.")

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from seq2seq.core.seams import BEGIN, END, PAD, UNKNOWN
 from seq2seq.data import Tokenizer
+from seq2seq.data.tokenizer import OF_BYTES
 from seq2seq.errors import SearchError
-
-_WHOLE = ("word", "symbols", "character")
 
 
 def check_replaceable(source: Tokenizer, target: Tokenizer) -> None:
@@ -23,7 +22,7 @@ def check_replaceable(source: Tokenizer, target: Tokenizer) -> None:
         SearchError: one of them is bpe or unigram.
     """
     for side, tokenizer in (("source", source), ("target", target)):
-        if tokenizer.kind not in _WHOLE:
+        if tokenizer.kind in OF_BYTES:
             raise SearchError(
                 f"--replace-unknown copies whole tokens, but the {side} is cut by {tokenizer.kind}, "
                 "to which nothing is unknown; leave it out."

@@ -30,7 +30,7 @@ PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 _SPECIAL = ["< pad >", "< unknown >", "< begin >", "< end >"]
 _SHOWN = ["<pad>", "<unknown>", "<begin>", "<end>"]
 _SMALLEST = len(_SPECIAL) + 256  # a byte each
-_OF_BYTES = ("bpe", "unigram")
+OF_BYTES = ("bpe", "unigram")
 _APART = ("nfd", "nfkd")
 
 
@@ -82,7 +82,7 @@ class Tokenizer:
         for what, name, known in (("kind of tokens", kind, KINDS), ("Unicode form", form, FORMS)):
             if name not in known:
                 raise ConfigError(f"no {what} is called {name!r}; {did_you_mean(name, known)}")
-        smallest = _SMALLEST if kind in _OF_BYTES else len(_SPECIAL) + 1
+        smallest = _SMALLEST if kind in OF_BYTES else len(_SPECIAL) + 1
         if vocabulary < smallest:
             raise ConfigError(f"a {kind} vocabulary of {vocabulary} is too small: it needs at least {smallest}.")
         make = {"bpe": _train_bytes, "unigram": _train_bytes}.get(kind, _train_pieces)
@@ -131,7 +131,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids up to the first `END`, without pad and begin; an unknown piece shows as `<unknown>`."""
         kept = self.in_order([index for index in _until_end(ids) if index not in (PAD, BEGIN)])
-        if self.kind in _OF_BYTES:
+        if self.kind in OF_BYTES:
             text = self._inner.decode([index for index in kept if index != UNKNOWN], skip_special_tokens=False)
             return self._composed(text)
         return self.join(self.token(index) for index in kept)
@@ -171,7 +171,7 @@ class Tokenizer:
         if index < len(_SPECIAL):
             return _SHOWN[index]
         piece = self._pieces[index]
-        if self.kind not in _OF_BYTES:
+        if self.kind not in OF_BYTES:
             return piece
         text = decoders.ByteLevel().decode([piece])
         return piece.replace("Ġ", "▁") if "\ufffd" in text else text.replace(" ", "▁")  # Ġ is the byte of a space
@@ -219,7 +219,7 @@ class Tokenizer:
             >>> Tokenizer.train("character", ["abc"]).matching(Tokenizer.train("character", ["xb"]))
             (-1, 1, -1, 3, 5, -1)
         """
-        alike = (self.kind in _OF_BYTES) == (other.kind in _OF_BYTES)
+        alike = (self.kind in OF_BYTES) == (other.kind in OF_BYTES)
         names = other._pieces if alike else _SPECIAL + [""] * (other.size - len(_SPECIAL))
         return tuple(-1 if piece in (PAD, BEGIN) else self._ids.get(name, -1) for piece, name in enumerate(names))
 
@@ -234,7 +234,7 @@ class Tokenizer:
         """
         if self.to_json() == other.to_json():
             return tuple(range(self.size))
-        if self.kind in _OF_BYTES or (self.rule, self._ids.keys()) != (other.rule, other._ids.keys()):
+        if self.kind in OF_BYTES or (self.rule, self._ids.keys()) != (other.rule, other._ids.keys()):
             return None
         return tuple(self._ids[piece] for piece in other._pieces)
 

@@ -14,7 +14,7 @@ from seq2seq.search.prepared import PreparedModel
 from seq2seq.search.renumbered import Renumbered
 from seq2seq.search.rules import MinimumLength, NoRepeat, Prefix, Rule
 from seq2seq.search.sampling import SampleOptions, line_keys, sample
-from seq2seq.search.scoring import Forced, Started, force, force_started, score, score_started, start
+from seq2seq.search.scoring import Forced, Started, force, force_started, score, start
 from seq2seq.search.stepwise import Step, stepwise
 from seq2seq.search.utility import UTILITIES, Utility
 
@@ -49,7 +49,6 @@ __all__ = [
     "mbr",
     "sample",
     "score",
-    "score_started",
     "start",
     "stepwise",
 ]

@@ -113,7 +113,7 @@ def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
 
 
 def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
-    """Read sources once whose targets `score_started` will score: many targets of few sources take less time so.
+    """Read sources once whose targets `force_started` will score: many targets of few sources take less time so.
 
     Args:
         model: anything with `start` and `step`.
@@ -127,15 +127,17 @@ def start(model: Searchable, source: ArrayLike, lengths: ArrayLike) -> Started:
     return Started(*_start(model, source, lengths))
 
 
-def score_started(
+def force_started(
     model: Searchable,
     started: Started,
     of: ArrayLike,
     target_in: ArrayLike,
     target_out: ArrayLike,
     target_mask: ArrayLike,
-) -> Array:
-    """`score` of targets whose sources were read by `start`: target n has the source in row `of[n]` of it.
+    *,
+    look: bool = True,
+) -> Forced:
+    """`force` of targets whose sources were read by `start`: target n has the source in row `of[n]` of it.
 
     Args:
         model: the model that read the sources.
@@ -144,9 +146,7 @@ def score_started(
         target_in: (target, batch) ids, BEGIN first.
         target_out: (target, batch) ids, END last.
         target_mask: (target, batch) non-zero on tokens, 0 on padding.
-
-    Returns:
-        (target, batch), 0 on padding.
+        look: with the attention, which takes room.
 
     Raises:
         ShapeError: arrays that do not fit each other.
@@ -161,30 +161,13 @@ def score_started(
         ...         ids = jnp.arange(6)
         ...         return state, Prediction(jnp.log((ids == first[:, None]) * 0.5 + (ids == 3) * 0.5))
         >>> read = start(Echo(), [[4, 5]], [1, 1])
-        >>> jnp.exp(score_started(Echo(), read, [1, 1, 0], [[2, 2, 2]], [[5, 3, 5]], [[1, 1, 1]])).tolist()
+        >>> found = force_started(Echo(), read, [1, 1, 0], [[2, 2, 2]], [[5, 3, 5]], [[1, 1, 1]])
+        >>> jnp.exp(found.log_probabilities).tolist()
         [[0.5, 0.5, 0.0]]
     """
     rows = jnp.asarray(of)
-    targets = _targets("score_started", rows.size, target_in, target_out, target_mask)
-    return _read(model, *_rows(started, rows), *targets).log_probabilities
-
-
-def force_started(
-    model: Searchable,
-    started: Started,
-    of: ArrayLike,
-    target_in: ArrayLike,
-    target_out: ArrayLike,
-    target_mask: ArrayLike,
-) -> Forced:
-    """As `score_started`, with the attention. The arguments are those of it.
-
-    Raises:
-        ShapeError: arrays that do not fit each other.
-    """
-    rows = jnp.asarray(of)
     targets = _targets("force_started", rows.size, target_in, target_out, target_mask)
-    return _read(model, *_rows(started, rows), *targets, look=True)
+    return _read(model, *_rows(started, rows), *targets, look=look)
 
 
 class Started(NamedTuple):

@@ -61,7 +61,7 @@ class Decoding(Choosing, Arithmetic):
     no_repeat_ngram: int | None = None
     """No so many pieces in a row come twice in an output."""
     ban: _Phrases = ()
-    """A text that no output holds, as the model's pieces; as often as you like."""
+    """A text that no output holds, as the model's pieces (it may come in other pieces); as often as you like."""
     require: _Phrases = ()
     """A text that every output holds, as the model's pieces; as often as you like."""
     groups: int = 1

@@ -45,9 +45,9 @@ class ListeningOptions:
 
     listening: bool = False
     """Measure how much the model listens to the source: recall of the true target, outputs that tell their own source,
-    variety. Each item costs 220 scores."""
+    variety."""
     listening_items: int = 1000
-    """So many items, in blocks of 100 (of 10 below 100 items), for what costs 100 scores each."""
+    """How many items are ranked, in blocks of 100 (of 10 below 100 items); each costs up to 220 scores."""
     distractors: Annotated[Literal["file", "document"], tyro.conf.arg(name="distractors-from")] = "file"
     """Where the wrong candidates come from: all pairs, or those of the same document ("document" in JSON lines, or
     what blank lines part in plain text). Items that fill no block are left out."""
@@ -70,7 +70,7 @@ class Listening:
     """The report: call it with what a text model has generated.
 
     Attributes:
-        items: so many of what costs 100 scores each.
+        items: how many are ranked; each costs up to 220 scores.
         documents: of each pair; empty if candidates come from all pairs.
         split: an output to the tokens that distinct-n counts.
         arithmetic: how scores are computed.

@@ -39,7 +39,8 @@ class GenerateOptions(RerankOptions, Decoding, EnsembleOptions):
     prefix: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A file with a line for each input: what its outputs begin with, or nothing."""
     json: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """One JSON object a line: hypotheses with tokens, log-probabilities and attention."""
+    """One JSON object a line: `input`, and `outputs`, best first, each with `text`, `score`, `log_probability`,
+    `finished`, `tokens`, `token_log_probabilities` and `attention`."""
 
 
 def main(arguments: Sequence[str]) -> int:

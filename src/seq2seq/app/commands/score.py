@@ -42,7 +42,7 @@ class ScoreOptions(TableOptions, Arithmetic, PairOptions, EnsembleOptions):
     per_token: bool = False
     """Write each target token and its log-probability: token TAB number, with an empty line between pairs."""
     alignments: bool = False
-    """Write where each target token comes from: 0-0 1-1 2-1, the places, counted from 0, of the source token that had
+    """Write where each target token comes from: 0-0 0-1 1-2, the places, counted from 0, of the source token that had
     most attention and of the target token (Moses' format). Places are of letters where a side is split into letters,
     and of what is separated by spaces otherwise (of inflections, of the lemma's letters and then of the features); the
     line of a bad pair that --skip-bad leaves out is empty."""

@@ -226,12 +226,6 @@ def test_a_lemma_is_the_same_however_its_letters_are_spelt(form):
     assert tokenizer.decode(tokenizer.encode(apart)) == whole
 
 
-def test_a_tokenizer_that_cut_by_another_rule_is_refused():
-    fields = json.loads(Tokenizer.train("symbols", ["e\u0301 a"]).to_json())
-    with pytest.raises(CorruptArchiveError, match="left symbols whole; train again"):
-        Tokenizer.from_json(json.dumps(fields | {"form": "nfd"}))
-
-
 @each_kind
 def test_a_form_stays_with_the_tokenizer_and_makes_two_spellings_one(kind):
     tokenizer = Tokenizer.train(kind, [unicodedata.normalize("NFD", "été à été")] * 3, vocabulary=300, form="nfc")

@@ -10,7 +10,8 @@ from contract.toy_models import ALLOWED, TableModel, all_strings, numpy_log_prob
 
 from seq2seq.core.seams import END
 from seq2seq.errors import SearchError, ShapeError
-from seq2seq.search import SampleOptions, line_keys, sample, sampling
+from seq2seq.search import SampleOptions, line_keys, sample
+from seq2seq.search.rollout import roll_out
 from seq2seq.search.sampling import narrow
 
 SOURCE, LIMIT, DRAWS = [4, 5], 2, 1500
@@ -161,8 +162,8 @@ def test_one_program_does_for_all_temperatures_and_masses():
         return sample(MODEL, jnp.array([SOURCE]).T, [2], [4], line_keys(1, [0]), options)
 
     drawn(temperature=0.7), drawn(temperature=0.7, top_p=0.4)
-    programs = sampling._sample._cache_size()
+    programs = roll_out._cache_size()
     cold, hot = drawn(temperature=0.01), drawn(temperature=1.3)
     drawn(temperature=1.3, top_p=0.9)
-    assert sampling._sample._cache_size() == programs
+    assert roll_out._cache_size() == programs
     assert (cold.tokens == cold.tokens[:, :1]).all() and (hot.tokens != hot.tokens[:, :1]).any()

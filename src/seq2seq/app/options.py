@@ -48,16 +48,7 @@ class PairOptions:
 
     def files(self, paths: tuple[str, ...]) -> PairFiles:
         """What to read, for `paths` or the parallel files."""
-        return PairFiles(
-            paths=paths,
-            source=self.source,
-            target=self.target,
-            format=self.format,
-            next_sentence=self.next_sentence,
-            split=self.split,
-            skip_bad=self.skip_bad,
-            max_line=self.max_line,
-        )
+        return PairFiles(paths, **{one.name: getattr(self, one.name) for one in fields(PairOptions)})
 
 
 @dataclass(frozen=True)

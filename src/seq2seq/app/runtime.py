@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 
+from seq2seq.core.precision import processor_features
 from seq2seq.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
@@ -128,10 +129,6 @@ def _drop_oldest(folder: Path, most: int) -> None:
 
 def _processor() -> str:
     """A short name for what programs are compiled for: a home folder may be shared between unlike machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        features = platform.processor()
+    features = processor_features() or platform.processor()
     told = f"{platform.machine()} {features} {thread_count()} {jax.__version__}"
     return hashlib.sha256(told.encode()).hexdigest()[:12]

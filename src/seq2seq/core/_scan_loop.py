@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax import Array, lax
@@ -36,6 +36,7 @@ from seq2seq.core.jaxprs import (
     primitives,
     read,
     run,
+    value_bytes,
     variables,
     zeros,
 )
@@ -135,7 +136,7 @@ class Loop:
         What additive attention makes of every pair of source and target position is many times as wide as any product
         of the loop: kept for all steps it would be most of the memory, and to compute it again takes a few percent.
         """
-        wide = max((byte_count([a]) for a in map(_Atom, operands)), default=0) > WIDEST * self._widest_product
+        wide = max(map(value_bytes, operands), default=0) > WIDEST * self._widest_product
         return primitive.name not in _CHEAP and (primitive.name in PRODUCTS or not wide)
 
     @cached_property
@@ -197,12 +198,6 @@ class Loop:
 def _sum(*terms: Any) -> Any:
     first, *rest = [t for t in terms if t is not None]
     return first + rest[0] if rest else first
-
-
-class _Atom(NamedTuple):
-    """A type, as `byte_count` wants it."""
-
-    aval: Any
 
 
 @jax.custom_jvp

@@ -22,7 +22,7 @@ from functools import cached_property
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from seq2seq.core.jaxprs import byte_count, defined, inputs, is_float, primitives, variables
+from seq2seq.core.jaxprs import ancestors, byte_count, defined, inputs, is_float, primitives, variables
 
 Equations = tuple[JaxprEqn, ...]
 
@@ -129,11 +129,11 @@ def split(closed: ClosedJaxpr, fixed_count: int, carry_count: int) -> Split:
     fixed = (*jaxpr.constvars, *jaxpr.invars[:fixed_count])
     carry = tuple(jaxpr.invars[fixed_count : fixed_count + carry_count])
     streams = tuple(jaxpr.invars[fixed_count + carry_count :])
-    live = _ancestors(jaxpr.eqns, variables(jaxpr.outvars))
+    live = ancestors(jaxpr.eqns, variables(jaxpr.outvars))
     kinds = kinds_of(live, fixed, streams, carry)
     constant = {v for v, kind in kinds.items() if kind is Kind.FIXED}
     varying = [e for e in live if _kind(e, kinds) is not Kind.FIXED]
-    cycle = _ancestors(varying, variables(jaxpr.outvars[:carry_count]))
+    cycle = ancestors(varying, variables(jaxpr.outvars[:carry_count]))
     before = _before(cycle, kinds, constant)
     after = _after([e for e in varying if e not in before], cycle, constant)
     once = _once([e for e in live if e not in varying], varying, jaxpr.outvars, constant)
@@ -165,16 +165,6 @@ def kinds_of(
     return kinds
 
 
-def _ancestors(equations: Sequence[JaxprEqn], wanted: Iterable[Var]) -> list[JaxprEqn]:
-    """Those of `equations` on which `wanted` depends, in order."""
-    wanted, found = set(wanted), []
-    for e in reversed(equations):
-        if not wanted.isdisjoint(e.outvars):
-            found.append(e)
-            wanted |= set(variables(e.invars))
-    return found[::-1]
-
-
 def _descendants(equations: Sequence[JaxprEqn], sources: Iterable[Var]) -> list[JaxprEqn]:
     """Those of `equations` that depend on `sources`, in order."""
     reached, found = set(sources), []
@@ -196,16 +186,16 @@ def _before(cycle: Sequence[JaxprEqn], kinds: dict[Var, Kind], constant: set[Var
     pinned += _descendants(streams, defined(pinned))
     moving = [e for e in streams if e not in pinned]
     seeds = [e for e in moving if operands(e, constant)]
-    return _ancestors(moving, defined(seeds))
+    return ancestors(moving, defined(seeds))
 
 
 def _after(rest: Sequence[JaxprEqn], cycle: Sequence[JaxprEqn], constant: set[Var]) -> list[JaxprEqn]:
     """The products that the state never sees, with what feeds them and what follows from them."""
     free = [e for e in rest if e not in cycle]
-    pinned = _ancestors(free, defined(e for e in free if not _movable(e)))
+    pinned = ancestors(free, defined(e for e in free if not _movable(e)))
     free = [e for e in free if e not in pinned]
     seeds = defined(e for e in free if operands(e, constant))
-    feeding, following = _ancestors(free, seeds), _descendants(free, seeds)
+    feeding, following = ancestors(free, seeds), _descendants(free, seeds)
     fed = _descendants(free, defined(feeding))
     return [e for e in free if e in feeding or e in following or e in fed]
 
@@ -215,7 +205,7 @@ def _once(
 ) -> list[JaxprEqn]:
     """The FIXED equations worth keeping: the weights of products, the outputs, and all that does not grow."""
     weights = {pair[0] for e in rest if (pair := operands(e, constant)) is not None}
-    once = _ancestors(fixed, weights | set(variables(outputs)))
+    once = ancestors(fixed, weights | set(variables(outputs)))
     repeated: set[Var] = set()
     for e in fixed:
         grows = byte_count(e.outvars) > _EXPANDS * byte_count(variables(e.invars))
@@ -226,4 +216,4 @@ def _once(
 
 def _with_local(equations: Sequence[JaxprEqn], local: Sequence[JaxprEqn], wanted: Iterable[Var]) -> Equations:
     """`equations`, led by the FIXED equations that they repeat."""
-    return (*_ancestors(local, inputs(equations) | set(wanted)), *equations)
+    return (*ancestors(local, inputs(equations) | set(wanted)), *equations)

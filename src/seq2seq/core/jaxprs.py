@@ -33,9 +33,24 @@ def defined(equations: Iterable[JaxprEqn]) -> list[Var]:
     return [v for e in equations for v in e.outvars]
 
 
+def ancestors(equations: Sequence[JaxprEqn], wanted: Iterable[Var]) -> list[JaxprEqn]:
+    """Those of `equations` on which `wanted` depends or that have effects, in order."""
+    needed, found = set(wanted), []
+    for e in reversed(equations):
+        if e.effects or not needed.isdisjoint(e.outvars):
+            found.append(e)
+            needed |= set(variables(e.invars))
+    return found[::-1]
+
+
 def byte_count(atoms: Iterable[Any]) -> int:
     """The bytes that the values of `atoms` take."""
-    return sum(prod(a.aval.shape) * _item_bytes(a.aval.dtype) for a in atoms)
+    return sum(value_bytes(a.aval) for a in atoms)
+
+
+def value_bytes(aval: Any) -> int:
+    """The bytes that a value of a type takes."""
+    return prod(aval.shape) * _item_bytes(aval.dtype)
 
 
 def zeros(variable: Any, *leading: int) -> Array:

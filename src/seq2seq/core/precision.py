@@ -99,9 +99,13 @@ def resolve(precision: Precision) -> Resolved:
 
 
 def _has_unit() -> bool:
+    return not _UNITS.isdisjoint(processor_features().split())
+
+
+def processor_features() -> str:
+    """The line of Linux that says what this machine's processor can do; "" where it cannot be read."""
     try:
         lines = _CPU_INFO.read_text("utf-8").splitlines()
     except OSError:
-        return False
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return not _UNITS.isdisjoint(features.split())
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

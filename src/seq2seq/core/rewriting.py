@@ -17,7 +17,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from seq2seq.core._dots import BARRIER, is_float32_product, product, quantised, rounded, sides, turned, turns
 from seq2seq.core.inlining import Evaluation
-from seq2seq.core.jaxprs import Env, apply, defined, inputs, read, run, same_shape, variables
+from seq2seq.core.jaxprs import Env, ancestors, apply, defined, inputs, read, run, same_shape, variables
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def part(closed: ClosedJaxpr, fixed: Iterable[Var]) -> Parts:
             constant.append(e)
     made = defined(e for e in constant if e.primitive.name == BARRIER)
     outputs = variables(closed.jaxpr.outvars)
-    rest = _live([e for e in closed.jaxpr.eqns if not set(made) & set(e.outvars)], outputs)
+    rest = ancestors([e for e in closed.jaxpr.eqns if not set(made) & set(e.outvars)], outputs)
     read_later = inputs(rest) | set(outputs)
     ready = [v for v in made if v in read_later]
-    return Parts(_live(constant, ready), ready, rest)
+    return Parts(ancestors(constant, ready), ready, rest)
 
 
 def run_once(closed: ClosedJaxpr, parts: Parts, known: Env) -> list[Any]:
@@ -197,13 +197,3 @@ def _turned(jaxpr: Jaxpr) -> set[Any]:
     found = {e.outvars[0]: sides(e) for e in jaxpr.eqns if is_float32_product(e)}
     alone = {v: readers[v][0] for v in found if len(readers.get(v, [])) == 1 and v not in variables(jaxpr.outvars)}
     return {v for v, e in alone.items() if e.primitive.name == "transpose" and turns(found[v], e.params["permutation"])}
-
-
-def _live(equations: Sequence[JaxprEqn], wanted: Iterable[Var]) -> list[JaxprEqn]:
-    """Those of `equations` on which `wanted` depends or that have effects, in order."""
-    needed, found = set(wanted), []
-    for e in reversed(equations):
-        if e.effects or not needed.isdisjoint(e.outvars):
-            found.append(e)
-            needed |= set(variables(e.invars))
-    return found[::-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from seq2seq.data.tokenizer import BEGIN, END, PAD
 from seq2seq.errors import ConfigError
 
 Rows = NDArray[np.int32] | NDArray[np.int64]
+Ids = NDArray[np.int32]
 Cut = Callable[[int, NDArray[np.int32], NDArray[np.int64], int], tuple[NDArray[np.int32], NDArray[np.int64]]]
 """(side, ids, lengths, most) -> the same texts in other ids, as `PieceDropout` cuts them."""
 _MOST_STEPS = 32_768
@@ -162,22 +164,10 @@ def collate(dataset: Dataset, rows: Rows, shape: Shape, cut: Cut | None = None) 
     )
     if cut is not None:
         sources, targets = cut(0, *sources, shape.source - 1), cut(1, *targets, shape.target - 1)
-    source, lengths = _ended(*sources, (shape.batch, shape.source))
-    target, target_lengths = _ended(*targets, (shape.batch, shape.target))
-    begun = np.concatenate([np.where(target_lengths > 0, BEGIN, PAD)[:, None], target[:, :-1]], axis=1)
-    begun[begun == END] = PAD  # what follows the end is padding
-    mask = np.arange(shape.target)[:, None] < target_lengths
-    return Batch(
-        _time_major(source),
-        lengths,
-        _time_major(begun),
-        _time_major(target),
-        mask.astype(np.float32),
-    )
-
-
-def _time_major(rows: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(rows.T, dtype=np.int32)
+    source, lengths = _ended(*sources, shape.source, shape.batch)
+    target, target_lengths = _ended(*targets, shape.target, shape.batch)
+    mask = (np.arange(shape.target)[:, None] < target_lengths).astype(np.float32)
+    return Batch(source, lengths, begun(target, target_lengths), target, mask)
 
 
 def _texts(flat: Integers, offsets: Integers, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -188,17 +178,34 @@ def _texts(flat: Integers, offsets: Integers, rows: Rows) -> tuple[NDArray[np.in
     return ids.astype(np.int32, copy=False), lengths
 
 
-def _ended(
-    flat: NDArray[np.int32], inner: NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """((batch, time) ids with their `END`, (batch,) lengths) of texts that stand one after the other."""
-    ids = np.full(shape, PAD, np.int32)
-    lengths = np.zeros(shape[0], np.int32)
-    times = np.arange(shape[1])
+def _ended(flat: Ids, inner: NDArray[np.int64], steps: int, rows: int) -> tuple[Ids, Ids]:
+    """((time, batch) ids with their `END`, (batch,) lengths) of texts that stand one after the other."""
+    ids = np.full((rows, steps), PAD, np.int32)
+    lengths = np.zeros(rows, np.int32)
+    times = np.arange(steps)
     ids[: len(inner)][times < inner[:, None]] = flat
     ids[: len(inner)][times == inner[:, None]] = END
     lengths[: len(inner)] = inner + 1
-    return ids, lengths
+    return np.ascontiguousarray(ids.T), lengths
+
+
+def padded(texts: Sequence[Sequence[int]], steps: int, rows: int) -> tuple[Ids, Ids]:
+    """((time, batch) ids with their `END`, (batch,) lengths) of texts, in so many time steps and rows.
+
+    Example:
+        >>> ids, lengths = padded([[5, 6], []], 4, 3)
+        >>> ids.T.tolist(), lengths.tolist()
+        ([[5, 6, 3, 0], [3, 0, 0, 0], [0, 0, 0, 0]], [3, 1, 0])
+    """
+    inner = np.array([len(ids) for ids in texts], np.int64)
+    return _ended(np.fromiter(chain.from_iterable(texts), np.int32, int(inner.sum())), inner, steps, rows)
+
+
+def begun(target: Ids, lengths: Ids) -> Ids:
+    """What a decoder reads, (time, batch): `BEGIN` and then each token of the targets but the end."""
+    read = np.concatenate([np.where(lengths > 0, BEGIN, PAD)[None], target[:-1]]).astype(np.int32)
+    read[read == END] = PAD  # what follows the end is padding
+    return read
 
 
 class SourceBatch(NamedTuple):
@@ -252,12 +259,8 @@ def inference_batches(sources: Sequence[Sequence[int]], *, batch: int = 64, queu
 
 def _padded(sources: Sequence[Sequence[int]], indices: Rows, rows: int) -> SourceBatch:
     """The sources `indices` with their ends, in as many rows."""
-    lengths = np.zeros(rows, np.int32)
-    lengths[: len(indices)] = [len(sources[index]) + 1 for index in indices]
-    source = np.full((_on_grid(int(lengths.max())), rows), PAD, np.int32)
-    for row, index in enumerate(indices):
-        source[: lengths[row], row] = [*sources[index], END]
-    return SourceBatch(indices, source, lengths)
+    texts = [sources[index] for index in indices]
+    return SourceBatch(indices, *padded(texts, _on_grid(max(map(len, texts)) + 1), rows))
 
 
 def _queue(steps: NDArray[np.int64], size: int, queue: int) -> tuple[int, int] | None:

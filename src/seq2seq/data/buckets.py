@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 _CUTS, _CUTS_OF_BANDS = 256, 48  # places where the sorted pairs may be cut
 _MOST_BANDS = 5
 _LOOKED_AT = 1 << 18  # pairs that decide where to cut
+_OUTLYING = 4  # how many times as long as the mean pair the longest may be before few pairs, too, are parted
 
 
 class Shape(NamedTuple):
@@ -40,13 +41,16 @@ def make_buckets(lengths: NDArray[np.int32], tokens: int, max_shapes: int, worth
     sum(count (max source + max target)) + worth * shapes is least, over four orders of sorting, and over bands of one
     length that are cut by the other; each pair then goes to the smallest shape that holds it. A batch has at most
     `tokens` padded time steps of source and target (but at least one row). Few pairs get few shapes: at least four
-    batches a shape on average, as each shape is compiled. Of very many pairs, some that are drawn and the longest
-    decide.
+    batches a shape on average, as each shape is compiled; but three where a few pairs that are very long would fill all
+    others up to their length. Of very many pairs, some that are drawn and the longest decide.
 
     lengths: (pairs, 2) time steps of source and target, the end counted.
     worth: time steps that each shape must save to be worth compiling.
     """
-    affordable = int(lengths.sum() // (4 * tokens))
+    real, longest = int(lengths.sum()), int(lengths.max(axis=0).sum())
+    affordable = real // (4 * tokens)
+    if len(lengths) * longest > _OUTLYING * real:
+        affordable = max(affordable, 3)
     share, some = max(1.0, len(lengths) / _LOOKED_AT), lengths
     if share > 1:  # every n-th would be fooled by pairs that come in turns
         drawn = np.random.default_rng(0).integers(len(lengths), size=_LOOKED_AT)

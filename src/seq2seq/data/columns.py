@@ -10,17 +10,15 @@ import json
 import os
 import zlib
 from array import array
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data.encoding import Encoded
 from seq2seq.data.spool import writing
-from seq2seq.errors import CorruptArchiveError
 
 Integers: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
 Arrays: TypeAlias = tuple[Integers, Integers, Integers, Integers]
@@ -33,33 +31,14 @@ _BLOCK = 1 << 20  # bytes read at a time
 class Progress(NamedTuple):
     """How far a build is: pairs read, pairs left out, and the length and the CRC-32 of each array.
 
-    A CRC-32 can be gone on with, which no other hash of Python's can; there are none in the notes of older versions.
+    A CRC-32 can be gone on with, which no other hash of Python's can.
     """
 
     read: int = 0
     dropped: int = 0
     lengths: tuple[int, ...] = (0, 1, 0, 1)
     complete: bool = False
-    checksums: tuple[int, ...] | None = (0, zlib.crc32(bytes(8))) * 2  # the first offsets are 0
-
-
-class Columns(Protocol):
-    """What takes the chunks of a build."""
-
-    progress: Progress
-    damaged: Path | None
-
-    def append(self, chunk: Encoded) -> None:
-        """Take the pairs of a chunk."""
-        ...
-
-    def finish(self) -> Arrays:
-        """The four arrays."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is open."""
-        ...
+    checksums: tuple[int, ...] = (0, zlib.crc32(bytes(8))) * 2  # the first offsets are 0
 
 
 class InMemory:
@@ -105,7 +84,7 @@ class OnDisk:
         self._files: list[BinaryIO] = []
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            before = _noted_progress(folder, key)
+            before = _noted(folder, key)
             self.damaged = before and _damaged(folder, before)
             self.progress = before if before and not self.damaged else Progress()
             if not self.progress.complete:
@@ -132,7 +111,8 @@ class OnDisk:
             contents = [part.tobytes() for part in _parts(chunk, self.progress)]
             for content, file in zip(contents, self._files, strict=True):
                 file.write(content)
-            self.progress = _after(self.progress, chunk)._replace(checksums=_going_on(self.progress, contents))
+            sums = [zlib.crc32(part, old) for part, old in zip(contents, self.progress.checksums, strict=True)]
+            self.progress = _after(self.progress, chunk)._replace(checksums=tuple(sums))
             self._noted += 1
             if self._key and self._noted % _NOTED == 0:
                 self._note()
@@ -163,47 +143,9 @@ class OnDisk:
         _note(self._folder, self._key, self.progress)
 
 
-def save(folder: Path, arrays: Iterable[Integers]) -> None:
-    """Write the four arrays; what is there and memory-mapped stays what it is until then."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _note(folder, "", Progress())  # the files become others: no build there is to go on, and none is whole
-    lengths, checksums = [], []
-    for name, values in zip(NAMES, arrays, strict=True):
-        np.save(folder / f"{name}.part.npy", values, allow_pickle=False)
-        os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")
-        lengths.append(len(values))
-        checksums.append(zlib.crc32(np.ascontiguousarray(values).data))
-    pairs = lengths[1] - 1
-    _note(folder, "", Progress(pairs, 0, tuple(lengths), complete=True, checksums=tuple(checksums)))
-
-
-def load(folder: Path) -> Arrays:
-    """The four arrays that a folder holds, memory-mapped; each is read once, to see that it is what was written.
-
-    Raises:
-        CorruptArchiveError: a file is missing, or is not what was written, or a build or a save did not end.
-    """
-    arrays, noted = _mapped(folder), _noted(folder)
-    if noted and not noted[1].complete:
-        raise CorruptArchiveError(f"{folder}: not written to its end; build the data set again.")
-    if noted and (path := _damaged(folder, noted[1])):
-        raise CorruptArchiveError(f"{path}: not what was written; build the data set again.")
-    return arrays
-
-
 def _mapped(folder: Path) -> Arrays:
-    source, source_offsets, target, target_offsets = map(_load, (folder / f"{name}.npy" for name in NAMES), _TYPES)
+    source, source_offsets, target, target_offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in NAMES)
     return source, source_offsets, target, target_offsets
-
-
-def _load(path: Path, wanted: np.dtype[Any]) -> Integers:
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy reads the head as Python, which may go wrong in any way
-        raise CorruptArchiveError(f"{path}: not readable as an array: {error}.") from None
-    if values.dtype != wanted or values.ndim != 1:
-        raise CorruptArchiveError(f"{path}: {values.dtype} {values.shape} where flat {wanted} was written.")
-    return values
 
 
 def _parts(chunk: Encoded, before: Progress) -> Arrays:
@@ -221,13 +163,6 @@ def _after(before: Progress, chunk: Encoded) -> Progress:
     return Progress(before.read + chunk.read, dropped, (lengths[0], lengths[1], lengths[2], lengths[3]))
 
 
-def _going_on(before: Progress, contents: Iterable[bytes]) -> tuple[int, ...] | None:
-    """The checksums after more of each array."""
-    if before.checksums is None:
-        return None
-    return tuple(zlib.crc32(content, old) for content, old in zip(contents, before.checksums, strict=True))
-
-
 def _progress_file(folder: Path) -> Path:
     return folder / "tokenised.json"
 
@@ -242,37 +177,28 @@ def _note(folder: Path, key: str, progress: Progress) -> None:
     os.replace(part, path)
 
 
-def _noted(folder: Path) -> tuple[str, Progress] | None:
-    """The key and the progress that were written down, if they can be read."""
+def _noted(folder: Path, key: str) -> Progress | None:
+    """How far a build of this key is, if that was written down and can be read."""
     try:
         noted = json.loads(_progress_file(folder).read_text("utf-8"))
-        key = noted.pop("key")
-        lengths, checksums = noted["lengths"], noted.setdefault("checksums")
+        of, lengths, checksums = noted.pop("key"), noted["lengths"], noted["checksums"]
         progress = Progress(**noted)._replace(lengths=tuple(map(int, lengths)))
-        fits = len(lengths) == len(NAMES) and (checksums is None or len(checksums) == len(NAMES))
+        fits = len(lengths) == len(checksums) == len(NAMES)
         fits = fits and lengths[1] == lengths[3] == progress.read - progress.dropped + 1
-        return (key, progress) if fits else None
+        return progress if key and of == key and fits else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _noted_progress(folder: Path, key: str) -> Progress | None:
-    """How far a build of this key is."""
-    noted = _noted(folder)
-    return noted[1] if noted and key and noted[0] == key else None
-
-
 def _damaged(folder: Path, progress: Progress) -> Path | None:
     """The first file that does not hold what was written so far."""
-    checksums = progress.checksums or (None,) * len(NAMES)
-    for name, kind, length, checksum in zip(NAMES, _TYPES, progress.lengths, checksums, strict=True):
+    for name, kind, length, checksum in zip(NAMES, _TYPES, progress.lengths, progress.checksums, strict=True):
         path, head, size = folder / f"{name}.npy", _header(kind, length), kind.itemsize * length
         try:
             with path.open("rb") as file:
                 whole = os.fstat(file.fileno()).st_size >= len(head) + size
-                if checksum is not None:
-                    whole = whole and (file.read(len(head)) == head or not progress.complete)
-                    whole = whole and _checksum(file, size) == checksum
+                whole = whole and (file.read(len(head)) == head or not progress.complete)
+                whole = whole and _checksum(file, size) == checksum
         except OSError:
             whole = False
         if not whole:

@@ -15,12 +15,12 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data.columns import NAMES, Columns, InMemory, Integers, OnDisk, load, save
+from seq2seq.data.columns import NAMES, InMemory, Integers, OnDisk
 from seq2seq.data.encoding import Encoder, encoded
 from seq2seq.data.formats import Pair
 from seq2seq.data.spool import Pairs, select
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import CorruptArchiveError, DataError
+from seq2seq.errors import DataError
 
 _ROWS = 1 << 20  # of a mapped array, looked at together
 _PARTS = np.uint64(16)  # of the hashes of pairs, looked at one after the other
@@ -96,7 +96,7 @@ class Dataset:
         encoder = Encoder(source_tokenizer, target_tokenizer, max_length, max_ratio)
         key = of and hashlib.sha256(f"{of}\n{encoder.rule}".encode()).hexdigest()
         folder = None if folder is None else Path(folder)
-        columns: Columns = InMemory() if folder is None else OnDisk(folder, key)
+        columns = InMemory() if folder is None else OnDisk(folder, key)
         for litter in folder.glob("lengths.*.part.npy") if folder else ():
             litter.unlink(missing_ok=True)  # of a command that was killed
         try:
@@ -111,36 +111,8 @@ class Dataset:
             columns.close()
         return cls(*arrays, dropped, folder, columns.damaged)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the four arrays as .npy files into `folder`, which is made."""
-        save(Path(folder), (getattr(self, name) for name in NAMES))
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Dataset:
-        """The data set that was saved or built in `folder`, memory-mapped: it may be larger than memory.
-
-        Each file is read once, to see that it is what was written.
-
-        Raises:
-            CorruptArchiveError: a file is missing, or is not what was written.
-        """
-        folder = Path(folder)
-        arrays = load(folder)
-        for flat, offsets, name in ((arrays[0], arrays[1], "source"), (arrays[2], arrays[3], "target")):
-            if len(offsets) != len(arrays[1]) or not len(offsets) or offsets[-1] != len(flat):
-                raise CorruptArchiveError(f"{folder}: {name}.npy and its offsets do not fit; build the data set again.")
-        return cls(*arrays, folder=folder)
-
     def __len__(self) -> int:
         return len(self.source_offsets) - 1
-
-    def __getitem__(self, index: int) -> tuple[list[int], list[int]]:
-        """The ids of source and target of one pair, without begin and end."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"Dataset: no pair {index}; there are {len(self)}.")
-        source = self.source[self.source_offsets[index] : self.source_offsets[index + 1]]
-        target = self.target[self.target_offsets[index] : self.target_offsets[index + 1]]
-        return source.tolist(), target.tolist()
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data.tokenizer import BEGIN, END, PAD
+from seq2seq.data.batches import begun, padded
 
 Rows = NDArray[np.int64]
 _STEPS = 16_384  # time steps in a batch, padding included
@@ -115,12 +115,10 @@ _TARGET = _Grid(512, 2, (3, 5, 7))
 
 def _targets(indices: Rows, of: Rows, targets: Sequence[Sequence[int]], grid: _Grid) -> Targets:
     out, lengths = _padded([targets[index] for index in indices], grid)
-    begun = np.concatenate([np.where(lengths > 0, BEGIN, PAD)[None], out[:-1]]).astype(np.int32)
-    begun[begun == END] = PAD  # what follows the end is padding
     rows = np.zeros(len(lengths), np.int32)
     rows[: len(of)] = of
     mask = (np.arange(len(out))[:, None] < lengths).astype(np.float32)
-    return Targets(indices, rows, begun, out, mask)
+    return Targets(indices, rows, begun(out, lengths), out, mask)
 
 
 def _cuts(lengths: Rows, grid: _Grid) -> Iterator[tuple[int, int]]:
@@ -139,10 +137,4 @@ def _padded(texts: Sequence[Sequence[int]], grid: _Grid) -> tuple[NDArray[np.int
     batch, and very few in a 32nd."""
     longest = max(len(ids) for ids in texts) + 1
     steps, full = grid.steps(longest), grid.full(longest)
-    rows = next(rows for rows in (full // 32, full // 4, full) if rows >= len(texts))
-    lengths = np.zeros(rows, np.int32)
-    lengths[: len(texts)] = [len(ids) + 1 for ids in texts]
-    ids = np.full((len(lengths), steps), PAD, np.int32)
-    flat = (index for text in texts for index in (*text, END))
-    ids[np.arange(steps) < lengths[:, None]] = np.fromiter(flat, np.int32, int(lengths.sum()))
-    return np.ascontiguousarray(ids.T), lengths
+    return padded(texts, steps, next(rows for rows in (full // 32, full // 4, full) if rows >= len(texts)))

@@ -267,8 +267,6 @@ class Tokenizer:
             made = cls(kind, _counted(_from_dictionary(inner)), form, turned)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptArchiveError(f"this is not a tokenizer that this version can read: {error}.") from None
-        if kind == "symbols" and form in _APART and any(len(p) > 1 == len(_in_form(p, "nfc")) for p in made._pieces):
-            raise CorruptArchiveError(f"this tokenizer is of a time when {form} left symbols whole; train again.")
         return made
 
 

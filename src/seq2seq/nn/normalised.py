@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from seq2seq.core.module import module
-from seq2seq.core.seams import Cell, Key
-from seq2seq.nn.cells import GRU, LSTM, LSTMState, check_width, zeros
+from seq2seq.core.seams import Key
+from seq2seq.nn.cells import GRU, LSTM, LSTMState, check_width
 
 
 @module
-class NormLSTM(Cell):
+class NormLSTM(LSTM):
     """The LSTM with layer normalisation (Ba et al. 2016, equations 20 to 22).
 
     i, f, g, o = LN(x @ w; s_x) + LN(h @ u; s_h) + b    (all four gates are one vector to LN)
@@ -37,9 +37,6 @@ class NormLSTM(Cell):
         ((2, 5), (2, 5))
     """
 
-    w: Array
-    u: Array
-    b: Array
     s_x: Array
     s_h: Array
     s_c: Array
@@ -53,10 +50,6 @@ class NormLSTM(Cell):
         one, none = jnp.ones(hidden_size), jnp.zeros(hidden_size)
         return cls(w=plain.w, u=plain.u, b=plain.b, s_x=gates, s_h=gates, s_c=one, b_c=none)
 
-    def initial_state(self, batch: int) -> LSTMState:
-        """Zeros, (batch, hidden) each."""
-        return LSTMState(zeros(batch, self.u), zeros(batch, self.u))
-
     def step(self, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """(h, c), (batch, input) -> (h', c'), h'."""
         check_width("NormLSTM.step", x, self.w)
@@ -68,7 +61,7 @@ class NormLSTM(Cell):
 
 
 @module
-class NormGRU(Cell):
+class NormGRU(GRU):
     """The GRU with layer normalisation, the reset gate after the product (Ba et al. 2016, supplement, "GRU").
 
     r, z = sigmoid(LN(x @ w_rz; s_x) + LN(h @ u_rz; s_h) + b_rz)    (both gates are one vector to LN)
@@ -87,10 +80,6 @@ class NormGRU(Cell):
         (2, 5)
     """
 
-    w: Array
-    u: Array
-    b: Array
-    c: Array
     s_x: Array
     s_h: Array
     epsilon: float = 1e-5
@@ -100,10 +89,6 @@ class NormGRU(Cell):
         """As `GRU`; scales 1."""
         plain, one = GRU.init(key, input_size, hidden_size), jnp.ones(3 * hidden_size)
         return cls(w=plain.w, u=plain.u, b=plain.b, c=plain.c, s_x=one, s_h=one)
-
-    def initial_state(self, batch: int) -> Array:
-        """Zeros, (batch, hidden)."""
-        return zeros(batch, self.u)
 
     def step(self, state: Array, x: Array) -> tuple[Array, Array]:
         """(batch, hidden), (batch, input) -> (batch, hidden) twice."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -16,7 +15,7 @@ from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.options import SearchOptions
 from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import check_rows, room
+from seq2seq.search.stepping import check_rows
 
 
 def greedy(
@@ -45,6 +44,7 @@ def greedy(
         SearchError: rules that nothing can keep, or required phrases.
 
     Example:
+        >>> import jax
         >>> from seq2seq.core.seams import END, Prediction
         >>> @jax.tree_util.register_static
         ... class Spell:  # 4, then 5, then END, whatever the source
@@ -55,24 +55,11 @@ def greedy(
         >>> greedy(Spell(), [[7]], [1], [10], SearchOptions(max_length=5)).tokens.tolist()
         [[[4, 5, 3, 0, 0]]]
     """
-    rows = check_rows("greedy", source, lengths=lengths, limit=limit)
+    source, lengths, limit = check_rows("greedy", source, lengths=lengths, limit=limit)
     options = options or SearchOptions()
     refuse_required("greedy", rules)
-    check_rules("greedy", rules, rows[1], rows[2], options.max_length, options.banned)
-    return _greedy(model, *rows, options, tuple(rules))
-
-
-@jax.jit
-def _greedy(
-    model: Searchable,
-    source: Array,
-    lengths: Array,
-    limit: Array,
-    options: SearchOptions,
-    rules: tuple[Rule, ...],
-) -> Hypotheses:
-    rows = (source, lengths, room(lengths, limit, options.max_length))
-    return roll_out(model, rows, Likeliest(options), rules)
+    check_rules("greedy", rules, lengths, limit, options.max_length, options.banned)
+    return roll_out(model, (source, lengths, limit), Likeliest(options), tuple(rules))
 
 
 class Likeliest(NamedTuple):

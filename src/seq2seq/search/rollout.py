@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from seq2seq.core.seams import END, PAD, Key, Memory, Searchable, State
 from seq2seq.search.hypotheses import Hypotheses, Trail
-from seq2seq.search.options import SearchOptions
 from seq2seq.search.rules import Rule, Work, after, begin_rules, masked
 from seq2seq.search.slots import run
-from seq2seq.search.stepping import advance, ban, begin, normaliser, used
+from seq2seq.search.stepping import advance, ban, begin, normaliser, room, used
 
-
-class Choose(Protocol):
-    """What the next token is chosen by."""
-
-    @property
-    def options(self) -> SearchOptions:
-        """What is banned, how long an output may be, whether attention is kept, and how many rows are in work."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Hypotheses of each row."""
-        ...
-
-    def __call__(self, logits: Array, time: Array, keys: Any, /) -> Array:
-        """(batch, width, vocabulary), those of banned ids -inf, (batch,), the rows' keys (batch,) or None -> the ids,
-        (batch, width); where all logits are -inf, any."""
-        ...
+if TYPE_CHECKING:  # they import this
+    from seq2seq.search.greedy import Likeliest
+    from seq2seq.search.sampling import Draw
 
 
 class Fixed(NamedTuple):
@@ -41,7 +26,7 @@ class Fixed(NamedTuple):
     memory: Memory
     rules: Work
     limit: Array
-    keys: Key | None
+    keys: Any  # None where nothing is drawn
 
 
 class Rollout(NamedTuple):
@@ -58,16 +43,23 @@ class Rollout(NamedTuple):
         return ~self.finished & (self.lengths < limit[:, None])
 
 
+@jax.jit
 def roll_out(
     model: Searchable,
     rows: tuple[Array, Array, Array],
-    choose: Choose,
+    choose: Likeliest | Draw,
     rules: tuple[Rule, ...],
     keys: Key | None = None,
 ) -> Hypotheses:
-    """Let `choose` write hypotheses for each row; `rows` is (source, lengths, limit as `room` gives it)."""
+    """Let `choose` write hypotheses for each row.
+
+    It is given (batch, width, vocabulary) logits, those of banned ids -inf, the (batch,) times, and the rows' keys or
+    None, and answers with the (batch, width) ids; where all logits are -inf, with any. `rows` is (source, lengths,
+    limit).
+    """
     source, lengths, limit = rows
     options, width = choose.options, choose.width
+    limit = room(lengths, limit, options.max_length)
     slots = options.slots or len(lengths)
     memory, state, token, positions = begin(model, source, lengths, width, slots)
     trail = Trail.empty(options.max_length, token.shape, positions if options.attention else None)
@@ -85,7 +77,7 @@ def roll_out(
 
 def written(
     model: Searchable,
-    choose: Choose,
+    choose: Likeliest | Draw,
     rules: tuple[Rule, ...],
     fixed: Fixed,
     now: Rollout,

@@ -18,7 +18,7 @@ from seq2seq.search.hypotheses import Hypotheses
 from seq2seq.search.options import SearchOptions
 from seq2seq.search.rollout import roll_out
 from seq2seq.search.rules import Rule
-from seq2seq.search.stepping import ban, check_rows, room, top_k
+from seq2seq.search.stepping import ban, check_rows, top_k
 
 _COLDEST = 1e-6  # logits over less are no numbers any more
 
@@ -127,21 +127,7 @@ def sample(
     options = options or SampleOptions()
     refuse_required("sample", rules)
     check_rules("sample", rules, lengths, limit, options.max_length, options.banned)
-    return _sample(model, source, lengths, limit, keys, options, tuple(rules))
-
-
-@jax.jit
-def _sample(
-    model: Searchable,
-    source: Array,
-    lengths: Array,
-    limit: Array,
-    keys: Key,
-    options: SampleOptions,
-    rules: tuple[Rule, ...],
-) -> Hypotheses:
-    rows = (source, lengths, room(lengths, limit, options.max_length))
-    return roll_out(model, rows, Draw(options), rules, keys)
+    return roll_out(model, (source, lengths, limit), Draw(options), tuple(rules), keys)
 
 
 class Draw(NamedTuple):

@@ -55,7 +55,7 @@ def score(
     """
     source, lengths = check_rows("score", source, lengths=lengths)
     targets = _targets("score", len(lengths), target_in, target_out, target_mask)
-    return _read_pairs(model, source, lengths, *targets).log_probabilities
+    return _read(model, *_start(model, source, lengths), *targets).log_probabilities
 
 
 class Forced(NamedTuple):
@@ -100,7 +100,7 @@ def force(
     """
     source, lengths = check_rows("force", source, lengths=lengths)
     targets = _targets("force", len(lengths), target_in, target_out, target_mask)
-    return _read_pairs(model, source, lengths, *targets, look=True)
+    return _read(model, *_start(model, source, lengths), *targets, look=True)
 
 
 def _targets(where: str, rows: int, *targets: ArrayLike) -> list[Array]:
@@ -187,19 +187,6 @@ def _start(model: Searchable, source: Array, lengths: Array) -> tuple[Memory, St
 @jax.jit
 def _rows(started: Started, of: Array) -> Started:
     return jax.tree.map(lambda leaf: leaf[of], started)
-
-
-@partial(jax.jit, static_argnames="look")
-def _read_pairs(
-    model: Searchable,
-    source: Array,
-    lengths: Array,
-    target_in: Array,
-    target_out: Array,
-    target_mask: Array,
-    look: bool = False,
-) -> Forced:
-    return _read(model, *model.start(source, lengths), target_in, target_out, target_mask, look)
 
 
 @partial(jax.jit, static_argnames="look")

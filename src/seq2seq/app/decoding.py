@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import jax
@@ -28,12 +28,10 @@ from seq2seq.search import (
     line_keys,
     sample,
 )
-from seq2seq.search.rules import round_up
 from seq2seq.search.utility import UTILITIES
 
 _BANNED = (PAD, UNKNOWN, BEGIN)  # none of them is text
 _Phrases = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PHRASE")]
-_TRACED = (*BeamOptions.dials, *SampleOptions.dials)
 _MOST_PENALTY, _MOST_LENGTH = 10, 1_000_000
 QUEUE = 8
 """Batches whose sources are read together, so that a line that is done gives its place to the next."""
@@ -183,30 +181,6 @@ class Decoding(Choosing, Arithmetic):
         return np.asarray(log_probability) / divisor
 
     @property
-    def compiled(self) -> Decoding:
-        """What a search is compiled for: one value stands for all of a number that is traced, for all seeds, and for
-        phrases of one shape.
-
-        Example:
-            >>> Decoding(length_penalty=0.3).compiled == Decoding(length_penalty=0.7, seed=5).compiled
-            True
-            >>> one, other = Decoding(require=("this",), max_length=17), Decoding(require=("that",), max_length=18)
-            >>> one.compiled == other.compiled
-            True
-        """
-        whole = type(self)()
-        turned = [name for name in _TRACED if getattr(self, name) != getattr(whole, name)]
-        return replace(
-            self,
-            seed=0,
-            ban=_alike(self.ban),
-            require=_alike(self.require),
-            min_length=min(self.min_length, 2),
-            max_length=None if self.max_length is None else _rounded(self.max_length),
-            **dict.fromkeys(turned, 0.5),
-        )
-
-    @property
     def banned(self) -> tuple[int, ...]:
         """The ids that are never generated."""
         return (PAD, BEGIN) if self.replace_unknown else _BANNED
@@ -288,12 +262,6 @@ def shortlisted(model: Searchable, count: int | None) -> Searchable:
     if not isinstance(model, Restrictable):
         raise ModuleError(f"{type(model).__name__} has no `restricted(count)`: it cannot decode with --shortlist.")
     return model.restricted(count)
-
-
-def _alike(phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """Phrases that stand for all of the same shapes: their number and their longest, both rounded up."""
-    longest = max((len(phrase.encode("utf-8", "surrogatepass")) for phrase in phrases), default=0)
-    return ("x" * round_up(longest),) * (round_up(len(phrases)) if phrases else 0)
 
 
 def _rounded(length: int) -> int:

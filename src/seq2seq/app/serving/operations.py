@@ -32,17 +32,9 @@ def _how(asked: requests.Generate) -> Hashable:
     return replace(asked.options, seed=0), asked.attention, asked.prefixes is not None
 
 
-def _compiled(asked: requests.Generate) -> Hashable:
-    return asked.options.compiled, asked.attention, asked.prefixes is not None
-
-
 def _what(asked: requests.Listen) -> Hashable:
     """The report is scored in shapes of its very pairs."""
     return asked.pairs
-
-
-def _compiled_to_grow(asked: requests.Stream) -> Hashable:
-    return asked.options.compiled, bool(asked.prefix)
 
 
 def _anything(asked: Any) -> None:
@@ -86,7 +78,6 @@ class Operation(NamedTuple):
         size: inputs in a request.
         cost: what it takes at most.
         group: requests of equal groups share a call.
-        programs: requests of equal ones run the same programs; None: those of a group do.
         check: refuses what has the right shape and makes no sense.
         media: of the answer.
     """
@@ -98,7 +89,6 @@ class Operation(NamedTuple):
     size: Callable[[Any], int]
     cost: Callable[[TextModel, Any], Cost] = _little
     group: Callable[[Any], Hashable] = _one_group
-    programs: Callable[[Any], Hashable] | None = None
     check: Callable[[Any], None] = _anything
     media: str = "application/json"
 
@@ -120,7 +110,6 @@ OPERATIONS = (
         _inputs,
         cost.of_generate,
         _how,
-        _compiled,
         _check_generate,
     ),
     Operation("/next", table(requests.Next), answers.Nexts, lambda m: m.next, lambda _: 1, cost.of_next),
@@ -137,7 +126,6 @@ STREAM = Operation(
     Streamed,
     lambda m: m.stream,
     lambda _: 1,
-    programs=_compiled_to_grow,
     media="text/event-stream",
 )
 """Its answer comes in parts, each an event; `work` takes one request, and gives them one after the other."""

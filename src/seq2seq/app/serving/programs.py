@@ -1,13 +1,16 @@
-"""What is compiled for requests, within bounds: each set of options has programs of its own."""
+"""What is compiled for requests, within bounds: options and shapes that nobody has asked for yet have new programs."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from functools import cache
 
 import jax
 
 from seq2seq.app.runtime import give_back_memory
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"  # also of what the cache on disk had compiled already
 
 
 def forget_programs() -> None:
@@ -17,31 +20,49 @@ def forget_programs() -> None:
     give_back_memory()
 
 
+class _Counter:
+    def __init__(self) -> None:
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._told)
+
+    def _told(self, event: str, duration_secs: float, **_: str | int) -> None:
+        self.count += event == _COMPILED
+
+
+_counter = cache(_Counter)  # one for the process, whoever asks
+
+
+def programs_made() -> int:
+    """How many programs this process has compiled, or read from the cache on disk, since this was first asked."""
+    return _counter().count
+
+
 class Programs:
-    """The sets of options that programs are there for; when there are too many, all are forgotten.
+    """The compiled programs of this process; when there are too many, all are forgotten.
 
     JAX drops programs all at once or not at all, so that the first requests after it wait as those after a start do.
 
     Args:
-        most: sets of options.
-        forget: drops the programs of all of them.
+        most: programs.
+        forget: drops them.
+        made: how many there have been.
 
     Example:
-        >>> programs = Programs(2, forget=lambda: print("forgotten"))
-        >>> for options in ("beam 1", "beam 5", "beam 1", "beam 9", "beam 9"):
-        ...     programs.use(options)
+        >>> made = iter([0, 2, 3, 3, 5])
+        >>> programs = Programs(2, forget=lambda: print("forgotten"), made=lambda: next(made))
+        >>> for _ in range(3):
+        ...     programs.make_room()
         forgotten
     """
 
-    def __init__(self, most: int, forget: Callable[[], None] = forget_programs):
-        self._most, self._forget = most, forget
-        self._known: set[Hashable] = set()
+    def __init__(
+        self, most: int, forget: Callable[[], None] = forget_programs, made: Callable[[], int] = programs_made
+    ):
+        self._most, self._forget, self._made = most, forget, made
+        self._before = made()
 
-    def use(self, options: Hashable) -> None:
-        """Before something is computed that depends on these options."""
-        if options in self._known:
-            return
-        if len(self._known) >= self._most:
-            self._known.clear()
+    def make_room(self) -> None:
+        """Before something is computed that may compile more."""
+        if self._made() - self._before > self._most:
             self._forget()
-        self._known.add(options)
+            self._before = self._made()

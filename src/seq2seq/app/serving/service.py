@@ -39,8 +39,8 @@ class Limits:
     max_tokens: int = 200_000
     """Target tokens that a request may take: hypotheses times the longest output, of all its inputs together. Others
     wait while it is computed."""
-    programs: int = 64
-    """Sets of options whose compiled programs are kept in memory; beyond, all are dropped."""
+    programs: int = 1000
+    """Compiled programs that are kept in memory; beyond, all are dropped. New options and lengths take some each."""
 
     def check(self) -> None:
         """Refuse limits under which nothing can be answered.
@@ -124,7 +124,7 @@ class Service:
         work = operation.work(model)
 
         def answers_of(several: Sequence[Any]) -> Sequence[bytes]:
-            self._use_programs(operation, model, asked)
+            self._programs.make_room()
             return [_named(model, found) for found in work(several)]
 
         with _refusing(operation):
@@ -146,28 +146,20 @@ class Service:
             raise busy(f"{self._streams} outputs are being streamed and {self.limits.queue} may")
         parts = operation.work(model)(asked)
 
-        def begin(_: Sequence[Any]) -> Sequence[bytes | None]:
-            # Counted once: of more open streams than --programs, each part would drop what the next one needs.
-            self._use_programs(operation, model, asked)
-            return go_on(_)
-
         def go_on(_: Sequence[Any]) -> Sequence[bytes | None]:
+            self._programs.make_room()
             found = next(parts, None)
             return [None if found is None else _named(model, found)]
 
         self._streams += 1
         try:
             with _refusing(operation):
-                found = await asyncio.wrap_future(self.batcher.put(Job(object(), begin, asked)))
+                found = await asyncio.wrap_future(self.batcher.put(Job(object(), go_on, asked)))
                 while found is not None:
                     yield found
                     found = await asyncio.wrap_future(self.batcher.put(Job(object(), go_on, asked, goes_on=True)))
         finally:
             self._streams -= 1
-
-    def _use_programs(self, operation: Operation, model: Served, asked: Any) -> None:
-        options = (operation.programs or operation.group)(asked)
-        self._programs.use((operation.path, model.name, options))
 
     def _open(self, asked: Any) -> Served:
         """The model that is asked, unless the server is about to end."""

@@ -31,8 +31,10 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 def test_every_command_of_a_table_is_one_of_ours(name: str, tmp_path: Path) -> None:
     tasks = list(TABLES[name].tasks(DATA, tmp_path))
     assert len({task.name for task in tasks}) == len(tasks) and not any("," in task.name for task in tasks)
-    for task in tasks:
+    alike = {tuple(word for word in task.train if isinstance(word, str)): task for task in tasks}
+    for task in alike.values():  # the others have other files
         options_from([*map(str, task.train), "--out", str(tmp_path / "run")])
+    for task in tasks:
         assert 0 < task.minutes <= 120 and set(task.measured) <= {"dev", "test"}
         files = [word for words in task.measured.values() for word in words if isinstance(word, Path)]
         assert files and all(path.exists() for path in files)

@@ -30,14 +30,6 @@ from scan_problems import (
 
 from seq2seq.core.scan import scan
 
-
-@pytest.fixture(autouse=True)
-def quick_compilation() -> Iterator[None]:
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 problems = pytest.mark.parametrize("name", PROBLEMS)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from contract.batches import BATCH, VOCABULARY
 from contract.cells import CELLS, randomised
-from contract.table import TABLE, Counting, config_of, model_of
+from contract.table import Counting, config_of, model_of
 from jax import Array
 
 from seq2seq.core.cost import product_flops
@@ -302,7 +302,10 @@ def test_which_leaf_of_the_state_is_the_output(key):
     assert output_leaf(Counting.init(key, 3, 4), 3) is None
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if "copy" not in name])
+OUTPUT_LAYERS = ("defaults", "cho2014", "elman", "residual additive", "general after, maxout", "dot, linear")
+
+
+@pytest.mark.parametrize("name", OUTPUT_LAYERS)
 def test_restricted_logits_are_the_same_columns(name):
     model = model_of(name)
     memory, state = model.start(SOURCE, LENGTHS)

@@ -18,7 +18,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.models.hard_monotonic import HardMonotonic, HardMonotonicConfig
 from seq2seq.models.model import Model
 from seq2seq.nn.cells import GRU
-from seq2seq.search import BeamOptions, SearchOptions, beam, greedy, score
+from seq2seq.search import score
 
 CONFIG = HardMonotonicConfig(cell=GRU, hidden=6, embedding=4, layers=2)
 ROWS = range(BATCH.size)
@@ -95,24 +95,6 @@ def test_gradients_are_finite_also_where_a_source_is_empty(model):
     found = jax.jit(jax.grad(lambda m, k: m.loss(BATCH, k).mean))(model, jax.random.key(3))
     leaves = jax.tree.leaves(found)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves) and all(bool((leaf != 0).any()) for leaf in leaves)
-
-
-def test_search_takes_it(model):
-    source, lengths = jnp.asarray(BATCH.source), jnp.asarray(BATCH.source_lengths)
-    limit = jnp.full(lengths.shape, 6)
-    found = beam(model, source, lengths, limit, BeamOptions(size=4, max_length=6))
-    one = beam(model, source, lengths, limit, BeamOptions(size=1, max_length=6))
-    alone = greedy(model, source, lengths, limit, SearchOptions(max_length=6))
-    np.testing.assert_array_equal(one.tokens, alone.tokens)
-    row = int(np.argmax(BATCH.source_lengths))
-    tokens = np.asarray(found.tokens)[row, 0]
-    length = int(np.asarray(found.lengths)[row, 0])
-    target = np.zeros((len(tokens), len(lengths)), np.int32)
-    target[:, row] = tokens
-    given = np.concatenate([np.full((1, len(lengths)), 2), target[:-1]])
-    mask = (np.arange(len(tokens)) < length)[:, None] * (np.arange(len(lengths)) == row)
-    again = score(model, source, lengths, given, target, mask)
-    np.testing.assert_allclose(again[:, row].sum(), found.log_probabilities[row, 0], atol=1e-4)
 
 
 def test_it_is_saved_prepared_and_joined_as_any_model(model, tmp_path):

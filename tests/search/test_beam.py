@@ -79,11 +79,11 @@ def test_what_is_found_is_whole_where_groups_come_to_nothing(size, groups, nbest
         table[..., 4] = np.where(np.isinf(table).all(axis=-1), 0, table[..., 4])
         limits = draw.integers(3, 9, rows)
         model = Narrow(jnp.asarray(table, jnp.float32))
-        found = beam(model, np.arange(rows)[None], np.ones(rows, np.int32), limits, options)
+        found = jax.tree.map(np.asarray, beam(model, np.arange(rows)[None], np.ones(rows, np.int32), limits, options))
         real = np.isfinite(found.log_probabilities)
         sums = np.where(real, found.token_log_probabilities.sum(axis=-1), 0)
         np.testing.assert_allclose(sums, np.where(real, found.log_probabilities, 0), atol=1e-3)
-        np.testing.assert_array_equal(np.asarray(found.lengths)[~real], 0)
+        np.testing.assert_array_equal(found.lengths[~real], 0)
         for row, place in np.argwhere(real):
             ids = found.tokens[row, place, : found.lengths[row, place]].tolist()
             assert END not in ids[:-1] and 0 not in ids

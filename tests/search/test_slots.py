@@ -20,21 +20,25 @@ WANTED = np.array([3, 0, 5, 1, 1, 0, 0, 4, 2, 5, 1, 3, 0])
 LONGEST = 5
 
 
+compiled_run = jax.jit(run, static_argnums=(0, 1, 5))
+
+
+def step(fixed, now, time):
+    wanted, number = fixed
+    left = (100 * number + time)[:, None]
+    return now + (time < wanted).astype(jnp.int32), Trail(left, left.astype(jnp.float32), left, None)
+
+
+def done(fixed, now):
+    return now >= fixed[0]
+
+
 def counted(count: int, slots: int) -> Outcome:
     """Rows that want as many steps as `WANTED` says, and leave behind 100 times their number plus the step's."""
-
-    def step(fixed, now, time):
-        wanted, number = fixed
-        left = (100 * number + time)[:, None]
-        return now + (time < wanted).astype(jnp.int32), Trail(left, left.astype(jnp.float32), left, None)
-
     fixed = (jnp.asarray(WANTED), jnp.arange(len(WANTED)))
     trail = Trail.empty(LONGEST, (len(WANTED), 1), None)
     now = jnp.zeros(len(WANTED), jnp.int32)
-    rows = jax.jit(run, static_argnums=(0, 1, 5))(
-        step, lambda fixed, now: now >= fixed[0], (fixed, now), trail, jnp.int32(count), slots
-    )
-    return jax.tree.map(np.asarray, rows)
+    return jax.tree.map(np.asarray, compiled_run(step, done, (fixed, now), trail, jnp.int32(count), slots))
 
 
 def steps_of_a_list_schedule(wanted: list[int], slots: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -84,19 +85,10 @@ class PreparedModel:
             tokens: target tokens that it is expected to read, each place of a beam counted. A table of a large
                 vocabulary is made only if this is larger still; a small one always.
         """
-        products = Products(bfloat16=resolve(precision) == "bfloat16", int8=int8)
-        # One source, no longer than any is padded to: what depends on weights alone depends on no shape of a batch.
-        source, row = jax.ShapeDtypeStruct((16, 1), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
-        memory, state = jax.eval_shape(lambda source, lengths: model.start(source, lengths), source, row)
-        inputs = model, memory, state, row
-        how = _How(TableRule(), products)
-        step = _Step.traced(how, *inputs)
-        if tokens:  # the same step is one that need not be compiled again
-            with_all = _Step.traced(_How(TableRule(rows=tokens), products), *inputs)
-            if with_all.recipe() != step.recipe():
-                how, step = _How(TableRule(rows=tokens), products), with_all
-        ready = tuple(jax.jit(step.ready)(jax.tree.leaves(model))) if step.parts.ready else ()
-        return cls(model, ready, how, step.recipe())
+        how = _How(TableRule(), Products(bfloat16=resolve(precision) == "bfloat16", int8=int8))
+        leaves, structure = jax.tree.flatten(model)
+        plan = _planned(structure, tuple(map(jax.typeof, leaves)), how, tokens)
+        return cls(model, tuple(plan.ready(leaves)) if plan.any else (), plan.how, plan.recipe)
 
     def start(self, source: Array, lengths: Array) -> tuple[Memory, State]:
         """Read the sources."""
@@ -111,6 +103,33 @@ class PreparedModel:
         # A step that is written otherwise for a batch than for one row finds its weights here.
         ready = self.ready if step.recipe() == self.recipe else step.ready(leaves)
         return step(leaves, ready, jax.tree.leaves((memory, state, token)))
+
+
+class _Plan(NamedTuple):
+    """How the step of models of one structure is written, and what makes their weights ready, if there are any."""
+
+    how: _How
+    ready: Callable[[list[Array]], list[Array]]
+    any: bool
+    recipe: str
+
+
+@lru_cache(maxsize=32)  # a model is made ready for each evaluation of its training
+def _planned(structure: Any, leaves: tuple[Any, ...], how: _How, tokens: float) -> _Plan:
+    model = jax.tree.unflatten(
+        structure, [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in leaves]
+    )
+    # One source, no longer than any is padded to: what depends on weights alone depends on no shape of a batch.
+    source, row = jax.ShapeDtypeStruct((16, 1), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+    memory, state = jax.eval_shape(lambda model, *rows: model.start(*rows), model, source, row)
+    inputs = model, memory, state, row
+    step = _Step.traced(how, *inputs)
+    if tokens:  # the same step is one that need not be compiled again
+        for_many = how._replace(tables=TableRule(rows=tokens))
+        with_all = _Step.traced(for_many, *inputs)
+        if with_all.recipe() != step.recipe():
+            how, step = for_many, with_all
+    return _Plan(how, jax.jit(step.ready), bool(step.parts.ready), step.recipe())
 
 
 @jax.jit  # which remembers what it traced, for the next one who asks

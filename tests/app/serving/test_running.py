@@ -17,6 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 import uvicorn
 
@@ -26,6 +27,8 @@ from seq2seq.app.serving.connections import protocol
 from seq2seq.errors import ConfigError
 
 TOKEN = "a-secret"
+FULL = {"inputs": ["abc"] * 64}
+"""As many as are answered together, and so at once."""
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
 
 
@@ -35,7 +38,12 @@ class Server:
     def __init__(self, run: Path, *options: str, files: int | None = None):
         command = [sys.executable, "-m", "seq2seq", "serve", str(run), "--port", "0", *options]
         path = os.pathsep.join([str(Path(seq2seq.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        caching = {"JAX_COMPILATION_CACHE_DIR": str(run.parent / "compiled"), "PYTHONPATH": path}  # this very tree
+        caching = {
+            "PYTHONPATH": path,  # this very tree
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
         if files is not None:
             command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
@@ -97,7 +105,7 @@ def test_a_client_that_goes_away_leaves_the_queue(server):
     while server.ask("GET", "/health")[1]["waiting"]:
         held.append(0)
         assert len(held) < 400
-    assert server.ask("POST", "/embed", {"inputs": ["abc"]})[0] == 200
+    assert server.ask("POST", "/embed", FULL)[0] == 200
 
 
 def test_a_head_without_end_is_refused(trained):
@@ -127,7 +135,7 @@ def test_trailers_without_end_are_refused(trained):
 def test_a_body_is_read_where_http_2_is_offered(server):
     """As Java's client offers it with each first request."""
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
-    assert server.ask("POST", "/embed", {"inputs": ["abc"]}, HEADERS | offer)[0] == 200
+    assert server.ask("POST", "/embed", FULL, HEADERS | offer)[0] == 200
 
 
 @asynccontextmanager

@@ -83,6 +83,18 @@ def test_code_of_the_readme_trains_and_generates(
     assert file.partition(":")[2] in capsys.readouterr().err
 
 
+def test_training_in_python_as_the_guide_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs_file(tmp_path)
+    block = block_with("docs/guide.md", "seq2seq.training import")
+    exec(block.replace("hidden=256", "hidden=8").replace("updates=300", "updates=2"), {})
+    assert "Stopped(update=2" in capsys.readouterr().out
+    assert main(["generate", "mine/model.npz", "input.txt"]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
+
+
 def test_the_guides_students_have_their_teachers() -> None:
     (block,) = [block for block in blocks("docs/guide.md", "sh") if "distill" in block]
     made: set[str] = set()

@@ -55,3 +55,22 @@ def test_my_cell_trains_and_generates_on_the_command_line(tmp_path: Path, capsys
     assert capsys.readouterr().out.count("\n") == 2
     assert main(["generate", str(run), str(tmp_path / "input")]) == 2
     assert "--types" in capsys.readouterr().err
+
+
+def test_my_attention_trains_goes_on_and_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.tsv").write_text("".join(f"{a}{b}\t{b} {a}\n" for a in "abcdef" for b in "ghijkl"), "utf-8")
+    attention = f"{EXAMPLES / 'my_attention.py'}:Cosine"
+    small = ["--model.hidden", "8", "--model.embedding", "8", "--model.attention", attention]
+    assert main(["train", "pairs.tsv", "--out", "run", "--updates", "2", *small]) == 0
+    assert "my_attention.py:Cosine" in Path("run/config.toml").read_text()
+    assert main(["train", "--resume", "--out", "run", "--updates", "3"]) == 0
+    capsys.readouterr()
+    assert main(["plot", "run", "--attention", "ag", "--types", attention]) == 0
+    assert main(["score", "run", "pairs.tsv", "--alignments", "--types", attention]) == 0
+    assert main(["generate", "run", "pairs.tsv"]) == 2
+    assert "--types" in capsys.readouterr().err
+    assert main(["train", "pairs.tsv", "--out", "other", "--model.attention", "aditive"]) == 2
+    assert "did you mean additive?" in " ".join(capsys.readouterr().err.replace("│", " ").split())  # in a box

@@ -28,7 +28,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class Seq2SeqError(Exception):
@@ -139,5 +140,11 @@ def check_literals(config: Any, prefix: str = "") -> None:
         return
     for field in fields(config):
         known, value = hints[field.name], getattr(config, field.name)
-        if get_origin(known) is Literal and value not in get_args(known):
-            raise ConfigError(f"{prefix}{field.name} is {value!r}; {did_you_mean(str(value), get_args(known))}")
+        several = get_origin(known) in (Union, UnionType)  # a word or something else
+        words = [word for kind in (get_args(known) if several else (known,)) for word in _words(kind)]
+        if words and value not in words and (isinstance(value, str) or not several):
+            raise ConfigError(f"{prefix}{field.name} is {value!r}; {did_you_mean(str(value), words)}")
+
+
+def _words(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq.app.names import class_name, is_ours, named_class
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import changed, of_plain, to_plain, to_toml
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import EncoderDecoderConfig
+from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.nn.attention import Additive, Dot, General
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
+from seq2seq.nn.recurrent import Dropped, Stack
 from seq2seq.training import OptimizerConfig
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -127,3 +131,8 @@ def test_what_is_laid_over_without_a_check_has_its_names_right():
     assert changed(OptimizerConfig(), clip=-1.0).clip == -1.0
     with pytest.raises(TypeError, match="OptimizerConfig has no clipp"):
         changed(OptimizerConfig(), clipp=-1.0)
+
+
+@pytest.mark.parametrize("cls", [GRU, EncoderDecoder, Stack, Dropped, Additive, Dot, General])
+def test_a_class_of_ours_is_found_by_the_name_that_a_configuration_has(cls):
+    assert named_class(class_name(cls)) is cls and is_ours(cls)

@@ -12,13 +12,17 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from command_line import LAST, TINY, assert_same_weights, exit_code, job, write_pairs
 
 import seq2seq
 from seq2seq.app import options as options_module
+from seq2seq.app import prepare as prepare_module
 from seq2seq.app.commands.train import options_from
 from seq2seq.app.prepare import prepare, run_folder
+from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.training import Checkpoints, FolderLock, JsonLog, Updated
 from seq2seq.training.events import to_json
 
@@ -376,3 +380,14 @@ def test_what_a_killed_run_left_half_written_is_removed_and_a_damaged_tokenizer_
     assert not Path("run/.model.npz.123.tmp").exists()
     Path("run/source_tokenizer.json").write_bytes(b"\xff")
     assert fails("train", "--resume", "--out", "run", "--updates", 9).startswith("run/source_tokenizer.json: ")
+
+
+def test_fresh_parameters_are_those_of_the_seed(trained):
+    made = job(trained.parent / "pairs.tsv", "--seed", 3)
+    tokenizers = made.text_model.source_tokenizer, made.text_model.target_tokenizer
+    fresh = prepare_module._fresh.__wrapped__  # where the tests keep what it made
+    once, again = (fresh(EncoderDecoder, made.options, *tokenizers) for _ in range(2))
+    other = fresh(EncoderDecoder, replace(made.options, seed=4), *tokenizers)
+    for a, b, c in zip(*map(jax.tree.leaves, (once, again, other)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.shape == c.shape and ((a != c).any() or not a.any() or (a == 1).any())

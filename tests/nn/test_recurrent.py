@@ -225,3 +225,14 @@ def test_a_step_that_returns_no_output_is_told():
     for batch in (2, 3):
         with pytest.raises(ModuleError, match=r"Alone\.step returned .*; wanted \(state, output\)"):
             unroll(Alone(u=jnp.eye(2)), jnp.ones((4, batch, 2)), jnp.full(batch, 4))
+
+
+def test_a_state_that_is_another_one_after_a_step_is_told(xs):
+    @module
+    class Forgets(LSTM):
+        def step(self, state, x):
+            after, y = super().step(state, x)
+            return tuple(after), y
+
+    with pytest.raises(ModuleError, match=r"Forgets\.step returned the state .*LSTMState"):
+        unroll(Forgets.init(jax.random.key(0), xs.shape[-1], 3), xs, jnp.full(xs.shape[1], 2))

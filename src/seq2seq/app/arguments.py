@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from seq2seq.app.names import class_name, named_class
+from seq2seq.app.called import program, quoted
+from seq2seq.app.names import class_name, named_class, names_class
 from seq2seq.app.options import Types
 from seq2seq.app.runtime import use_threads
 from seq2seq.app.text_model import TextModel, model_file
 from seq2seq.app.user_code import beside, known_classes, trusted_classes
 from seq2seq.data import BadLineError, Ledger, stream_lines
 from seq2seq.data.lines import LONGEST_LINE, check_file, read_lines
-from seq2seq.errors import ConfigError, DataError, Seq2SeqError
+from seq2seq.errors import ConfigError, DataError, Seq2SeqError, UnknownClassError, did_you_mean
 from seq2seq.search.ensemble import Mean
 
 T = TypeVar("T")
@@ -50,9 +51,12 @@ class ModelOptions:
         """The model in `path`, a file or a folder."""
         use_threads()
         types = known_classes(self.types)
-        if self.trust_code:
-            types = beside(types, trusted_classes(model_file(path).parent))
-        return TextModel.load(path, types)
+        try:
+            return TextModel.load(path, types)
+        except UnknownClassError:
+            if not self.trust_code:
+                raise
+        return TextModel.load(path, beside(types, trusted_classes(model_file(path).parent)))
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def input_lines(
     """
     if path in (None, "-"):
         return stream_lines(sys.stdin.buffer, input_name(path), max_line, ledger)
-    cure = f"INPUT is a file of lines; for a text: echo {str(path)!r} | seq2seq COMMAND MODEL"
+    cure = f"INPUT is a file of lines; for a text: echo {quoted(str(path))} | {program()} COMMAND MODEL"
     check_file(str(path), cure, once=True, may_be_empty=True)  # as standard input may be
     return read_lines(Path(str(path)), max_line, ledger, may_be_empty=True)
 
@@ -236,9 +240,32 @@ def _class_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="NAME|FILE.py:CLASS",
-        instance_from_str=lambda words: named_class(words[0]),
+        instance_from_str=lambda words: named_class(words[0], get_args(info.type)[0]),
         is_instance=lambda value: isinstance(value, type),
         str_from_instance=lambda cls: [class_name(cls)],
+    )
+
+
+def _word_or_class_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """`--model.attention dot` and `--model.attention my_attention.py:MyAttention`."""
+    kinds = {get_origin(kind): kind for kind in get_args(info.type)}
+    if get_origin(info.type) not in (Union, UnionType) or kinds.keys() != {Literal, type}:
+        return None
+    words, kind = get_args(kinds[Literal]), get_args(kinds[type])[0]
+
+    def read(given: list[str]) -> Any:
+        if given[0] in words:
+            return given[0]
+        if names_class(given[0], kind):
+            return named_class(given[0], kind)
+        raise ConfigError(f"{given[0]!r} is unknown; {did_you_mean(given[0], words)} Yours is my_file.py:MyClass.")
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*words, "FILE.py:CLASS"]),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, type) or value in words,
+        str_from_instance=lambda value: [class_name(value) if isinstance(value, type) else value],
     )
 
 
@@ -269,4 +296,5 @@ _REGISTRY = ConstructorRegistry()
 _REGISTRY.primitive_rule(_optional_rule)
 _REGISTRY.primitive_rule(_words_rule)
 _REGISTRY.primitive_rule(_class_rule)
+_REGISTRY.primitive_rule(_word_or_class_rule)
 _REGISTRY.primitive_rule(_scale_rule)

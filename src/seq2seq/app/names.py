@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from seq2seq.app.user_code import find_class, name_of
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.models.hard_monotonic import HardMonotonic
+from seq2seq.nn.attention import Additive, Dot, General
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.normalised import NormGRU, NormLSTM
+from seq2seq.nn.recurrent import Dropped, Stack
 
 CELLS: dict[str, type] = {
     "lstm": LSTM,
@@ -18,11 +22,13 @@ CELLS: dict[str, type] = {
     "norm-gru": NormGRU,
 }
 MODELS: dict[str, type] = {"encoder-decoder": EncoderDecoder, "hard-monotonic": HardMonotonic}
-_OURS = CELLS | MODELS
+_PARTS: dict[str, type] = {cls.__name__: cls for cls in (Stack, Dropped, Additive, Dot, General)}
+"""What a model of the user's may have as the default of an option, by the names that its configuration has then."""
+_OURS = CELLS | MODELS | _PARTS
 
 
-def named_class(name: str) -> type:
-    """The class of a name.
+def named_class(name: str, kind: Any = object) -> type:
+    """The class of a name, of a kind: of our classes, those of others have none.
 
     Raises:
         ConfigError: there is none.
@@ -31,18 +37,34 @@ def named_class(name: str) -> type:
         >>> named_class("gru").__name__
         'GRU'
     """
-    if name in _OURS:
-        return _OURS[name]
-    if ":" in name:
-        return find_class(name)
-    raise ConfigError(f"{name!r} is no cell or model; {did_you_mean(name, _OURS)} Yours is my_file.py:MyClass.")
+    if names_class(name, kind):
+        return find_class(name) if ":" in name else _OURS[name]
+    raise ConfigError(
+        f"{name!r} is no cell or model; {did_you_mean(name, CELLS | MODELS)} Yours is my_file.py:MyClass."
+    )
+
+
+def names_class(name: str, kind: Any = object) -> bool:
+    """Whether a word is to be a class, of a kind, where it may be something else.
+
+    Example:
+        >>> from seq2seq.nn.attention import Attention
+        >>> [names_class(name, Attention) for name in ("Dot", "dot", "gru", "my_file.py:Mine")]
+        [True, False, False, True]
+    """
+    return ":" in name or (name in _OURS and issubclass(_OURS[name], kind if isinstance(kind, type) else object))
+
+
+def is_ours(cls: type) -> bool:
+    """Whether a class has a name of its own here, and needs no file of the user's."""
+    return cls in _OURS.values()
 
 
 def class_name(cls: type) -> str:
     """The name of a class: the inverse of `named_class`.
 
     Example:
-        >>> class_name(LSTM)
-        'lstm'
+        >>> class_name(LSTM), named_class(class_name(Additive)).__name__
+        ('lstm', 'Additive')
     """
     return next((name for name, known in _OURS.items() if known is cls), None) or name_of(cls)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tomli_w
 
-from seq2seq.app.names import class_name, named_class
+from seq2seq.app.names import class_name, named_class, names_class
 from seq2seq.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -160,6 +160,9 @@ def _value(hint: Any, value: Any, where: str, default: Any, check: bool = True) 
         if NoneType in args and value == _NONE:
             return None
         inner = [arg for arg in args if arg is not NoneType]
+        for kind in [arg for arg in inner if get_origin(arg) is type]:  # a class, or a word or something else
+            is_class = names_class(str(value), get_args(kind)[0])
+            inner = [arg for arg in inner if (arg is kind) == is_class] or inner
         *others, last = sorted(inner, key=lambda kind: type(value) is not kind)  # 3 is no float where it may be an int
         for kind in others:
             with suppress(ConfigError):
@@ -175,7 +178,7 @@ def _value(hint: Any, value: Any, where: str, default: Any, check: bool = True) 
         return value
     if origin is type:
         try:
-            return named_class(str(value))
+            return named_class(str(value), args[0])
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     if origin is tuple and isinstance(value, list | tuple):

@@ -16,7 +16,7 @@ import numpy as np
 from seq2seq.app.construct import build_model, model_class, shares_vocabulary, with_settings
 from seq2seq.app.evaluation import GREEDY, Evaluation
 from seq2seq.app.fingerprint import fingerprint
-from seq2seq.app.names import CELLS, MODELS
+from seq2seq.app.names import is_ours
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.preflight import check_evaluated, cost_lines, smoothing_line, text_line, unknown_line
 from seq2seq.app.reading import read_files, short_enough, tokenised
@@ -227,8 +227,7 @@ def _fresh(cls: Any, options: TrainOptions[Any], source: Tokenizer, target: Toke
 def user_classes(options: TrainOptions[Any]) -> list[type]:
     """The classes of the user's that the options name."""
     named = [model_class(options.model_type), *(getattr(options.model, f.name) for f in fields(options.model))]
-    ours = {*CELLS.values(), *MODELS.values()}
-    return [cls for cls in named if isinstance(cls, type) and cls not in ours] + classes_of(options.types)
+    return [cls for cls in named if isinstance(cls, type) and not is_ours(cls)] + classes_of(options.types)
 
 
 def _hashes(options: TrainOptions[Any]) -> dict[str, str]:

@@ -106,6 +106,38 @@ class Cell(Protocol):
 
 
 @runtime_checkable
+class Drawn(Protocol):
+    """A cell with dropout of its own: in training it is another one for each batch.
+
+    `loss` of our models, given a key, puts `cell.drawn(key, batch)` in the place of each such cell, once a batch and
+    outside of the loop: no key enters `step`. In an evaluation and in a search the cell is what it was made.
+
+    Example:
+        >>> import jax
+        >>> from dataclasses import replace
+        >>> from seq2seq import GRU, module
+        >>> @module
+        ... class Zoneout(GRU):  # Krueger et al. 2017, with units that stay through a sentence
+        ...     stays: Array | None = None  # (batch, hidden), 1 where a unit keeps its state; None: their mean
+        ...     rate: float = 0.1
+        ...     def drawn(self, key, batch):
+        ...         stays = jax.random.bernoulli(key, self.rate, (batch, len(self.u)))
+        ...         return replace(self, stays=stays.astype(self.u.dtype))
+        ...     def step(self, h, x):
+        ...         kept = self.rate if self.stays is None else self.stays
+        ...         h = kept * h + (1 - kept) * super().step(h, x)[0]
+        ...         return h, h
+        >>> cell = Zoneout.init(jax.random.key(0), 3, 5)
+        >>> cell.drawn(jax.random.key(1), 2).step(cell.initial_state(2), jnp.ones((2, 3)))[1].shape
+        (2, 5)
+    """
+
+    def drawn(self, key: Key, batch: int, /) -> Cell:
+        """The cell of one batch, with masks drawn for its `batch` rows."""
+        ...
+
+
+@runtime_checkable
 class Trainable(Protocol):
     """What trains."""
 

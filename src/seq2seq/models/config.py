@@ -19,7 +19,7 @@ Feed: TypeAlias = Literal["nothing", "summary", "context", "attentional"]
 - context: what attention finds with the last output as query (Bahdanau et al. 2015);
 - attentional: the last readout vector, so that past choices are known (Luong et al. 2015, "input feeding").
 """
-ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "concat": Additive, "dot": Dot, "general": General}
+_ATTENTIONS: dict[str, type[Attention]] = {"additive": Additive, "concat": Additive, "dot": Dot, "general": General}
 SAMPLED_COPIES = "model.sampled_softmax needs model.copy off: its estimate leaves no room for copying."
 
 
@@ -47,11 +47,11 @@ class EncoderDecoderConfig:
     """Read the source in both directions."""
     reverse_source: bool = False
     """Read the source from its end (Sutskever et al. 2014), if it is read in one direction."""
-    attention: Literal["none", "additive", "concat", "dot", "general"] = "additive"
+    attention: Literal["none", "additive", "concat", "dot", "general"] | type[Attention] = "additive"
     """How the decoder looks at the source: additive, before the cell (Bahdanau et al. 2015); dot, general, or concat,
-    whose scores are additive too, after it (Luong et al. 2015)."""
+    whose scores are additive too, after it (Luong et al. 2015); or my_file.py:MyAttention, before it."""
     input_feeding: bool = True
-    """Tell the cell what attention found: the context (additive) or the last readout vector (concat, dot, general)."""
+    """Tell the cell what attention found: the context, or of concat, dot and general the last readout vector."""
     copy: bool = False
     """Let the decoder copy tokens of the source, a pointer-generator (Gu et al. 2016; See et al. 2017). Whole words
     that are unknown are one token, and copied as one; pieces (bpe, unigram) tell them apart."""
@@ -140,8 +140,9 @@ class EncoderDecoderConfig:
         if self.bidirectional and self.annotation % 2:
             name = "hidden" if self.encoder_hidden is None else "encoder_hidden"
             raise ConfigError(f"model.{name} is {self.annotation}; a bidirectional encoder needs an even number.")
-        if self.annotation != self.hidden and (self.attention == "dot" or self.bridge == "states"):
-            what = "attention dot" if self.attention == "dot" else "bridge states"
+        dot = self.attention_class is Dot
+        if self.annotation != self.hidden and (dot or self.bridge == "states"):
+            what = "attention dot" if dot else "bridge states"
             raise ConfigError(
                 f"model.{what} needs encoder and decoder of one width; model.encoder_hidden is {self.annotation}, "
                 f"model.hidden {self.hidden}."
@@ -177,4 +178,11 @@ class EncoderDecoderConfig:
             return "summary" if self.summary == "everywhere" else "nothing"
         if not self.input_feeding:
             return "nothing"
-        return "context" if self.attention == "additive" else "attentional"
+        return "attentional" if self.attention in ("concat", "dot", "general") else "context"
+
+    @property
+    def attention_class(self) -> type[Attention] | None:
+        """What looks at the source; None where nothing does."""
+        if isinstance(self.attention, str):
+            return None if self.attention == "none" else _ATTENTIONS[self.attention]
+        return self.attention

@@ -12,7 +12,7 @@ from jax import Array
 from seq2seq.core.module import module
 from seq2seq.core.seams import END, Cell, Key, State
 from seq2seq.errors import ConfigError
-from seq2seq.models.config import ATTENTIONS, EncoderDecoderConfig, Feed
+from seq2seq.models.config import EncoderDecoderConfig, Feed
 from seq2seq.models.encoder import Encoded
 from seq2seq.nn.attention import Attention, Prepared, attend, prepare
 from seq2seq.nn.initializers import glorot
@@ -157,7 +157,7 @@ class Decoder:
         if config.copy and max(target_of_source, default=-1) <= END:
             raise ConfigError("model.copy: source and target have no token in common; give them tokens of one kind.")
         keys = jax.random.split(key, 6)
-        attention = None if config.attention == "none" else ATTENTIONS[config.attention]
+        attention = config.attention_class
         readout_token = config.readout == "maxout"
         sees_source = attention is not None or config.feed == "summary"
         wide = config.annotation

@@ -20,7 +20,7 @@ from seq2seq.models.model import Model
 from seq2seq.nn.initializers import is_recurrent, redrawn
 from seq2seq.nn.layers import drop_tokens, dropout, split
 from seq2seq.nn.loss import cross_entropy
-from seq2seq.nn.recurrent import Stack, drop_between, drop_recurrent
+from seq2seq.nn.recurrent import Stack, draw_cells, drop_between, drop_recurrent
 from seq2seq.nn.sampled_softmax import draw_words, sampled_cross_entropy
 
 
@@ -97,9 +97,11 @@ class EncoderDecoder(Model):
         With a key and `sampled_softmax`, the normaliser is estimated from so many drawn words.
         """
         keys, recurrent = split(key, 4), split(None if key is None else jax.random.fold_in(key, 4), 2)
-        decoder, rate, variational = self.decoder, self.dropout, self.variational
+        own = None if key is None else jax.random.fold_in(key, 6)
+        encoder, decoder = draw_cells((self.encoder, self.decoder), own, batch.size)
+        rate, variational = self.dropout, self.variational
         source, lengths = jnp.asarray(batch.source), jnp.asarray(batch.source_lengths)
-        encoder = drop_recurrent(self.encoder, recurrent[0], self.recurrent_dropout)
+        encoder = drop_recurrent(encoder, recurrent[0], self.recurrent_dropout)
         encoded = encoder(source, lengths, keys[0], rate, variational, self.token_dropout)
         memory, state = decoder.start(encoded, source, lengths)
         embedded = dropout(keys[1], rate, self._embedded(jnp.asarray(batch.target_in), key), variational)

@@ -20,7 +20,7 @@ from seq2seq.nn.attention import General, Prepared, prepare
 from seq2seq.nn.cells import LSTM
 from seq2seq.nn.layers import FF, Embedding, dropout, split
 from seq2seq.nn.loss import masked, token_cross_entropy, wide
-from seq2seq.nn.recurrent import drop_between
+from seq2seq.nn.recurrent import draw_cells, drop_between
 
 _NEVER = -1e9  # the log-probability of what cannot be, finite so that no gradient is NaN
 
@@ -137,10 +137,12 @@ class HardMonotonic(Model):
             (1 - e) (-log p(y_i)) + e sum over j of p(a_i = j) mean over words v of -log p(v | a_i = j)
         """
         keys, lengths = split(key, 4), jnp.asarray(batch.source_lengths)
-        places, state = self._read(self.encoder(jnp.asarray(batch.source), lengths, keys[0], self.dropout), lengths)
+        own = None if key is None else jax.random.fold_in(key, 4)
+        encoder, cell = draw_cells((self.encoder, self.cell), own, batch.size)
+        places, state = self._read(encoder(jnp.asarray(batch.source), lengths, keys[0], self.dropout), lengths)
         embedded = dropout(keys[1], self.dropout, self.embedding(jnp.asarray(batch.target_in)))
         shape = (batch.size, embedded.shape[-1])
-        cell = drop_between(self.cell, keys[2], self.dropout, shape)
+        cell = drop_between(cell, keys[2], self.dropout, shape)
         _, outputs = scan(cell.step, state.cell, embedded)
         vectors = dropout(keys[3], self.dropout, jax.vmap(self._vectors, (None, 0))(places, outputs))
         targets = jnp.broadcast_to(jnp.asarray(batch.target_out)[..., None], vectors.shape[:-1])

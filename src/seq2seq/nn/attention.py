@@ -36,15 +36,15 @@ class Attention(Protocol):
     """Scores of a query against each annotation."""
 
     @classmethod
-    def init(cls, key: Key, query_size: int, annotation_size: int) -> Self:
+    def init(cls, key: Key, query_size: int, annotation_size: int, /) -> Self:
         """A fresh attention for these widths."""
         ...
 
-    def keys(self, values: Array) -> Array:
+    def keys(self, values: Array, /) -> Array:
         """(batch, source, annotation) -> (batch, source, key): the part of the score that no query changes."""
         ...
 
-    def scores(self, query: Array, keys: Array) -> Array:
+    def scores(self, query: Array, keys: Array, /) -> Array:
         """(batch, query), (batch, source, key) -> (batch, source)."""
         ...
 

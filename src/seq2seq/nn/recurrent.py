@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax.tree_util import KeyPath
 
 from seq2seq.core.module import leaf_name, module
 from seq2seq.core.scan import scan
-from seq2seq.core.seams import Cell, Key, State
+from seq2seq.core.seams import Cell, Drawn, Key, State
 from seq2seq.errors import ModuleError, ShapeError
 from seq2seq.nn.cells import GRU
 from seq2seq.nn.initializers import is_recurrent
@@ -47,8 +47,9 @@ def unroll(
         >>> bool((state[1] == ys[3, 1]).all()), float(ys[4:, 1].sum())
         (True, 0.0)
     """
-    if xs.ndim != 3:
-        raise ShapeError(f"unroll: xs is {xs.shape}, wanted (time, batch, input).")
+    if getattr(xs, "ndim", None) != 3:
+        found = getattr(xs, "shape", type(xs).__name__)
+        raise ShapeError(f"unroll: xs is {found}, wanted (time, batch, input); `scan` takes any tree of inputs.")
     time, batch, _ = xs.shape
     state = cell.initial_state(batch) if state is None else state
     if lengths is None:
@@ -69,6 +70,10 @@ def unroll(
                 "lax.scan's body does: return h, h."
             )
         after, ys = found
+        if (came := jax.tree.structure(after)) != (went := jax.tree.structure(before)):
+            raise ModuleError(
+                f"{type(cell).__name__}.step returned the state {came}; wanted what initial_state returned, {went}."
+            )
         kept = jax.tree.map(lambda new, old: where_rows(run, new, old), after, before)
         return kept, jax.tree.map(lambda y: where_rows(run, y, 0), ys)
 
@@ -195,6 +200,24 @@ def drop_between(cell: Cell, key: Key | None, rate: float, shape: tuple[int, int
         width = output_width(below, width)
         cells.append(Dropped(cell=layer, input_mask=dropout_mask(k, rate, (batch, width))))
     return Stack(cells=tuple(cells), residual=cell.residual)
+
+
+def draw_cells(tree: T, key: Key | None, batch: int) -> T:
+    """Modules in which each cell with dropout of its own is as its `drawn` gives it; see `seq2seq.Drawn`.
+
+    `key=None` is evaluation: they come back as they are.
+    """
+    nodes, structure = jax.tree.flatten(tree, is_leaf=_is_drawn)
+    if key is None or not any(map(_is_drawn, nodes)):
+        return tree
+    keys = jax.random.split(key, len(nodes))
+    return structure.unflatten(
+        node.drawn(own, batch) if _is_drawn(node) else node for node, own in zip(nodes, keys, strict=True)
+    )
+
+
+def _is_drawn(node: Any) -> TypeGuard[Drawn]:
+    return isinstance(node, Drawn)
 
 
 def drop_recurrent(tree: T, key: Key | None, rate: float) -> T:

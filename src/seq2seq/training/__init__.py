@@ -11,6 +11,7 @@ from seq2seq.training.loop import train
 from seq2seq.training.optimizer import OptimizerConfig
 from seq2seq.training.progress import Progress
 from seq2seq.training.run import Run
+from seq2seq.training.state import begin, make_update
 
 __all__ = [
     "Checkpoints",
@@ -32,9 +33,11 @@ __all__ = [
     "TrainingConfig",
     "Updated",
     "Warned",
+    "begin",
     "check_lock",
     "follow",
     "machine",
+    "make_update",
     "tensorboard",
     "train",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -100,6 +101,7 @@ class Evaluated:
         is_best: whether it is the best so far, and was saved.
         averaged: 0 for the model itself, n for the mean of the last n evaluated models.
         seconds: trained in the run.
+        model: what was scored.
         samples: a few outputs, if `evaluate` gave them. TensorBoard shows them; the log, which people send around,
             has numbers only and none of their text.
     """
@@ -111,6 +113,7 @@ class Evaluated:
     is_best: bool
     averaged: int
     seconds: float
+    model: Any = field(default=None, repr=False)
     samples: tuple[Sample, ...] = ()
 
 
@@ -204,3 +207,19 @@ def _plain(value: Any) -> Any:
             return {name: _plain(item) for name, item in value.items()}
         case _:
             return value
+
+
+def event_of(line: str) -> dict[str, Any] | None:
+    """What a line of the log tells, its `event` and `update` among it; None of a line that no run wrote.
+
+    Example:
+        >>> event_of('{"event": "saved", "update": 3}'), event_of('{"event": "sav')
+        ({'event': 'saved', 'update': 3}, None)
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(found, dict) and isinstance(found.get("event"), str)
+    good = good and type(found.get("update")) is int and isinstance(found.get("scores", {}), dict)
+    return found if good else None

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from seq2seq.core.files import atomic_write, make_folder
 from seq2seq.core.streams import lasting
 from seq2seq.errors import ArchiveError, TrainingError
-from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, to_json
+from seq2seq.training.events import Evaluated, Event, Sample, Started, Stopped, Updated, Warned, event_of, to_json
 from seq2seq.training.terminal import error_console
 
 _QUEUED = 1000
@@ -277,13 +277,8 @@ def _lines_until(path: Path, start: Started) -> Iterator[tuple[str, dict[str, An
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if not isinstance(found, dict) or not isinstance(update := found.get("update", 0), int):
-                continue
-            if update <= (start.evaluated if found.get("event") == "evaluated" else start.update):
+            found = event_of(line)
+            if found and found["update"] <= (start.evaluated if found["event"] == "evaluated" else start.update):
                 yield line, found
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import fields, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -252,7 +252,9 @@ def _model_options(words: Words, tables: Sequence[Mapping[str, Any]], model_type
         made = options_of(model_class(model_type))
         refuse_functions(model_class(model_type), made)
         hints = get_type_hints(made)
-        classes = {name for name in hints if get_origin(hints[name]) is type}
+        classes = {
+            name for name, hint in hints.items() if any(get_origin(kind) is type for kind in (hint, *get_args(hint)))
+        }
         return made, {name for name in classes if words.all(f"--model.{name.replace('_', '-')}")}
     if words.last("--preset"):
         raise ConfigError("--preset does not go with --from: that model is what it is.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from seq2seq.errors import DataError
 from seq2seq.metrics import METRICS
+from seq2seq.training.events import event_of
 
 _LOSS = "loss_nats_per_token"
 _TOLD = {
@@ -83,23 +83,13 @@ def curves_of(log: Iterable[str], name: str) -> Curves:
     events: list[dict[str, Any]] = []
     bad: list[int] = []
     for number, line in enumerate(log, 1):
-        if event := _event(line):
+        if event := event_of(line):
             events.append(event)
         elif line.strip():
             bad.append(number)
     many = "1 line is no event and is" if len(bad) == 1 else f"{len(bad)} lines are no events and are"
     notes = [f"{name}: {many} left out (first: line {bad[0]})."] if bad else []
     return Curves([panel for panel in _panels(events) if panel.lines], notes)
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    good = isinstance(found, dict) and isinstance(found.get("event"), str)
-    good = good and type(found.get("update")) is int and isinstance(found.get("scores", {}), dict)
-    return found if good else None
 
 
 def _panels(events: list[dict[str, Any]]) -> Iterator[Panel]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import TINY
 
+from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.fingerprint import RunFingerprint, _what_is_in
+from seq2seq.app.text_model import TextModel
 from seq2seq.core.archive import Archive, read, write
 from seq2seq.errors import ResumeError
 from seq2seq.training import Fingerprint
@@ -91,3 +93,14 @@ def test_ids_that_nothing_explains_are_told_as_they_are():
         RunFingerprint(old | {"data": "c"}).check(Fingerprint(old))
     with pytest.raises(ResumeError, match=r"saved: model.hidden was 8 and is now 9; resume"):
         RunFingerprint(old | {"model.hidden": "9", "reading.split": "clause"}).check(Fingerprint(old))
+
+
+def test_dev_pairs_of_unknown_letters_are_told_apart(trained):
+    model = TextModel.load(trained)
+
+    def of(*targets: str) -> str:
+        return Evaluation(model, [("abc", target) for target in targets]).fingerprint
+
+    assert model.dataset([("abc", "xb")]).fingerprint == model.dataset([("abc", "yb")]).fingerprint
+    assert of("xb") != of("yb") and of("xb") == of("xb")
+    assert of("cb") == model.dataset([("abc", "cb")]).fingerprint

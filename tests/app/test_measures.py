@@ -209,8 +209,19 @@ def test_a_token_that_is_a_line_break_is_escaped(run, trained, tmp_path):
     assert len(lines) == 7 and lines[-1] == "" and all("\t" in line for line in lines[:-1])
 
 
-def test_vectors_that_cannot_be_written(fails, trained):
-    assert "nowhere/v.npz: cannot be written" in fails("embed", trained, "-o", "nowhere/v.npz", stdin=b"abc\n")
+def test_outputs_that_cannot_be_written_or_are_read_too(fails, trained, tmp_path):
+    (tmp_path / "in.txt").write_text("abc\n")
+    for option, path, told in (
+        ("-o", "nowhere/v.npz", "--output nowhere/v.npz: there is no folder nowhere"),
+        ("-o", ".", "--output . is a folder"),
+        ("-o", "in.txt", "--output in.txt would be written over in.txt"),
+        ("-o", trained / "model.npz", "which is read; name another file"),
+        ("--plot", "nowhere/map.png", "--plot nowhere/map.png: there is no folder"),
+    ):
+        assert told in fails("embed", trained, "in.txt", option, path)
+    (tmp_path / "pairs.tsv").write_text("abc\tcba\n")
+    assert "would be written over pairs.tsv" in fails("evaluate", trained, "pairs.tsv", "--errors", "pairs.tsv")
+    assert (tmp_path / "pairs.tsv").read_text() == "abc\tcba\n"
 
 
 def test_inspect(run, trained):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from command_line import LAST, TINY, exit_code
 import seq2seq
 from seq2seq import Decoding, Reranker
 from seq2seq.app.hypothesis import EMPTY, Hypothesis
+from seq2seq.app.rerank import _rank
 from seq2seq.app.text_model import TextModel
 from seq2seq.errors import SearchError
 
@@ -239,3 +241,9 @@ def test_what_does_not_go_together(fails, trained):
         Reranker(candidates=0)
     with pytest.raises(SearchError, match="counts by its weight"):
         Reranker(language_model=seq2seq.load(trained))
+
+
+def test_what_a_model_calls_impossible_is_not_the_best():
+    scores = [math.inf, -2.0, math.nan, -1.0]
+    ranked = sorted((EMPTY._replace(text=str(score), score=score, finished=True) for score in scores), key=_rank)
+    assert [one.score for one in ranked[:2]] == [-1.0, -2.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import TINY, write_pairs
-from user_models import CELL, MODEL, taught
+from user_models import CELL, MODEL
 
 import seq2seq
 from seq2seq.app.commands.distill import DistillOptions
@@ -116,15 +117,6 @@ def test_a_model_says_what_of_it_is_for_training():
 
     made = settings_of(Mine, {"noise": 0.5, "deep": True, "width": 3})
     assert made() == made(noise=0.5) and [field.name for field in fields(made)] == ["noise"]
-
-
-def test_the_model_that_the_readme_teaches(run, pairs, tmp_path):
-    (tmp_path / "my_model.py").write_text(taught("my_model.py"))
-    words = ("--out", "run", "--model.type", "my_model.py:Tiny", "--model.hidden", 8, "--updates", 1)
-    assert run("train", "pairs.tsv", *words).code == 0
-    (tmp_path / "input.txt").write_text("abc\nfed\n")
-    ran = run("generate", "run", "input.txt", "--types", "my_model.py:Tiny", "--beam", 1)
-    assert ran.code == 0 and len(ran.out.splitlines()) == 2
 
 
 def test_a_changed_file_is_another_run(run, fails, pairs, tmp_path):
@@ -238,8 +230,15 @@ def test_a_file_may_be_called_as_a_module_of_pythons(tmp_path):
     assert first is not second and first is find_class("json.py:MyModel")
 
 
-def test_code_is_trusted_only_where_there_is_some(fails, trained):
-    assert "--trust-code: there is no code in" in fails("generate", trained, "--trust-code")
+def test_code_is_trusted_where_a_model_needs_some(run, fails, pairs, trained, tmp_path):
+    assert run("generate", trained, "--trust-code", stdin=b"abc\n").code == 0  # which has none
+    (tmp_path / "my_cell.py").write_text(CELL)
+    words = ("--out", "run", *TINY, "--model.cell", "my_cell.py:Leaky", "--updates", 1)
+    assert run("train", "pairs.tsv", *words).code == 0
+    beside = ("--second-model", trained, "--trust-code")
+    assert run("generate", "run", *beside, stdin=b"abc\n").code == 0
+    shutil.rmtree("run/code")
+    assert "--trust-code: there is no code in run/code" in fails("generate", "run", "--trust-code")
 
 
 def test_names_of_classes_are_found_again(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from seq2seq.training.state import TrainState, begin
 PRINT = Fingerprint({"data": "abc"}, {"jax": "1"})
 
 
+@functools.cache
 def state_of(seed: int = 0) -> TrainState:
     model = Tiny.init(seed)
     return begin(model, build(OptimizerConfig(freeze=("decoder.b",)), model))
@@ -199,3 +201,10 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 def test_the_machine_is_told_by_versions():
     assert machine()["jax"] == jax.__version__
+
+
+def test_a_newer_one_that_could_not_be_read_costs_none_of_the_latest(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for update in (2, 500, 3, 4):  # a run that went on from 2
+        checkpoints.save(snapshot(update))
+    assert [int(path.stem.rpartition("-")[2]) for path in checkpoints.paths()] == [500, 4, 3]

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import tiny_run
@@ -27,7 +28,7 @@ from seq2seq.training.loop import train
 from seq2seq.training.optimizer import OptimizerConfig
 from seq2seq.training.run import Run
 
-CLOCK = ("seconds", "tokens_per_second")
+NOT_COMPARED = ("seconds", "tokens_per_second", "model")
 WITHOUT_CLOCK = {"seconds": 0, "evaluating": 0}
 UPDATES = 22
 
@@ -35,7 +36,9 @@ UPDATES = 22
 def told(events: list[Event]) -> list[tuple[Any, ...]]:
     """What a run says of itself, but for its times."""
     kept = [event for event in events if isinstance(event, Updated | Evaluated)]
-    return [tuple((n, v) for n, v in asdict(event).items() if n not in CLOCK) for event in kept]
+    models = [bits(event.model) if isinstance(event, Evaluated) else {} for event in kept]
+    said = [tuple((n, v) for n, v in asdict(event).items() if n not in NOT_COMPARED) for event in kept]
+    return [(*one, ("weights", weights)) for one, weights in zip(said, models, strict=True)]
 
 
 def killed(run: Run, after: int) -> list[Event]:
@@ -185,7 +188,12 @@ def test_a_cosine_belongs_to_its_last_update(tmp_path):
 def test_sigkill_and_resume_is_uninterrupted(tmp_path):
     command = [sys.executable, tiny_run.__file__, str(tmp_path / "killed")]
     source = str(Path(seq2seq.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": source}
+    environment = os.environ | {
+        "PYTHONPATH": source,
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("Updated 2"):  # 21, of 60
@@ -222,3 +230,19 @@ def test_a_run_whose_minutes_are_done_is_done(tmp_path, monkeypatch):
     limits = {"minutes": 2.0, "evaluate_every": 40, "average": 0, "patience": None, "evaluate": evaluate}
     ends = [stopped(events_of(run_of(tmp_path, resume=again, **limits), Ticking())) for again in (False, True)]
     assert [end.reason for end in ends] == ["minutes"] * 2 and 40 < ends[0].update == ends[1].update
+
+
+def test_a_lost_best_model_is_replaced_after_a_second_stop_too(tmp_path):
+    killed(run_of(tmp_path, updates=UPDATES, save_minutes=1e-9), 9)
+
+    def stop(model):
+        raise KeyboardInterrupt
+
+    lost = replace(
+        run_of(tmp_path, updates=UPDATES, resume=True, evaluate=stop), lost_best=lambda: "model.npz is gone."
+    )
+    with pytest.raises(KeyboardInterrupt):
+        events_of(lost)
+    events = events_of(run_of(tmp_path, updates=UPDATES, resume=True))
+    first = next(event for event in events if isinstance(event, Evaluated))
+    assert first.is_best and first.update == events[0].update

@@ -16,6 +16,8 @@ from pathlib import Path
 from seq2seq.core.streams import lasting
 from seq2seq.errors import ConfigError, Seq2SeqError, did_you_mean
 
+_MOST_SAID = 500  # characters of an error that is not ours
+
 COMMANDS = {
     "train": "train a model on pairs of text",
     "generate": "generate an output for each line of input",
@@ -118,7 +120,8 @@ def _in_one_line(error: Exception) -> str:
     not_users = ("site-packages", sysconfig.get_path("stdlib"))
     of_users = [frame for frame in frames if frame not in of_ours and not any(n in frame.filename for n in not_users)]
     where = [*of_users, *of_ours, *frames][0]
-    said = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    said = " ".join(str(error).split()).rstrip(".") or "no message"
+    said = said if len(said) <= _MOST_SAID else said[:_MOST_SAID].rstrip() + " ..."
     return f"{Path(where.filename).name}:{where.lineno}: {type(error).__name__}: {said}"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from hashlib import sha256
 from typing import Any, Literal
 
 import jax
@@ -19,7 +21,7 @@ from seq2seq.app.meter import told, watched
 from seq2seq.app.rerank import Reranker
 from seq2seq.app.text_model import TextModel
 from seq2seq.core.precision import Resolved, in_precision, resolve
-from seq2seq.core.seams import BatchLike, Loss, Searchable, Trainable
+from seq2seq.core.seams import UNKNOWN, BatchLike, Loss, Searchable, Trainable
 from seq2seq.data import Batch, Batches
 from seq2seq.errors import DataError
 from seq2seq.models.model import Model
@@ -100,8 +102,11 @@ class Evaluation:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the pairs as ids."""
-        return self.text_model.dataset(self.pairs).fingerprint
+        """SHA-256 of the pairs as ids; and as texts, where ids do not tell unknown tokens apart, which scores do."""
+        data = self.text_model.dataset(self.pairs)
+        if not any((ids == UNKNOWN).any() for ids in (data.source, data.target)):
+            return data.fingerprint
+        return sha256(json.dumps([data.fingerprint, list(self.pairs)]).encode()).hexdigest()
 
     @property
     def items(self) -> int:

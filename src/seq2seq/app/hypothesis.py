@@ -186,7 +186,10 @@ def chosen(found: list[Hypothesis], decoding: Decoding) -> list[Hypothesis]:
         said = {one.text for one in best}
         several = [one for one in alive if one.finished == finished and one.text not in said]
         if not decoding.sample:  # groups of a beam may find the same one, which is no more evidence for it
-            several = list({(one.text, *one.tokens): one for one in reversed(several)}.values())[::-1]
+            first: dict[tuple[str, ...], Hypothesis] = {}
+            for one in several:
+                first.setdefault((one.text, *one.tokens), one)
+            several = list(first.values())
         logs: NDArray[np.float64] = np.array([one.log_probability for one in several])
         ranked = decoding.ranked([one.text for one in several], logs, decoding.sample) if several else []
         best += [several[index]._replace(score=utility) for index, utility in ranked]

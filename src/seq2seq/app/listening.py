@@ -254,7 +254,8 @@ def first(name: str, tables: Sequence[NDArray[np.float64]]) -> dict[str, float]:
     """
     found = {}
     for count in COUNTS:
-        among = [row for table in tables if table.shape[1] >= count for row in _turned(table)[:, :count]]
+        several = (np.where(np.isnan(table), -np.inf, table) for table in tables if table.shape[1] >= count)
+        among = [row for table in several for row in _turned(table)[:, :count]]
         if among:
             right = [float(row[0] == row.max()) / float((row == row.max()).sum()) for row in among]
             found[f"{name}_at_1_of_{count}_percent"] = 100.0 * sum(right) / len(right)

@@ -9,24 +9,11 @@ from pathlib import Path
 from seq2seq.app.hypothesis import on_one_line
 from seq2seq.core.files import atomic_write
 from seq2seq.data.inflection import parse_inflection_source
-from seq2seq.errors import ConfigError
 from seq2seq.metrics import Split, confusions
 from seq2seq.training import Sample
 
 _MOST = 10
 _NOTHING = "(nothing)"
-
-
-def check_mistakes(path: str) -> None:
-    """Refuse a file that could not be written, before anything takes time.
-
-    Raises:
-        ConfigError: it is a folder, or in a folder that is not there.
-    """
-    if Path(path).is_dir():
-        raise ConfigError(f"--errors {path} is a folder; name a file to write.")
-    if not Path(path).absolute().parent.is_dir():
-        raise ConfigError(f"--errors {path}: there is no folder {Path(path).parent}; make it, or name another file.")
 
 
 def write_mistakes(path: str, samples: Sequence[Sample], source_format: str) -> int:

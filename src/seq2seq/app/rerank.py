@@ -251,7 +251,8 @@ def _distinct(several: Sequence[Hypothesis]) -> list[Hypothesis]:
 
 
 def _rank(one: Hypothesis) -> tuple[bool, bool, float]:
-    return not one.finished, _NO_CHARACTER in one.text, -one.score
+    # Where a model says that something is impossible, a score may be no number, or as large as none should be.
+    return not one.finished, _NO_CHARACTER in one.text, -one.score if math.isfinite(one.score) else math.inf
 
 
 def _readable(output: str) -> str:

@@ -379,7 +379,7 @@ class TextModel:
     @cached_property
     def gives_attention(self) -> bool:
         """Whether the model tells where it looked."""
-        return gives_attention(self.model)
+        return isinstance(self.model, Searchable) and gives_attention(self.model)
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:

@@ -54,7 +54,7 @@ def cross_entropy(
         readout: states to logits, (..., hidden) -> (..., vocabulary); a module such as `FF`, or any function.
         states: (target, batch, hidden).
         targets: (target, batch) ids.
-        mask: (target, batch) 1 on tokens, 0 on padding.
+        mask: (target, batch) 1 on tokens, or the weight of each, and 0 on padding.
         smoothing: how much of the probability is spread over all words; 0 for none.
         copied: (target, batch) each, what a `Pointer` adds to the prediction; the smoothing is the readout's alone.
 
@@ -96,15 +96,15 @@ def wide(kind: DTypeLike) -> DTypeLike:
 
 
 def masked(losses: Array, mask: Array) -> Array:
-    """The losses of tokens, and 0 on padding.
+    """The losses of tokens, each by its weight in the mask, and 0 on padding.
 
-    Not a product with the mask: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
+    Not a product with the mask alone: of what a readout forbids, padding perhaps, it says -inf, and inf * 0 is NaN.
 
     Example:
-        >>> masked(jnp.array([2.0, jnp.inf]), jnp.array([1.0, 0.0])).tolist()
-        [2.0, 0.0]
+        >>> masked(jnp.array([2.0, jnp.inf, 3.0]), jnp.array([1.0, 0.0, -0.5])).tolist()
+        [2.0, 0.0, -1.5]
     """
-    return jnp.where(mask > 0, losses * mask, 0)
+    return jnp.where(mask != 0, losses * mask, 0)
 
 
 def _summed(logits: Array, targets: Array, mask: Array, smoothing: float, copied: Copied | None) -> Array:

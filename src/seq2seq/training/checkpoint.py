@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ import numpy as np
 
 from seq2seq.core.archive import Archive, read, reading, write
 from seq2seq.core.files import make_folder
+from seq2seq.core.precision import processor_features
 from seq2seq.errors import ArchiveError, NewerFormatError, ResumeError, UnreadableArchiveError
 from seq2seq.training.progress import Progress
 from seq2seq.training.state import TrainState, fresh
 
+_DECIDING = ("seq2seq-jax", "jax", "jaxlib", "numpy", "optax", "tokenizers", "sacrebleu", "rapidfuzz")
 _HEADER = {"content": dict, "machine": dict, "progress": dict, "recent": int}
 
 
@@ -73,9 +76,9 @@ resume with what the run began with, or begin a new run.
 
 def machine() -> dict[str, str]:
     """The versions and the hardware that decide about the last bit. The threads are the caller's to add."""
-    versions = {name: importlib.metadata.version(name) for name in ("seq2seq-jax", "jax", "jaxlib", "numpy", "optax")}
-    device = jax.devices()[0]
-    return versions | {"device": device.device_kind, "processor": platform.machine()}
+    versions = {name: importlib.metadata.version(name) for name in _DECIDING}
+    features = sha256(processor_features().encode()).hexdigest()[:8]  # with other ones XLA compiles other programs
+    return versions | {"device": jax.devices()[0].device_kind, "processor": f"{platform.machine()} {features}"}
 
 
 class Snapshot(NamedTuple):
@@ -125,7 +128,8 @@ class Checkpoints:
             "machine": dict(snapshot.fingerprint.machine),
         }
         write(path, Archive.of({"state": snapshot.state, "recent": snapshot.recent}, header))
-        for old in self.paths()[self.keep :]:
+        # One that could not be read when the run went on from an older one is newer still, and none of the latest.
+        for old in [one for one in self.paths() if one.name <= path.name][self.keep :]:
             old.unlink(missing_ok=True)
         return path
 

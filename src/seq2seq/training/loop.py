@@ -132,7 +132,9 @@ class _Session:
         snapshot, warnings = found.load(self.state, self.fingerprint)
         self.state, self.recent, self.progress = snapshot.state, snapshot.recent, snapshot.progress
         self.saved = self._told_apart()
-        if self.progress.best_update is not None and (lost := self.run.lost_best()):
+        if self.progress.best_update is None:  # lost before a resume that was stopped while it measured another
+            self.lost_best = self.run.evaluate is not None and self.progress.evaluated > 0
+        elif lost := self.run.lost_best():
             self.lost_best, self.progress = True, self.progress.without_best()
             warnings.append(f"{lost} The model of the checkpoint takes its place until it is beaten.")
         return warnings
@@ -273,6 +275,7 @@ class _Session:
             is_best=is_best,
             averaged=averaged,
             seconds=self.clock.seconds(),
+            model=model,
             samples=scores.samples,
         )
 

@@ -107,8 +107,15 @@ usual_loss=None, evaluating=0.0)
         return replace(self, skipped=self.skipped + 1, skipped_in_a_row=self.skipped_in_a_row + 1)
 
     def spikes(self, loss: float) -> bool:
-        """Whether a loss, in nats/token, is far above the usual: twice as high and a nat more."""
-        return self.usual_loss is not None and loss > 2 * self.usual_loss + 1
+        """Whether a loss, in nats/token, is far above the usual: twice as high and a nat more.
+
+        A loss of the user's may be below 0, as that of a density is.
+
+        Example:
+            >>> Progress(usual_loss=2.0).spikes(5.1), Progress(usual_loss=-2.0).spikes(-2.0)
+            (True, False)
+        """
+        return self.usual_loss is not None and loss > self.usual_loss + abs(self.usual_loss) + 1
 
     def window(self) -> float:
         """The loss since the last line of the log, in nats/token."""

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from seq2seq.app.arguments import Input, ModelOptions, parse, read_input, refuse_more_models
 from seq2seq.app.meter import watched
+from seq2seq.app.outputs import check_output
 from seq2seq.app.pictures.figures import map_figure, map_labels
 from seq2seq.app.pictures.files import check_picture, write_figure
 from seq2seq.app.pictures.fonts import fonts_for
 from seq2seq.app.pictures.projection import Method, plane, require_method
+from seq2seq.app.text_model import model_file
 from seq2seq.app.train import say
 from seq2seq.core.files import atomic_write
 from seq2seq.errors import ConfigError
@@ -47,8 +49,11 @@ def main(arguments: Sequence[str]) -> int:
     refuse_more_models("embed", [options.input])
     if options.batch < 1:
         raise ConfigError(f"--batch is {options.batch}; wanted 1 or more.")
+    read = (model_file(options.model), options.input)
+    check_output("--output", options.output, read)
     if options.plot is not None:
         check_picture(options.plot)
+        check_output("--plot", options.plot, read)
         require_method(options.method)
     elif options.method != EmbedOptions.method:
         raise ConfigError("--method is how --plot draws the map: add --plot FILE.png.")

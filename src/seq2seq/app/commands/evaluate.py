@@ -14,8 +14,9 @@ from seq2seq.app.decoding import Decoding
 from seq2seq.app.evaluation import Evaluation
 from seq2seq.app.hypothesis import as_json
 from seq2seq.app.listening import Listening, ListeningOptions
-from seq2seq.app.mistakes import check_mistakes, most_confused, write_mistakes
+from seq2seq.app.mistakes import most_confused, write_mistakes
 from seq2seq.app.options import Files, PairOptions
+from seq2seq.app.outputs import check_output
 from seq2seq.app.rerank import RerankOptions
 from seq2seq.app.train import say
 from seq2seq.core.seams import Searchable
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         options.check()
     options.check_listening()
     if options.errors is not None:
-        check_mistakes(options.errors)
+        check_output("--errors", options.errors, [*options.pairs, options.source, options.target])
     text_model, paths = options.load_leading(options.pairs)
     corpus = read_pairs(options.files(paths))
     text_model.check_format(corpus.format)

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from seq2seq.app.arguments import ModelPath, parse, refuse_more_models
+from seq2seq.app.hypothesis import as_json
 from seq2seq.app.text_model import model_file
 from seq2seq.core import archive
 from seq2seq.data import Tokenizer
@@ -35,11 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         found.expect(path, {"provenance": dict})
     if options.json:
         shapes = {name: [str(array.dtype), *array.shape] for name, array in found.arrays.items()}
-        print(
-            json.dumps(
-                {"format": archive.FORMAT, **found.header, "arrays": shapes, "config": found.texts.get("config", "")}
-            )
-        )
+        told = {"format": archive.FORMAT, **found.header, "arrays": shapes, "config": found.texts.get("config", "")}
+        print(json.dumps(as_json(told)))
         return 0
     total = sum(array.size for array in found.arrays.values())
     size = sum(array.nbytes for array in found.arrays.values())

@@ -12,6 +12,7 @@ import tyro
 
 from seq2seq.app.arguments import ModelOptions, parse
 from seq2seq.app.decoding import Decoding
+from seq2seq.app.outputs import check_output
 from seq2seq.app.pictures import terminal
 from seq2seq.app.pictures.attention import Look, look
 from seq2seq.app.pictures.curves import Panel, read_curves
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(PlotOptions, "plot", arguments)
     if options.output is not None:
         check_picture(options.output)
+        check_output("--output", options.output)
     if options.attention is not None:
         if options.target is not None and options.beam != PlotOptions.beam:
             raise ConfigError("--beam is how an output is searched for; with --target there is one: leave one out.")

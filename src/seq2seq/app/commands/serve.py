@@ -71,7 +71,7 @@ class ServeOptions(Arithmetic, Limits):
         if self.token_file is None:
             return None
         try:
-            token = Path(self.token_file).read_text("utf-8").strip()
+            token = Path(self.token_file).read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.token_file}: {error}.") from None
         if not token.isascii() or len(token.split()) != 1:

@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from seq2seq.app.names import class_name, is_ours, named_class
 from seq2seq.app.options import TrainOptions
 from seq2seq.app.plain import changed, of_plain, to_plain, to_toml
+from seq2seq.core.seams import Cell
 from seq2seq.errors import ConfigError
 from seq2seq.models.config import EncoderDecoderConfig
 from seq2seq.models.encoder_decoder import EncoderDecoder
@@ -136,3 +138,12 @@ def test_what_is_laid_over_without_a_check_has_its_names_right():
 @pytest.mark.parametrize("cls", [GRU, EncoderDecoder, Stack, Dropped, Additive, Dot, General])
 def test_a_class_of_ours_is_found_by_the_name_that_a_configuration_has(cls):
     assert named_class(class_name(cls)) is cls and is_ours(cls)
+
+
+def test_a_kind_that_cannot_be_asked_takes_any_of_ours():
+    class Proto(Protocol):
+        width: int
+
+    assert named_class("gru", Any) is named_class("gru", Proto) is GRU
+    with pytest.raises(ConfigError, match="no cell or model"):
+        named_class("Dot", Cell)

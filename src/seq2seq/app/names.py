@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from seq2seq.app.user_code import find_class, name_of
+from seq2seq.core.seams import Cell
 from seq2seq.errors import ConfigError, did_you_mean
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.models.hard_monotonic import HardMonotonic
-from seq2seq.nn.attention import Additive, Dot, General
+from seq2seq.nn.attention import Additive, Attention, Dot, General
 from seq2seq.nn.cells import GRU, LSTM, ChoGRU, Elman
 from seq2seq.nn.normalised import NormGRU, NormLSTM
 from seq2seq.nn.recurrent import Dropped, Stack
@@ -48,11 +49,11 @@ def names_class(name: str, kind: Any = object) -> bool:
     """Whether a word is to be a class, of a kind, where it may be something else.
 
     Example:
-        >>> from seq2seq.nn.attention import Attention
         >>> [names_class(name, Attention) for name in ("Dot", "dot", "gru", "my_file.py:Mine")]
         [True, False, False, True]
     """
-    return ":" in name or (name in _OURS and issubclass(_OURS[name], kind if isinstance(kind, type) else object))
+    known = kind if kind in (Cell, Attention) else object  # a protocol of the user's may tell of no class if it fits
+    return ":" in name or (name in _OURS and issubclass(_OURS[name], known))
 
 
 def is_ours(cls: type) -> bool:

@@ -31,7 +31,7 @@ from benchmarks.table import Table, Value
 from seq2seq import Decoding
 from seq2seq.app.runtime import use_threads
 
-_PROGRAMS, _SETS = 100, 16
+_PROGRAMS = 16
 _WARM = 4
 
 
@@ -198,10 +198,10 @@ def _growth(model: Path, lines: Sequence[str], options: argparse.Namespace, tabl
             table.row("memory", f"after {done:,} requests", {"MiB": server.memory, "not 200": _refused(found)})
     with serving(model, "--programs", str(_PROGRAMS)) as server:
         for several in range(1, 5):
-            numbers = range((several - 1) * _SETS, several * _SETS)
+            numbers = range((several - 1) * _PROGRAMS, several * _PROGRAMS)
             part = [request(lines[0], {"sample": True, "top_k": 1 + n}) for n in numbers]
             found = _run(load(server.port, part, 1))
-            what = f"after {several * _SETS} sets of options, --programs {_PROGRAMS}"
+            what = f"after {several * _PROGRAMS} sets of options, --programs {_PROGRAMS}"
             table.row("memory", what, {"MiB": server.memory, "not 200": _refused(found)})
 
 

@@ -39,8 +39,9 @@ class Limits:
     max_tokens: int = 200_000
     """Target tokens that a request may take: hypotheses times the longest output, of all its inputs together. Others
     wait while it is computed."""
-    programs: int = 1000
-    """Compiled programs that are kept in memory; beyond, all are dropped. New options and lengths take some each."""
+    programs: int = 100
+    """Compiled programs that are kept in memory, of some MiB each; beyond, all are dropped. New options and new
+    lengths have programs of their own."""
 
     def check(self) -> None:
         """Refuse limits under which nothing can be answered.

@@ -29,7 +29,7 @@ _OURS = CELLS | MODELS | _PARTS
 
 
 def named_class(name: str, kind: Any = object) -> type:
-    """The class of a name, of a kind: of our classes, those of others have none.
+    """The class of a name: one of ours that is a `kind`, or the one that FILE.py:CLASS is.
 
     Raises:
         ConfigError: there is none.
@@ -46,7 +46,7 @@ def named_class(name: str, kind: Any = object) -> type:
 
 
 def names_class(name: str, kind: Any = object) -> bool:
-    """Whether a word is to be a class, of a kind, where it may be something else.
+    """Whether a word names a class (see `named_class`), where it may be another value of an option.
 
     Example:
         >>> [names_class(name, Attention) for name in ("Dot", "dot", "gru", "my_file.py:Mine")]

@@ -72,5 +72,8 @@ def test_my_attention_trains_goes_on_and_looks(
     assert main(["score", "run", "pairs.tsv", "--alignments", "--types", attention]) == 0
     assert main(["generate", "run", "pairs.tsv"]) == 2
     assert "--types" in capsys.readouterr().err
+    cell = f"{EXAMPLES / 'my_cell.py'}:MinimalGRU"
+    assert main(["train", "pairs.tsv", "--out", "other", "--model.attention", cell]) == 2
+    assert "no attention" in capsys.readouterr().err
     assert main(["train", "pairs.tsv", "--out", "other", "--model.attention", "aditive"]) == 2
     assert "did you mean additive?" in " ".join(capsys.readouterr().err.replace("│", " ").split())  # in a box

@@ -39,7 +39,12 @@ def named_class(name: str, kind: Any = object) -> type:
         'GRU'
     """
     if names_class(name, kind):
-        return find_class(name) if ":" in name else _OURS[name]
+        found = find_class(name) if ":" in name else _OURS[name]
+        if kind is Attention and (lacking := [part for part in ("init", "keys", "scores") if not hasattr(found, part)]):
+            raise ConfigError(
+                f"{name} is no attention: it has no {' and no '.join(lacking)}; see help(seq2seq.Attention)."
+            )
+        return found
     raise ConfigError(
         f"{name!r} is no cell or model; {did_you_mean(name, CELLS | MODELS)} Yours is my_file.py:MyClass."
     )
